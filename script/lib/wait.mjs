@@ -1,0 +1,56 @@
+// Waiting, with deadlines, on conditions; progress on stderr. Used by everything under script/ and by tests/stack/.
+import fs from 'node:fs';
+import net from 'node:net';
+
+let quiet = false;
+export const progressQuiet = (value) => { quiet = value; };
+
+export function progress(text) {
+  if (!quiet) process.stderr.write(`  ${text}\n`);
+}
+
+/// Asks `condition` again and again until its answer is truthy, and returns that answer. An exception thrown by the
+/// condition counts as "not yet" and is told when time is up; `alive` may throw to end the wait at once.
+export async function waitFor(what, condition, { seconds = 30, every = 50, alive = () => {} } = {}) {
+  const deadline = Date.now() + seconds * 1000;
+  let last;
+  for (;;) {
+    alive();
+    try {
+      const answer = await condition();
+      if (answer) return answer;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > deadline)
+      throw new Error(`${what}: not so after ${seconds} s${last ? ` (${last.cause?.message ?? last.message})` : ''}`);
+    await new Promise((resolve) => setTimeout(resolve, every));
+  }
+}
+
+/// Ports that were free a moment ago, all different.
+export async function portsFree(count) {
+  const servers = [];
+  for (let i = 0; i < count; i++) {
+    const server = net.createServer();
+    await new Promise((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
+    servers.push(server);
+  }
+  const ports = servers.map((server) => server.address().port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+export async function httpOk(url) {
+  const response = await fetch(url, { signal: AbortSignal.timeout(2000) });
+  await response.arrayBuffer();
+  return response.ok;
+}
+
+export function fileTail(file, lines = 15) {
+  try {
+    return fs.readFileSync(file, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
+  } catch {
+    return '(no log)';
+  }
+}
