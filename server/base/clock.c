@@ -1,7 +1,6 @@
 /* Clocks and RFC 3339. Called by everyone; no state, no locks. */
 #include "base/clock.h"
 
-#include <stdio.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -69,6 +68,12 @@ static void civil_from_days(int64_t days, int *ret_y, int *ret_m, int *ret_d)
 	*ret_y = (int)(yoe + era * 400 + (*ret_m <= 2));
 }
 
+static void put_digits(char *at, int n, int v)
+{
+	for (; n > 0; v /= 10)
+		at[--n] = (char)('0' + v % 10);
+}
+
 struct time_str time_format_rfc3339(int64_t wall_ms)
 {
 	/* RFC 3339 has four-digit years only. */
@@ -85,9 +90,14 @@ struct time_str time_format_rfc3339(int64_t wall_ms)
 	}
 	int y, m, d, ms = (int)rest;
 	civil_from_days(days, &y, &m, &d);
-	struct time_str out;
-	snprintf(out.s, sizeof(out.s), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", y, m, d, ms / 3600000, ms / 60000 % 60,
-		 ms / 1000 % 60, ms % 1000);
+	struct time_str out = { "0000-00-00T00:00:00.000Z" };
+	put_digits(out.s, 4, y);
+	put_digits(out.s + 5, 2, m);
+	put_digits(out.s + 8, 2, d);
+	put_digits(out.s + 11, 2, ms / 3600000);
+	put_digits(out.s + 14, 2, ms / 60000 % 60);
+	put_digits(out.s + 17, 2, ms / 1000 % 60);
+	put_digits(out.s + 20, 3, ms % 1000);
 	return out;
 }
 

@@ -1,0 +1,73 @@
+# opgate: `make` builds build/opgate; `make check` runs what needs no stack; ./script/test runs everything.
+#
+#   make CC=clang            another compiler
+#   make SAN=address|thread  sanitizers (address includes UBSan); objects live apart, in build/<name>
+#   make BUILD=dir           another output directory
+
+CC     ?= gcc
+SAN    ?=
+BUILD  ?= build$(if $(SAN),/$(SAN))
+PKGS   := libmicrohttpd jansson libpq libcurl libcrypto libjwt libsecp256k1
+
+CFLAGS_san_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS_san_thread  := -fsanitize=thread -fno-omit-frame-pointer
+OPT      ?= $(if $(SAN),-O1,-O2)
+HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+CPPFLAGS += -I. -Iserver -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
+CFLAGS   += -std=c11 $(OPT) -g -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla $(HARDEN) $(CFLAGS_san_$(SAN)) -pthread
+LDFLAGS  += $(CFLAGS_san_$(SAN)) -pie -Wl,-z,relro,-z,now -pthread
+LDLIBS   += $(shell pkg-config --libs $(PKGS)) -lm
+
+# Layers, left may use right (see docs/ARCHITECTURE.md); each is one archive.
+DEPS_base     := base
+DEPS_crypto   := crypto base
+DEPS_net      := net crypto base
+DEPS_blob     := blob crypto base
+DEPS_db       := db crypto base
+DEPS_proof    := proof net crypto base
+DEPS_chain    := chain net crypto base
+DEPS_http     := http crypto base
+DEPS_auth     := auth chain proof db net blob crypto base
+DEPS_relay    := relay auth http chain proof db net blob crypto base
+DEPS_pay      := pay relay auth http chain proof db net blob crypto base
+DEPS_handlers := handlers pay relay auth http chain proof db net blob crypto base
+DEPS_node     := node http proof net blob crypto base
+LAYERS        := base crypto net blob db proof chain http auth relay pay handlers node
+
+dir_of = $(if $(filter db handlers node,$(1)),$(1),server/$(1))
+$(foreach l,$(LAYERS),$(eval SRC_$(l) := $(wildcard $(call dir_of,$(l))/*.c)))
+$(foreach l,$(LAYERS),$(eval OBJ_$(l) := $(patsubst %.c,$(BUILD)/%.o,$(SRC_$(l)))))
+libs_of = $(foreach l,$(DEPS_$(1)),$(if $(SRC_$(l)),$(BUILD)/lib$(l).a))
+
+all: $(BUILD)/opgate
+
+$(BUILD)/opgate: $(BUILD)/server/main.o $(call libs_of,node) $(call libs_of,handlers)
+	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(sort $(call libs_of,node) $(call libs_of,handlers)) -Wl,--end-group $(LDLIBS)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+define layer_rules
+$(BUILD)/lib$(1).a: $$(OBJ_$(1))
+	@rm -f $$@
+	ar rcs $$@ $$^
+UNIT_$(1) := $$(patsubst tests/unit/$(1)/%.c,$(BUILD)/unit/$(1)/%,$$(wildcard tests/unit/$(1)/test_*.c))
+$$(UNIT_$(1)): $(BUILD)/unit/$(1)/%: $(BUILD)/tests/unit/$(1)/%.o $$(call libs_of,$(1))
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS) -o $$@ $$< $$(call libs_of,$(1)) -lcmocka $$(LDLIBS)
+unit-$(1): $$(UNIT_$(1))
+	@for t in $$^; do echo "== $$$$t"; $$$$t || exit 1; done
+endef
+$(foreach l,$(LAYERS),$(eval $(call layer_rules,$(l))))
+
+unit: $(foreach l,$(LAYERS),unit-$(l))
+check-source:
+	@./tests/tools/check-source
+check: check-source unit
+
+clean:
+	rm -rf build
+
+.PHONY: all unit check check-source clean $(foreach l,$(LAYERS),unit-$(l))
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

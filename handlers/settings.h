@@ -1,0 +1,21 @@
+/* The gateway's settings; the table with types, defaults and docs is settings.c. */
+#ifndef OPGATE_HANDLERS_SETTINGS_H
+#define OPGATE_HANDLERS_SETTINGS_H
+
+#include <stdio.h>
+
+#include "base/config.h"
+
+struct settings {
+	char *listen_host, *base_url, *database_url, *rpc_url, *gateway_key_file, *jwt_secret_file, *blob_dir, *public_dir, *admin_addresses, *cors_origin, *log_level;
+	int64_t listen_port, chain_id, deposit_confirmations, platform_fee_bps, http_daemons, workers, reactors, queue_max, connections_max, upload_max_bytes,
+		node_timeout_ms, job_timeout_ms, stall_timeout_ms, instance_timeout_ms, drain_timeout_ms, poll_ms, attempts_max;
+	struct address opg_token, treasury;
+	struct hash genesis_hash;
+	bool allow_private_nodes;
+};
+
+extern const struct setting SETTINGS[];
+extern const size_t SETTINGS_COUNT;
+
+#endif
