@@ -188,8 +188,8 @@ static enum err line_take(const struct setting *table, size_t count, struct choi
 static enum err choose_from_file(const struct setting *table, size_t count, struct choice *chosen, const char *path,
 				 struct config_why *why)
 {
-	char *text;
-	size_t len;
+	char *text = NULL;
+	size_t len = 0;
 	enum err e = file_read(path, &text, &len, why);
 	if (e)
 		return e;
