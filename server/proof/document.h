@@ -5,6 +5,7 @@
 #ifndef OPGATE_PROOF_DOCUMENT_H
 #define OPGATE_PROOF_DOCUMENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,5 +39,11 @@ enum err doc_read(const struct doc_type *type, const char *text, size_t len, voi
 		  struct signature *ret_sig, struct json_why *why) WARN_UNUSED;
 /* Who signed. ERR_BAD_SIGNATURE. */
 enum err doc_signer(const struct doc_type *type, const void *message, uint64_t chain_id, const struct signature *sig, struct address *ret) WARN_UNUSED;
+
+/* May this text stand in a DOC_STRING (cap 64) or DOC_TEXT (cap 256) field? doc_write and doc_digest abort when it may not:
+ * whoever takes such text from outside asks here first. */
+bool doc_text_ok(const char *s, size_t cap);
+/* A decimal number as written here: digits, no sign, no leading zero, at most `max`. */
+bool doc_number_parse(const char *s, size_t len, uint64_t max, uint64_t *ret);
 
 #endif

@@ -1,6 +1,9 @@
 /* The finding about a receipt: three-valued, one line per check. One function for the gateway on arrival, POST /v1/verify and
  * `opgate verify`: whoever knows more passes more in. What is not given is not checked, and what is needed for `passed` but
- * not given makes the verdict `unverifiable`, never `passed`. */
+ * not given makes the verdict `unverifiable`, never `passed`.
+ *
+ * passed needs form, signature and registration passed and no listed check otherwise; any failed check makes it failed;
+ * else any unverifiable one makes it unverifiable. */
 #ifndef OPGATE_PROOF_VERDICT_H
 #define OPGATE_PROOF_VERDICT_H
 
@@ -12,7 +15,8 @@ enum verdict { VERDICT_PASSED, VERDICT_FAILED, VERDICT_UNVERIFIABLE };
 const char *verdict_name(enum verdict v);
 
 struct verdict_check {
-	const char *name;     /* "form", "signature", "signer", "registration", "ticket", "model", "request", "response", "times", "units", "policy", "status" */
+	const char *name;     /* "form", "signature", "signer", "registration", "chain", "gateway", "ticket", "model", "profile",
+				  "request", "response", "times", "units", "policy", "status" */
 	enum verdict result;
 	char detail[160];
 };
