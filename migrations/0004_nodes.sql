@@ -6,6 +6,7 @@ CREATE TABLE node (
 	url text NOT NULL CHECK (length(url) <= 255),
 	registration text NOT NULL,
 	operator_signature text NOT NULL,
+	issued_at bigint NOT NULL,
 	registered_at timestamptz NOT NULL DEFAULT now(),
 	heartbeat_at timestamptz NOT NULL DEFAULT now(),
 	state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'draining', 'banned'))
@@ -16,7 +17,8 @@ COMMENT ON COLUMN node.operator IS 'who earns its ask';
 COMMENT ON COLUMN node.url IS 'where the gateway reaches it';
 COMMENT ON COLUMN node.registration IS 'the registration statement as the node signed it, JSON form';
 COMMENT ON COLUMN node.operator_signature IS 'the operator''s signature over the same statement';
-COMMENT ON COLUMN node.registered_at IS 'of the newest registration';
+COMMENT ON COLUMN node.issued_at IS 'time the stored registration was signed, ms since 1970; only a newer one replaces it';
+COMMENT ON COLUMN node.registered_at IS 'of the first registration of this key: receipts from then on may count';
 COMMENT ON COLUMN node.heartbeat_at IS 'silent nodes get no work';
 COMMENT ON COLUMN node.state IS 'active, draining (no new work) or banned';
 
