@@ -19,7 +19,7 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => {}); 
 try {
   const { database_url } = await postgresStart(procs, path.join(folder, 'postgres'), (await portsFree(1))[0]);
   const child = spawn(process.argv[2], process.argv.slice(3), {
-    stdio: 'inherit', env: { ...process.env, OPGATE_DATABASE_URL: database_url },
+    stdio: 'inherit', env: { ...process.env, TEST_DATABASE_URL: database_url },
   });
   for (const name of ['SIGTERM', 'SIGHUP']) process.on(name, () => child.kill(name));
   status = await new Promise((resolve, reject) =>

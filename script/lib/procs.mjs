@@ -38,6 +38,11 @@ function descendants(pid) {
   return all.filter((proc) => proc.pid !== pid && found.includes(proc.pid)).map(({ pid, start }) => ({ pid, start }));
 }
 
+/// Our environment without OPGATE_*: opgate reads those as settings, and they would win over the file written for it.
+export function environmentClean() {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('OPGATE_')));
+}
+
 export class Procs {
   constructor(folder) {
     this.file = path.join(folder, 'pids.json');
@@ -67,13 +72,13 @@ export class Procs {
     if (!this.alive(name)) throw new Error(`${name} ended; the end of ${this.logOf(name)}:\n${fileTail(this.logOf(name))}`);
   }
 
-  /// Starts `spec` = {file, args, env?, stop_signal?}; all of it is recorded, so that it can be started again.
+  /// Starts `spec` = {file, args, stop_signal?}; all of it is recorded, so that it can be started again.
   async start(name, spec) {
     if (this.alive(name)) throw new Error(`${name} is running already`);
     fs.mkdirSync(this.logs, { recursive: true });
     const log = fs.openSync(this.logOf(name), 'a');
     const child = spawn(spec.file, spec.args, {
-      cwd: '/', detached: true, stdio: ['ignore', log, log], env: { ...process.env, ...spec.env },
+      cwd: '/', detached: true, stdio: ['ignore', log, log], env: environmentClean(),
     });
     fs.closeSync(log);
     await new Promise((resolve, reject) => child.once('spawn', resolve).once('error', reject));
