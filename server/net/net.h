@@ -50,6 +50,8 @@ struct net_request {
 	 * ERR_FORBIDDEN (address refused). status 0 when no answer came. A close-delimited body counts as incomplete (ERR_IO). */
 	void (*on_done)(void *arg, enum err e, int status);
 	void *arg;
+	/* net_call gives *ret with a reference of the caller's own (net_call_unref): safe to use while racing with on_done. */
+	bool hold;
 };
 
 /* On ERR_OK on_done will be called; otherwise never. ret may be NULL. The call handle is valid until on_done returns. */
