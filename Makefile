@@ -4,7 +4,9 @@
 #   make SAN=address|thread  sanitizers (address includes UBSan); objects live apart, in build/<name>
 #   make BUILD=dir           another output directory
 
-CC     ?= gcc
+ifeq ($(origin CC),default)
+CC     := gcc
+endif
 SAN    ?=
 BUILD  ?= build$(if $(SAN),/$(SAN))
 PKGS   := libmicrohttpd jansson libpq libcurl libcrypto libjwt libsecp256k1
@@ -37,6 +39,7 @@ LAYERS        := base crypto net blob db proof chain http auth relay pay handler
 dir_of = $(if $(filter db handlers node,$(1)),$(1),server/$(1))
 $(foreach l,$(LAYERS),$(eval SRC_$(l) := $(wildcard $(call dir_of,$(l))/*.c)))
 $(foreach l,$(LAYERS),$(eval OBJ_$(l) := $(patsubst %.c,$(BUILD)/%.o,$(SRC_$(l)))))
+OBJ_db        += $(BUILD)/migrations.o
 libs_of = $(foreach l,$(DEPS_$(1)),$(if $(SRC_$(l)),$(BUILD)/lib$(l).a))
 
 all: $(BUILD)/opgate
@@ -47,6 +50,13 @@ $(BUILD)/opgate: $(BUILD)/server/main.o $(call libs_of,node) $(call libs_of,hand
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+MIGRATION_FILES := $(sort $(wildcard migrations/[0-9]*.sql))
+$(BUILD)/migrations.c: migrations/embed $(MIGRATION_FILES)
+	@mkdir -p $(@D)
+	./migrations/embed $(MIGRATION_FILES) > $@.tmp && mv $@.tmp $@
+$(BUILD)/migrations.o: $(BUILD)/migrations.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 define layer_rules
 $(BUILD)/lib$(1).a: $$(OBJ_$(1))

@@ -1,0 +1,264 @@
+/* See lane.h. One thread, one connection. `lock` guards the queue; an operation belongs to its submitter until queued, then to
+ * the lane until `done` is posted. */
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "db/lane.h"
+
+#define OUTCOME_DEADLINE_MS 15000
+
+struct op {
+	struct op *next;
+	enum lane_kind kind;
+	json_t *item;
+	bool settled;  /* err and status are final */
+	bool unknown;  /* an earlier try ended without an answer: it may have happened */
+	enum err err;
+	enum lane_status status;
+	sem_t done;
+};
+
+struct lane {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct op *head, **tail;
+	size_t queued;
+	bool stopping;
+	struct db *db;
+};
+
+#define SQL_OPEN "SELECT ord, status FROM job_open($1)"
+#define SQL_CLOSE "SELECT ord, status FROM job_close($1)"
+
+static const char *op_id(const struct op *op)
+{
+	return json_string_value(json_object_get(op->item, "id"));
+}
+
+/* ok, …: final. retry: must be asked alone. */
+static bool status_parse(const char *s, enum lane_status *ret)
+{
+	static const char *const names[] = { [LANE_OK] = "ok", [LANE_KEY_REVOKED] = "key_revoked", [LANE_INSUFFICIENT] = "insufficient",
+					     [LANE_KEY_EXISTS] = "key_exists", [LANE_FENCED] = "fenced" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(s, names[i])) {
+			*ret = (enum lane_status)i;
+			return true;
+		}
+	return false;
+}
+
+static void settle(struct op *op, enum err e, enum lane_status status)
+{
+	op->settled = true;
+	op->err = e;
+	op->status = status;
+}
+
+/* One statement over several operations of one kind; fills what is final. */
+static enum err run_batch(struct lane *lane, enum lane_kind kind, struct op **ops, size_t count)
+{
+	_cleanup_json_ json_t *batch = json_must(json_array());
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append(batch, ops[i]->item);
+	db_json(&p, batch);
+	e = db_query(lane->db, kind == LANE_OPEN ? SQL_OPEN : SQL_CLOSE, &p, &r);
+	if (e)
+		return e;
+	for (int i = 0; i < db_rows(r); i++) {
+		enum lane_status status;
+		int64_t ord = db_get_int(r, i, "ord");
+
+		if (ord < 1 || (size_t)ord > count)
+			return ERR_INTERNAL;
+		if (status_parse(db_get_text(r, i, "status"), &status))
+			settle(ops[ord - 1], ERR_OK, status);
+	}
+	metric_add(METRIC_LANE_BATCHES, 1);
+	metric_add(METRIC_LANE_ENTRIES, (int64_t)count);
+	return ERR_OK;
+}
+
+/* After a lost answer: did it happen? An opening is the existence of the job; a closing is its end by this very item. */
+static enum err read_back(struct lane *lane, struct op *op, bool *ret_happened)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_text(&p, op_id(op));
+	e = db_query(lane->db, "SELECT state, outcome, attempt FROM job WHERE id = $1::uuid", &p, &r);
+	if (e)
+		return e;
+	if (op->kind == LANE_OPEN)
+		*ret_happened = db_rows(r) == 1;
+	else
+		*ret_happened = db_rows(r) == 1 && !strcmp(db_get_text(r, 0, "outcome"), json_string_value(json_object_get(op->item, "outcome"))) &&
+				db_get_int(r, 0, "attempt") == json_integer_value(json_object_get(op->item, "attempt"));
+	return ERR_OK;
+}
+
+static void pause_ms(long ms)
+{
+	struct timespec t = { .tv_nsec = ms * 1000000L };
+
+	nanosleep(&t, NULL);
+}
+
+/* One operation alone, until it is final: through lost connections too, up to the deadline. */
+static void run_alone(struct lane *lane, struct op *op)
+{
+	deadline_ms deadline = deadline_in(OUTCOME_DEADLINE_MS);
+
+	metric_add(METRIC_LANE_REPLAYS, 1);
+	for (;;) {
+		bool happened = false;
+		enum err e = op->unknown ? read_back(lane, op, &happened) : ERR_OK;
+
+		if (!e && happened) {
+			settle(op, ERR_OK, LANE_OK);
+			return;
+		}
+		if (!e) {
+			op->unknown = false;
+			e = run_batch(lane, op->kind, &op, 1);
+		}
+		if (!e && op->settled)
+			return;
+		if (e && e != ERR_DB_DOWN) {
+			settle(op, e, LANE_OK);
+			return;
+		}
+		if (!e) { /* "retry" for an operation that was alone: cannot be */
+			settle(op, ERR_INTERNAL, LANE_OK);
+			return;
+		}
+		op->unknown = true;
+		if (deadline_passed(deadline)) {
+			settle(op, ERR_DB_DOWN, LANE_OK);
+			return;
+		}
+		pause_ms(100);
+	}
+}
+
+static void run_kind(struct lane *lane, enum lane_kind kind, struct op *const *all, size_t count)
+{
+	struct op *ops[LANE_BATCH_MAX];
+	size_t n = 0;
+	enum err e;
+
+	for (size_t i = 0; i < count; i++)
+		if (all[i]->kind == kind)
+			ops[n++] = all[i];
+	if (!n)
+		return;
+	e = run_batch(lane, kind, ops, n);
+	for (size_t i = 0; i < n; i++) {
+		if (e == ERR_DB_DOWN)
+			ops[i]->unknown = true;
+		if (!ops[i]->settled)
+			run_alone(lane, ops[i]);
+	}
+}
+
+static size_t take_batch(struct lane *lane, struct op **ret)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&lane->lock);
+	while (!lane->head && !lane->stopping)
+		pthread_cond_wait(&lane->wake, &lane->lock);
+	while (lane->head && n < LANE_BATCH_MAX) {
+		ret[n++] = lane->head;
+		lane->head = lane->head->next;
+	}
+	if (!lane->head)
+		lane->tail = &lane->head;
+	lane->queued -= n;
+	pthread_mutex_unlock(&lane->lock);
+	return n;
+}
+
+static void *lane_main(void *arg)
+{
+	struct lane *lane = arg;
+	struct op *ops[LANE_BATCH_MAX];
+	size_t n;
+
+	while ((n = take_batch(lane, ops)) > 0) {
+		/* Closings first: they free the money that openings may need. */
+		run_kind(lane, LANE_CLOSE, ops, n);
+		run_kind(lane, LANE_OPEN, ops, n);
+		for (size_t i = 0; i < n; i++)
+			sem_post(&ops[i]->done);
+	}
+	return NULL;
+}
+
+struct lane *lane_start(const char *database_url, int64_t statement_deadline_ms)
+{
+	struct lane *lane = xcalloc(1, sizeof(*lane));
+
+	lane->db = db_new(database_url, statement_deadline_ms);
+	lane->tail = &lane->head;
+	pthread_mutex_init(&lane->lock, NULL);
+	pthread_cond_init(&lane->wake, NULL);
+	if (pthread_create(&lane->thread, NULL, lane_main, lane))
+		abort();
+	return lane;
+}
+
+void lane_stop(struct lane *lane)
+{
+	if (!lane)
+		return;
+	pthread_mutex_lock(&lane->lock);
+	lane->stopping = true;
+	pthread_cond_signal(&lane->wake);
+	pthread_mutex_unlock(&lane->lock);
+	pthread_join(lane->thread, NULL);
+	db_free(lane->db);
+	pthread_cond_destroy(&lane->wake);
+	pthread_mutex_destroy(&lane->lock);
+	free(lane);
+}
+
+enum err lane_submit(struct lane *lane, enum lane_kind kind, json_t *take_item, enum lane_status *ret)
+{
+	struct op op = { .kind = kind, .item = take_item };
+	bool full;
+
+	sem_init(&op.done, 0, 0);
+	pthread_mutex_lock(&lane->lock);
+	full = lane->queued >= LANE_QUEUE_MAX || lane->stopping;
+	if (!full) {
+		*lane->tail = &op;
+		lane->tail = &op.next;
+		lane->queued++;
+		pthread_cond_signal(&lane->wake);
+	}
+	pthread_mutex_unlock(&lane->lock);
+	if (full)
+		op.err = ERR_OVERLOADED;
+	else
+		while (sem_wait(&op.done) != 0)
+			;
+	sem_destroy(&op.done);
+	json_decref(op.item);
+	if (!op.err)
+		*ret = op.status;
+	return op.err;
+}
