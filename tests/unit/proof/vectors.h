@@ -1,0 +1,31 @@
+/* Made by make_vectors.mjs with viem; do not edit. */
+#ifndef OPGATE_TESTS_PROOF_VECTORS_H
+#define OPGATE_TESTS_PROOF_VECTORS_H
+
+#define NODE_KEY "0x1111111111111111111111111111111111111111111111111111111111111111"
+#define NODE_ADDRESS "0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a"
+#define GATEWAY_KEY "0x2222222222222222222222222222222222222222222222222222222222222222"
+#define GATEWAY_ADDRESS "0x1563915e194d8cfba1943570603f7606a3115508"
+#define OPERATOR_KEY "0x3333333333333333333333333333333333333333333333333333333333333333"
+#define OPERATOR_ADDRESS "0x5cbdd86a2fa8dc4bddd8a8f69dba48572eec07fb"
+#define CHAIN_ID 84532u
+#define REQUEST_BODY "{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":\"h\303\251\"}]}"
+#define PLAIN_RESPONSE "{\"answer\":42}"
+#define STREAM_RESPONSE "data: {\"delta\":\"a\"}\n\ndata: {\"delta\":\"b\"}\n\ndata: \n\ndata: [DONE]\n\n"
+#define REQUEST_HASH_CHAT "0x2049bae099b611f1b9552e03b0147fb43dfc5e56ee0e32ab199d66c0e855f4e2"
+#define REQUEST_HASH_INFER "0x2cafb65b0edaa9155b62c1cd7bc64220a0242ac0665f752f5f43a3b33542c10d"
+#define REQUEST_HASH_GET "0xd74201f1b0512847e0c4e52f3b4459365da2755e8df94973ff70e68ab85ce168"
+#define RECEIPT_DIGEST "0x753f7e3da0d8104a6f423a976f8872be722125045323fe257121806a0206931a"
+#define RECEIPT_JSON "{\"domain\":{\"name\":\"opgate\",\"version\":\"1\",\"chainId\":\"84532\"},\"message\":{\"jobId\":\"0x0198c0ffee007abc8def0123456789ab\",\"attempt\":\"2\",\"gateway\":\"0x1563915e194d8cfba1943570603f7606a3115508\",\"node\":\"0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a\",\"modelDigest\":\"0x9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4\",\"requestHash\":\"0x2049bae099b611f1b9552e03b0147fb43dfc5e56ee0e32ab199d66c0e855f4e2\",\"responseHash\":\"0xecf59a2696ca44a417e20e2a7eabb1b26e82c779f8546bea354a2cc80e8e1eed\",\"profileHash\":\"0x1900eab6c028483d7126599ee6f50de0d27907b5c65fa90524580b4b0f9852b0\",\"status\":\"200\",\"policy\":\"signed\",\"inputUnits\":\"12\",\"outputUnits\":\"18446744073709551615\",\"startedAt\":\"1767225600000\",\"finishedAt\":\"1767225600123\"},\"signature\":\"0x091928c0e10d2d3fceb9d962b2969fb570fadc250c1fae77d349a5df8775c99e0fdf385284a837fce97b2350c35070c21de79a9de0e4d95d13d4876dd6e535611b\"}"
+#define STREAM_RECEIPT_DIGEST "0x0d5f8ab62a6ff163db6cbd4b1628e02093c03711294eb33cc36b78ab5e987978"
+#define STREAM_RECEIPT_JSON "{\"domain\":{\"name\":\"opgate\",\"version\":\"1\",\"chainId\":\"84532\"},\"message\":{\"jobId\":\"0x0198c0ffee007abc8def0123456789ab\",\"attempt\":\"2\",\"gateway\":\"0x1563915e194d8cfba1943570603f7606a3115508\",\"node\":\"0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a\",\"modelDigest\":\"0x9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4\",\"requestHash\":\"0x2049bae099b611f1b9552e03b0147fb43dfc5e56ee0e32ab199d66c0e855f4e2\",\"responseHash\":\"0xd1af90663f686e22cf9be72fb3fb780f4d681499e07efd6da18ea791f2fb1739\",\"profileHash\":\"0x1900eab6c028483d7126599ee6f50de0d27907b5c65fa90524580b4b0f9852b0\",\"status\":\"200\",\"policy\":\"signed\",\"inputUnits\":\"12\",\"outputUnits\":\"18446744073709551615\",\"startedAt\":\"1767225600000\",\"finishedAt\":\"1767225600123\"},\"signature\":\"0x252c86bf941cf7d07ef1b67b35909f52df4972da94c526ec6ec59f3d40f6c69e71c9abaa8e9c33ad9af9c69b436a4e31eb8f071c865c7260ed079184204bf8c61c\"}"
+#define TICKET_DIGEST "0x47b07757177afe90cdb9937c4f837182ba3cbff111342db1f6c16842da8d2ed3"
+#define TICKET_JSON "{\"domain\":{\"name\":\"opgate\",\"version\":\"1\",\"chainId\":\"84532\"},\"message\":{\"jobId\":\"0x0198c0ffee007abc8def0123456789ab\",\"attempt\":\"2\",\"gateway\":\"0x1563915e194d8cfba1943570603f7606a3115508\",\"node\":\"0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a\",\"modelDigest\":\"0x9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4\",\"policy\":\"signed\",\"requestHash\":\"0x2049bae099b611f1b9552e03b0147fb43dfc5e56ee0e32ab199d66c0e855f4e2\",\"expiresAt\":\"1767225660000\"},\"signature\":\"0x1d65667b1d2bd6a053184ae7f7a92ead31ff631e35ca9e27525ea00442d175f15ac52e227caf7d7026f2b4252e84db6ff74b090498bae07a860ef805399b2db91c\"}"
+#define NODE_REGISTRATION_DIGEST "0x14ab159c8646363da405e5425ee7ca2dda7d3afebce51b12109511345ac8cab1"
+#define NODE_REGISTRATION_JSON "{\"domain\":{\"name\":\"opgate\",\"version\":\"1\",\"chainId\":\"84532\"},\"message\":{\"node\":\"0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a\",\"operator\":\"0x5cbdd86a2fa8dc4bddd8a8f69dba48572eec07fb\",\"gateway\":\"0x1563915e194d8cfba1943570603f7606a3115508\",\"url\":\"http://127.0.0.1:9001/a?b=c&d=~\",\"issuedAt\":\"0\"},\"signature\":\"0xa46e594706b6551c9095ef7e7717b667c03a164e583069a8339a042e34dc1919662ab6d7eb82cfb8239dd5e78823b9039b5c0d6ac297719a6a468c15e14a0b261b\"}"
+#define NODE_STATEMENT_DIGEST "0xfc592034c864470e3859704190e4c407d0de71bb7c931d322fab867de889b728"
+#define NODE_STATEMENT_JSON "{\"domain\":{\"name\":\"opgate\",\"version\":\"1\",\"chainId\":\"84532\"},\"message\":{\"gateway\":\"0x1563915e194d8cfba1943570603f7606a3115508\",\"node\":\"0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a\",\"operator\":\"0x5cbdd86a2fa8dc4bddd8a8f69dba48572eec07fb\",\"modelDigest\":\"0x9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4\",\"profileHash\":\"0x1900eab6c028483d7126599ee6f50de0d27907b5c65fa90524580b4b0f9852b0\",\"registeredAt\":\"1767225500000\",\"issuedAt\":\"1767225700000\"},\"signature\":\"0x8e6889255824bf6bb9877c2b4b958354a6ae9dbf90b806ad7e41ab60f60213c4691ecd5bf670c4ae9de2c109edb494fee949bc51717cdaa50b7daadb262288bc1c\"}"
+#define NODE_REQUEST_DIGEST "0x11617bd45a9b5591d6a1e1e530dcfc7cd568162c1d278c61339bd6bea280f396"
+#define NODE_REQUEST_JSON "{\"domain\":{\"name\":\"opgate\",\"version\":\"1\",\"chainId\":\"84532\"},\"message\":{\"node\":\"0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a\",\"gateway\":\"0x1563915e194d8cfba1943570603f7606a3115508\",\"method\":\"POST\",\"path\":\"/v1/nodes/0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a/heartbeat\",\"bodyHash\":\"0xdcfcb954bf3abd692217487b2275e7859ae675d16b180d048c694d4223d7729a\",\"issuedAt\":\"1767225600000\",\"nonce\":\"0x78377b525757b494427f89014f97d79928f3938d14eb51e20fb5dec9834eb304\"},\"signature\":\"0xea824e4d0a0d2db13af8cb9d194cd006da33a26e75b26fff3efbe22e1d9df100420309d3c85320c97d72ebea2d87293abc2218ecd20eac5fe3868866d87eba961b\"}"
+
+#endif
