@@ -38,6 +38,17 @@ function descendants(pid) {
   return all.filter((proc) => proc.pid !== pid && found.includes(proc.pid)).map(({ pid, start }) => ({ pid, start }));
 }
 
+async function goneOrKilled(what, all, seconds) {
+  const gone = () => !all.some(procAlive);
+  try {
+    await waitFor(`${what} stops`, gone, { seconds, every: 20 });
+  } catch {
+    process.stderr.write(`  ${what} did not stop within ${seconds} s: killed\n`);
+    for (const one of all) signal(one, 'SIGKILL');
+    await waitFor(`${what} is gone`, gone, { seconds: 10, every: 20 });
+  }
+}
+
 /// Our environment without OPGATE_*: opgate reads those as settings, and they would win over the file written for it.
 export function environmentClean() {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('OPGATE_')));
@@ -93,16 +104,10 @@ export class Procs {
   async stop(name, { seconds = 20 } = {}) {
     const proc = this.list[name];
     if (!proc) return;
-    const all = [proc, ...(procAlive(proc) ? descendants(proc.pid) : [])];
-    const gone = () => !all.some(procAlive);
+    const below = procAlive(proc) ? descendants(proc.pid) : [];
     signal(proc, proc.spec.stop_signal ?? 'SIGTERM');
-    try {
-      await waitFor(`${name} stops`, gone, { seconds, every: 20 });
-    } catch {
-      process.stderr.write(`  ${name} did not stop within ${seconds} s: killed\n`);
-      for (const one of all) signal(one, 'SIGKILL');
-      await waitFor(`${name} is gone`, gone, { seconds: 10, every: 20 });
-    }
+    await goneOrKilled(name, [proc], seconds);
+    await goneOrKilled(`what ${name} had started`, below, 3); // a backend ends when its agent has
     delete this.list[name];
     this.save();
   }

@@ -10,7 +10,7 @@ import { contractsDeploy } from '../deploy.mjs';
 import { Api } from './api.mjs';
 import { ANVIL, anvilArguments, CHAIN_ID, chainAccount, chainOpen } from './chain.mjs';
 import { inRoot, inVar, varFolder } from './paths.mjs';
-import { postgresStart } from './postgres.mjs';
+import { postgresReady, postgresStart } from './postgres.mjs';
 import { environmentClean, procAlive, Procs, procSelf } from './procs.mjs';
 import { httpOk, portsFree, progress, waitFor } from './wait.mjs';
 
@@ -93,6 +93,11 @@ export async function stackRestart(name) {
   if (name === 'anvil') throw new Error('the chain forgets everything when it stops: use down and up');
   const pid = await procs.restart(name);
   const dev = devRead();
+  if (name === 'postgres') await postgresReady(procs, new URL(dev.database_url).port);
+  else {
+    const url = name === 'gateway' ? `${dev.base_url}/readyz` : `${dev.nodes[NODES.indexOf(name)].url}/livez`;
+    await waitFor(`${name} answers`, () => httpOk(url), { alive: () => procs.demand(name) });
+  }
   if (name in dev.pids) dev.pids[name] = pid;
   for (const [i, node] of dev.nodes.entries()) if (NODES[i] === name) node.pid = pid;
   fileWrite('dev.json', `${JSON.stringify(dev, null, 1)}\n`);
@@ -195,9 +200,9 @@ async function build(procs) {
   const base_url = `http://127.0.0.1:${port}`;
   const accounts = Object.fromEntries(Object.entries(ACCOUNTS).map(([role, index]) => [role, chainAccount(index)]));
   progress('starting PostgreSQL and the local chain');
-  const [{ database_url }, chain] = await Promise.all([
-    postgresStart(procs, inVar('postgres'), pg_port), chainStart(procs, anvil_port),
-  ]);
+  const both = [postgresStart(procs, inVar('postgres'), pg_port), chainStart(procs, anvil_port)];
+  await Promise.allSettled(both); // when one fails the other must be on record before everything is stopped
+  const [{ database_url }, chain] = await Promise.all(both);
   const gateway_address = await gatewayStart(procs, { base_url, port, chain, database_url, accounts });
   const api = new Api(base_url);
   const deposited = deposit(chain, accounts);
