@@ -12,7 +12,11 @@ struct log_field {
 	const char *str; /* NULL: the number below */
 	int64_t num;
 };
-#define L_STR(k, v) ((struct log_field){ .key = (k), .str = (v) ? (v) : "" })
+static inline struct log_field log_field_str(const char *key, const char *value)
+{
+	return (struct log_field){ .key = key, .str = value ? value : "" };
+}
+#define L_STR(k, v) log_field_str(k, v) /* a NULL value is logged as "" */
 #define L_INT(k, v) ((struct log_field){ .key = (k), .num = (int64_t)(v) })
 
 void log_set_level(enum log_level min);
