@@ -476,6 +476,8 @@ enum err call_result(struct net_call *call, CURLcode code)
 		return ERR_OK;
 	if (code == CURLE_OK)
 		call->why = call->head_done ? "the answer's end cannot be told from a broken connection" : "no answer";
+	else if (call->error[0] == '\0' && !call->why)
+		call->why = curl_easy_strerror(code);
 	return call->refused && !call->head_done ? ERR_FORBIDDEN : ERR_IO;
 }
 

@@ -176,7 +176,6 @@ static void test_idle_close_is_noticed(void **state)
 	struct world *w = *state;
 	struct probe p;
 	struct url u = url_of(w->server, "/echo");
-	char end;
 
 	for (int turn = 0; turn < 2; turn++) {
 		probe_init(&p);
@@ -185,11 +184,8 @@ static void test_idle_close_is_noticed(void **state)
 		r.body_len = 1;
 		assert_int_equal(probe_run(w->net, &p, &r), ERR_OK);
 		probe_free(&p);
-		if (turn == 0) {
-			shutdown(w->server->fds[0], SHUT_RDWR); /* then wait until the client's side has answered with its own end */
-			while (recv(w->server->fds[0], &end, 1, MSG_DONTWAIT) > 0)
-				;
-		}
+		if (turn == 0)
+			shutdown(w->server->fds[0], SHUT_RDWR); /* on loopback the end has arrived when this returns */
 	}
 	assert_int_equal(w->server->connections, 2);
 	assert_int_equal(w->server->requests, 2);
