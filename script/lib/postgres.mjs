@@ -77,10 +77,10 @@ export async function postgresStart(procs, wish, port) {
   const [file, ...args] = [...drop.prefix, path.join(bin, 'postgres'), '-D', data];
   await procs.start('postgres', { file, args, stop_signal: 'SIGINT', folder }); // SIGINT: its fast shutdown
   await postgresReady(procs, port);
-  const psql = (...words) =>
-    run([], path.join(bin, 'psql'), ['-X', '-q', '-v', 'ON_ERROR_STOP=1', '-h', '127.0.0.1', '-p', String(port), '-U', 'postgres', ...words],
-      { env: { ...process.env, PGPASSWORD: password } });
-  psql('-c', `CREATE ROLE opgate LOGIN CREATEDB PASSWORD '${password}'`, '-c', 'CREATE DATABASE opgate OWNER opgate');
+  run([], path.join(bin, 'psql'), [
+    '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-h', '127.0.0.1', '-p', String(port), '-U', 'postgres',
+    '-c', `CREATE ROLE opgate LOGIN CREATEDB PASSWORD '${password}'`, '-c', 'CREATE DATABASE opgate OWNER opgate',
+  ], { env: { ...process.env, PGPASSWORD: password } });
   return { database_url: `postgresql://opgate:${password}@127.0.0.1:${port}/opgate`, folder };
 }
 

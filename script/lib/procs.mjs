@@ -100,8 +100,9 @@ export class Procs {
     return child.pid;
   }
 
-  /// Stops it and everything below it, kindly first; returns when all of them are gone.
-  async stop(name, { seconds = 20 } = {}) {
+  /// Stops it and everything below it, kindly first; returns when all of them are gone. A gateway or a node that drains
+  /// may take 30 s.
+  async stop(name, { seconds = 40 } = {}) {
     const proc = this.list[name];
     if (!proc) return;
     const below = procAlive(proc) ? descendants(proc.pid) : [];

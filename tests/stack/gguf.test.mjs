@@ -107,7 +107,8 @@ describe('gguf backend', () => {
     await waitFor('it serves again', async () => (await post({ max_tokens: 1 })).ok);
   });
   for (const [what, more] of [
-    ['no messages', { messages: [] }], ['null messages', { messages: [null, 1] }], ['an image', { messages: [{ role: 'user', content: [{ type: 'image_url' }] }] }],
+    ['no messages', { messages: [] }], ['null messages', { messages: [null, 1] }],
+    ['an image', { messages: [{ role: 'user', content: [{ type: 'image_url' }] }] }],
     ['max_tokens 0', { max_tokens: 0 }], ['max_tokens text', { max_tokens: '5' }], ['temperature 3', { temperature: 3 }],
     ['two choices', { n: 2 }], ['an empty stop word', { stop: '' }], ['a seed of text', { seed: 'x' }],
     ['a prompt beyond its context', { messages: [{ role: 'user', content: 'free software '.repeat(1000) }] }],
