@@ -6,6 +6,7 @@ CREATE TABLE model (
 	name text NOT NULL CHECK (name ~ '^[a-zA-Z0-9][a-zA-Z0-9._-]{0,95}$'),
 	title text NOT NULL DEFAULT '' CHECK (length(title) <= 200),
 	description text NOT NULL DEFAULT '' CHECK (length(description) <= 20000),
+	last_number int NOT NULL DEFAULT 0,
 	created_at timestamptz NOT NULL DEFAULT now(),
 	UNIQUE (author, name)
 );
@@ -15,6 +16,7 @@ COMMENT ON COLUMN model.author IS 'who owns it and earns its royalty';
 COMMENT ON COLUMN model.name IS 'second half of author/name';
 COMMENT ON COLUMN model.title IS 'for people';
 COMMENT ON COLUMN model.description IS 'for people, Markdown';
+COMMENT ON COLUMN model.last_number IS 'number of the newest version, so that two drafts made at once get different ones';
 COMMENT ON COLUMN model.created_at IS 'when it was created';
 
 CREATE TABLE model_version (
@@ -59,16 +61,28 @@ COMMENT ON COLUMN version_file.sha256 IS 'digest of the contents';
 COMMENT ON COLUMN version_file.size IS 'bytes';
 
 CREATE FUNCTION version_is_immutable() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+	published timestamptz;
 BEGIN
 	IF TG_TABLE_NAME = 'model_version' THEN
-		IF OLD.published_at IS NOT NULL THEN
-			RAISE EXCEPTION 'version % is published and immutable', OLD.id USING ERRCODE = 'OG409';
+		published := OLD.published_at;
+	ELSE
+		-- the row lock waits for a publication under way, and then sees it: no file slips in behind the manifest
+		SELECT v.published_at INTO published FROM model_version v
+			WHERE v.id = CASE WHEN TG_OP = 'INSERT' THEN NEW.version ELSE OLD.version END FOR SHARE;
+		IF TG_OP = 'UPDATE' THEN
+			IF NEW.version <> OLD.version THEN
+				RAISE EXCEPTION 'a file stays in its version' USING ERRCODE = 'OG409';
+			END IF;
 		END IF;
-	ELSIF EXISTS (SELECT FROM model_version v WHERE v.published_at IS NOT NULL
-	              AND v.id = CASE WHEN TG_OP = 'INSERT' THEN NEW.version ELSE OLD.version END) THEN
-		RAISE EXCEPTION 'files of a published version are immutable' USING ERRCODE = 'OG409';
+	END IF;
+	IF published IS NOT NULL THEN
+		RAISE EXCEPTION 'a published version is immutable' USING ERRCODE = 'OG409';
 	END IF;
 	RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END $$;
+COMMENT ON FUNCTION version_is_immutable IS 'refuses every change of a published version and its files';
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON model_version FOR EACH ROW EXECUTE FUNCTION version_is_immutable();
 CREATE TRIGGER immutable BEFORE INSERT OR UPDATE OR DELETE ON version_file FOR EACH ROW EXECUTE FUNCTION version_is_immutable();
+CREATE INDEX model_version_published ON model_version (model, number DESC) WHERE published_at IS NOT NULL;
+COMMENT ON INDEX model_version_published IS 'the newest published version of a model';

@@ -1,0 +1,80 @@
+/* What is on offer: the published models with their cheapest ready offer, and the offers of one model; see registry.h. */
+#include "db/registry_sql.h"
+
+enum err db_models_list(struct db *db, struct arena *arena, const struct model_filter *filter, struct model_listed **ret, size_t *ret_count)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	db_int(&p, filter->model);
+	db_bool(&p, filter->author != NULL);
+	if (filter->author) {
+		registry_push_author(&p, filter->author);
+	} else {
+		db_text(&p, NULL);
+		db_address(&p, NULL);
+	}
+	db_text(&p, filter->surface);
+	db_int(&p, filter->before > 0 ? filter->before : INT64_MAX);
+	db_int(&p, (int64_t)filter->max);
+	db_int(&p, filter->node_timeout_ms);
+	enum err e = db_query(db,
+		"SELECT " MODEL_COLUMNS ", " VERSION_COLUMNS ", o.offers, o.ask_input, o.ask_output FROM model m JOIN account a ON a.id = m.author"
+		" JOIN LATERAL (SELECT * FROM model_version n WHERE n.model = m.id AND n.published_at IS NOT NULL ORDER BY n.number DESC LIMIT 1) v ON true"
+		" CROSS JOIN LATERAL (SELECT count(*) AS offers,"
+		" (array_agg(f.ask_input::numeric ORDER BY f.ask_input + f.ask_output, f.node))[1] AS ask_input,"
+		" (array_agg(f.ask_output::numeric ORDER BY f.ask_input + f.ask_output, f.node))[1] AS ask_output"
+		" FROM offer f JOIN node d ON d.address = f.node WHERE f.version = v.id AND f.state = 'ready' AND d.state = 'active'"
+		" AND d.heartbeat_at > now() - $8::bigint * interval '1 millisecond') o"
+		" WHERE ($1::bigint = 0 OR m.id = $1::bigint) AND (NOT $2::boolean OR m.author = " AUTHOR_OF("$3", "$4") ")"
+		" AND ($5::text IS NULL OR v.surface = $5::text) AND m.id < $6::bigint ORDER BY m.id DESC LIMIT $7::bigint", &p, &r);
+	if (e)
+		return e;
+	size_t n = (size_t)db_rows(r);
+	struct model_listed *rows = arena_alloc(arena, sizeof(*rows) * (n + 1));
+	for (size_t i = 0; i < n; i++) {
+		registry_read_model(r, (int)i, arena, &rows[i].model);
+		registry_read_version(r, (int)i, &rows[i].version);
+		rows[i].offers = db_get_int(r, (int)i, "offers");
+		if (rows[i].offers > 0) {
+			rows[i].ask_input = db_get_amount(r, (int)i, "ask_input");
+			rows[i].ask_output = db_get_amount(r, (int)i, "ask_output");
+		}
+	}
+	*ret = rows;
+	*ret_count = n;
+	return ERR_OK;
+}
+
+enum err db_model_offers(struct db *db, struct arena *arena, int64_t model, int64_t node_timeout_ms, struct model_offer **ret, size_t *ret_count)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	db_int(&p, model);
+	db_int(&p, node_timeout_ms);
+	enum err e = db_query(db,
+		"SELECT f.node, a.address AS operator, f.ask_input, f.ask_output, f.capacity, f.precision, f.profile_hash, v.number, v.digest"
+		" FROM model_version v JOIN offer f ON f.version = v.id AND f.state = 'ready' JOIN node d ON d.address = f.node JOIN account a ON a.id = d.operator"
+		" WHERE v.model = $1 AND v.published_at IS NOT NULL AND d.state = 'active' AND d.heartbeat_at > now() - $2::bigint * interval '1 millisecond'"
+		" ORDER BY v.number DESC, f.ask_input + f.ask_output, f.node LIMIT 1000", &p, &r);
+	if (e)
+		return e;
+	size_t n = (size_t)db_rows(r);
+	struct model_offer *rows = arena_alloc(arena, sizeof(*rows) * (n + 1));
+	for (size_t i = 0; i < n; i++) {
+		int row = (int)i;
+		rows[i] = (struct model_offer){
+			.ask_input = db_get_amount(r, row, "ask_input"),
+			.ask_output = db_get_amount(r, row, "ask_output"),
+			.capacity = db_get_int(r, row, "capacity"),
+			.version = db_get_int(r, row, "number"),
+			.precision = arena_strdup(arena, db_get_text(r, row, "precision")),
+		};
+		db_get_address(r, row, "node", &rows[i].node);
+		db_get_address(r, row, "operator", &rows[i].operator_);
+		db_get_hash(r, row, "profile_hash", &rows[i].profile_hash);
+		db_get_hash(r, row, "digest", &rows[i].digest);
+	}
+	*ret = rows;
+	*ret_count = n;
+	return ERR_OK;
+}

@@ -1,0 +1,24 @@
+/* Columns and readers shared by registry.c and market.c, and nobody else. Tables go by m (model), a (account of the author)
+ * and v (model_version). */
+#ifndef OPGATE_DB_REGISTRY_SQL_H
+#define OPGATE_DB_REGISTRY_SQL_H
+
+#include "db/registry.h"
+
+#define MODEL_COLUMNS \
+	"m.id AS model, m.author, coalesce(a.handle, '0x' || encode(a.address, 'hex')) AS owner, a.address AS author_address, m.name, m.title," \
+	" m.description, (extract(epoch FROM m.created_at) * 1000)::bigint AS model_created_ms"
+#define VERSION_COLUMNS \
+	"v.id, v.number, v.surface, v.royalty_input, v.royalty_output, v.max_output_units, v.digest," \
+	" (extract(epoch FROM v.created_at) * 1000)::bigint AS created_ms," \
+	" coalesce((extract(epoch FROM v.published_at) * 1000)::bigint, 0) AS published_ms"
+#define VERSION_TABLES "model_version v JOIN model m ON m.id = v.model JOIN account a ON a.id = m.author"
+/* The account of an author given as a handle or as an address, the other NULL; each half is an index look-up. */
+#define AUTHOR_OF(handle, address) \
+	"(SELECT id FROM account WHERE handle = " handle "::text UNION ALL SELECT id FROM account WHERE address = " address "::bytea)"
+
+void registry_push_author(struct db_params *p, const struct model_ref *ref); /* two parameters: handle, address */
+void registry_read_model(const struct db_result *r, int row, struct arena *arena, struct model_row *ret);
+void registry_read_version(const struct db_result *r, int row, struct version_row *ret);
+
+#endif
