@@ -45,31 +45,40 @@ libs_of = $(foreach l,$(DEPS_$(1)),$(if $(SRC_$(l)),$(BUILD)/lib$(l).a))
 all: $(BUILD)/opgate
 
 $(BUILD)/opgate: $(BUILD)/server/main.o $(call libs_of,node) $(call libs_of,handlers)
-	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(sort $(call libs_of,node) $(call libs_of,handlers)) -Wl,--end-group $(LDLIBS)
+	@$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(sort $(call libs_of,node) $(call libs_of,handlers)) -Wl,--end-group $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 MIGRATION_FILES := $(sort $(wildcard migrations/[0-9]*.sql))
 $(BUILD)/migrations.c: migrations/embed $(MIGRATION_FILES)
 	@mkdir -p $(@D)
-	./migrations/embed $(MIGRATION_FILES) > $@.tmp && mv $@.tmp $@
+	@./migrations/embed $(MIGRATION_FILES) > $@.tmp && mv $@.tmp $@
 $(BUILD)/migrations.o: $(BUILD)/migrations.c
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 define layer_rules
 $(BUILD)/lib$(1).a: $$(OBJ_$(1))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	@ar rcs $$@ $$^
 UNIT_$(1) := $$(patsubst tests/unit/$(1)/%.c,$(BUILD)/unit/$(1)/%,$$(wildcard tests/unit/$(1)/test_*.c))
 $$(UNIT_$(1)): $(BUILD)/unit/$(1)/%: $(BUILD)/tests/unit/$(1)/%.o $$(call libs_of,$(1))
 	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS) -o $$@ $$< $$(call libs_of,$(1)) -lcmocka $$(LDLIBS)
+	@$$(CC) $$(LDFLAGS) -o $$@ $$< $$(call libs_of,$(1)) -lcmocka $$(LDLIBS)
 unit-$(1): $$(UNIT_$(1))
 	@for t in $$^; do echo "== $$$$t"; $$$$t || exit 1; done
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_rules,$(l))))
+
+# Database tests link everything up to handlers; they need a server: ./script/with-postgres make db
+DB_TESTS := $(patsubst tests/db/%.c,$(BUILD)/db-tests/%,$(wildcard tests/db/test_*.c))
+$(DB_TESTS): $(BUILD)/db-tests/%: $(BUILD)/tests/db/%.o $(call libs_of,handlers)
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(call libs_of,handlers) -Wl,--end-group -lcmocka $(LDLIBS)
+db: $(DB_TESTS)
+	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 
 unit: $(foreach l,$(LAYERS),unit-$(l))
 check-source:
@@ -79,5 +88,5 @@ check: check-source unit
 clean:
 	rm -rf build
 
-.PHONY: all unit check check-source clean $(foreach l,$(LAYERS),unit-$(l))
+.PHONY: all unit db check check-source clean $(foreach l,$(LAYERS),unit-$(l))
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
