@@ -45,6 +45,7 @@ struct principal {
 	int64_t account;
 	struct address address;
 	int64_t api_key; /* 0: signed in with a token */
+	int64_t signed_in_at; /* seconds since 1970; 0 with a key */
 	bool admin;
 };
 /* A node, for ROUTE_NODE. */

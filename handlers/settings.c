@@ -39,5 +39,9 @@ const struct setting SETTINGS[] = {
 	S(INT, drain_timeout_ms, "30000", 0, 600000, false, "how long SIGTERM waits for running jobs"),
 	S(INT, poll_ms, "500", 50, 60000, false, "how often chain, queue and leases are looked at"),
 	S(INT, attempts_max, "3", 1, 10, false, "nodes tried for one job"),
+	S(INT, rate_read, "2000", 0, 1000000, false, "reading requests a second of one account, or of one client address without one; 0: unlimited"),
+	S(INT, rate_write, "500", 0, 1000000, false, "likewise for requests that change something"),
+	S(INT, rate_paid, "10000", 0, 1000000, false, "likewise for paid requests"),
+	S(INT, rate_auth, "100", 0, 1000000, false, "likewise for sign-ins and registrations, and for refused credentials"),
 };
 const size_t SETTINGS_COUNT = sizeof(SETTINGS) / sizeof(SETTINGS[0]);
