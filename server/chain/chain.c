@@ -1,0 +1,108 @@
+/* The plain questions to a chain: who are you, where is your head, what does this contract say. Called by pay (deposits,
+ * reconciliation) and by the start-up checks, from any thread; no locks. */
+#include "chain/chain.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "chain/abi.h"
+#include "chain/rpc.h"
+
+#define BALANCE_GAS 1000000u
+
+static enum err quantity_call(struct chain *c, const char *method, uint64_t *ret)
+{
+	_cleanup_json_ json_t *result = NULL;
+	enum err e = rpc_call(c, method, json_array(), &result);
+	return e ? e : rpc_read_quantity(result, method, ret);
+}
+
+enum err chain_id(struct chain *c, uint64_t *ret)
+{
+	return quantity_call(c, "eth_chainId", ret);
+}
+
+enum err chain_head(struct chain *c, uint64_t *ret_number)
+{
+	return quantity_call(c, "eth_blockNumber", ret_number);
+}
+
+enum err chain_client_version(struct chain *c, char ret[128])
+{
+	_cleanup_json_ json_t *result = NULL;
+	enum err e = rpc_call(c, "web3_clientVersion", json_array(), &result);
+	if (e)
+		return e;
+	const char *s = json_string_value(result);
+	if (!s || !*s || strlen(s) > 127)
+		return rpc_refuse("web3_clientVersion is no short text");
+	snprintf(ret, 128, "%s", s);
+	for (char *p = ret; *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			*p = '?';
+	return ERR_OK;
+}
+
+enum err chain_block_by_number(struct chain *c, uint64_t number, struct chain_block *ret)
+{
+	_cleanup_json_ json_t *block = NULL;
+	enum err e = rpc_call(c, "eth_getBlockByNumber", json_pack("[o, b]", rpc_quantity(number), 0), &block);
+	if (e)
+		return e;
+	if (json_is_null(block))
+		return ERR_NOT_FOUND;
+	struct chain_block b;
+	e = rpc_read_quantity(json_object_get(block, "number"), "block number", &b.number);
+	if (!e)
+		e = rpc_read_hash(json_object_get(block, "hash"), "block hash", &b.hash);
+	if (!e)
+		e = rpc_read_hash(json_object_get(block, "parentHash"), "parent hash", &b.parent);
+	if (!e)
+		e = rpc_read_quantity(json_object_get(block, "timestamp"), "block timestamp", &b.timestamp);
+	if (e)
+		return e;
+	if (b.number != number)
+		return rpc_refuse("asked for block %llu, got %llu", (unsigned long long)number, (unsigned long long)b.number);
+	*ret = b;
+	return ERR_OK;
+}
+
+enum err chain_call(struct chain *c, const struct address *to, const void *data, size_t len, uint64_t gas, uint64_t at, struct buf *out)
+{
+	_cleanup_free_ char *hex = xmalloc(2 + 2 * len + 1);
+	memcpy(hex, "0x", 2);
+	hex_encode(data, len, hex + 2);
+	_cleanup_json_ json_t *result = NULL;
+	enum err e = rpc_call(c, "eth_call",
+			      json_pack("[{s:s, s:s, s:o}, o]", "to", address_format(to).s, "data", hex, "gas", rpc_quantity(gas), rpc_block_tag(at)),
+			      &result);
+	return e ? e : rpc_read_data(result, "the call's result", out);
+}
+
+enum err chain_token_balance(struct chain *c, const struct address *token, const struct address *owner, uint64_t at, struct amount *ret)
+{
+	uint8_t call[ABI_BALANCE_OF_LEN];
+	abi_balance_of(owner, call);
+	_cleanup_buf_ struct buf out = BUF_INIT(32);
+	enum err e = chain_call(c, token, call, sizeof(call), BALANCE_GAS, at, &out);
+	if (e)
+		return e;
+	/* Nothing at all is what an address without code answers: that is not a balance of zero. */
+	if (out.len != 32)
+		return rpc_refuse("balanceOf answers %zu bytes: no token at %s", out.len, address_format(token).s);
+	return amount_from_be((const uint8_t *)out.data, ret);
+}
+
+enum err chain_has_code(struct chain *c, const struct address *a, bool *ret)
+{
+	_cleanup_json_ json_t *result = NULL;
+	enum err e = rpc_call(c, "eth_getCode", json_pack("[s, s]", address_format(a).s, "latest"), &result);
+	if (e)
+		return e;
+	_cleanup_buf_ struct buf code = BUF_INIT(RPC_ANSWER_MAX);
+	e = rpc_read_data(result, "the code", &code);
+	if (!e)
+		*ret = code.len > 0;
+	return e;
+}

@@ -1,0 +1,187 @@
+/* JSON-RPC 2.0 over HTTP. Called by chain.c and transfers.c from any thread: the only shared state is the counter of ids. */
+#include "chain/rpc.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+struct chain {
+	struct net *net;
+	char *url;
+	int64_t call_deadline_ms;
+	atomic_uint_fast64_t next_id;
+};
+
+static _Thread_local char words[256];
+
+const char *chain_error(void)
+{
+	return words;
+}
+
+enum err rpc_refuse(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(words, sizeof(words), fmt, ap);
+	va_end(ap);
+	/* Words from outside end up in logs: plain ASCII only. */
+	for (char *p = words; *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			*p = '?';
+	return ERR_CHAIN_DOWN;
+}
+
+struct chain *chain_new(struct net *net, const char *rpc_url, int64_t call_deadline_ms)
+{
+	struct chain *c = xcalloc(1, sizeof(*c));
+	c->net = net;
+	c->url = xstrdup(rpc_url);
+	c->call_deadline_ms = call_deadline_ms;
+	atomic_init(&c->next_id, 1);
+	return c;
+}
+
+void chain_free(struct chain *c)
+{
+	if (!c)
+		return;
+	free(c->url);
+	free(c);
+}
+
+static enum err answer_error(const json_t *error)
+{
+	const char *message = json_string_value(json_object_get(error, "message"));
+	const json_t *code = json_object_get(error, "code");
+	if (!message || !json_is_integer(code))
+		return rpc_refuse("malformed JSON-RPC error");
+	return rpc_refuse("the RPC endpoint answers error %lld: %.160s", (long long)json_integer_value(code), message);
+}
+
+enum err rpc_read_answer(const char *text, size_t len, uint64_t id, json_t **ret_result)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	struct json_why why = { "" };
+	if (json_parse(text, len, &answer, &why))
+		return rpc_refuse("the RPC answer is not JSON: %s", why.text);
+	const char *version = json_string_value(json_object_get(answer, "jsonrpc"));
+	if (!version || strcmp(version, "2.0") != 0)
+		return rpc_refuse("the RPC answer is not JSON-RPC 2.0");
+	const json_t *answer_id = json_object_get(answer, "id");
+	const json_t *error = json_object_get(answer, "error");
+	json_t *result = json_object_get(answer, "result");
+	if (error && !result && (json_is_null(answer_id) || json_is_integer(answer_id)))
+		return answer_error(error); /* id is null when the endpoint could not read ours */
+	if (!json_is_integer(answer_id) || json_integer_value(answer_id) < 0 || (uint64_t)json_integer_value(answer_id) != id)
+		return rpc_refuse("the RPC answer is for another call");
+	if (!result || error)
+		return rpc_refuse("the RPC answer has not exactly one of result and error");
+	*ret_result = json_incref(result);
+	return ERR_OK;
+}
+
+enum err rpc_call(struct chain *c, const char *method, json_t *params, json_t **ret_result)
+{
+	uint64_t id = atomic_fetch_add_explicit(&c->next_id, 1, memory_order_relaxed);
+	_cleanup_json_ json_t *call = json_must(json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id", (json_int_t)id, "method", method,
+							  "params", json_must(params)));
+	_cleanup_free_ char *body = json_text(call);
+	const struct net_header headers[] = { { "Content-Type", "application/json" }, { "Accept", "application/json" } };
+	struct net_request request = {
+		.method = "POST",
+		.url = c->url,
+		.headers = headers,
+		.header_count = 2,
+		.body = body,
+		.body_len = strlen(body),
+		.deadline_ms = c->call_deadline_ms,
+		.response_max = RPC_ANSWER_MAX,
+	};
+	struct net_answer answer = { .body = BUF_INIT(RPC_ANSWER_MAX) };
+	enum err e = net_fetch(c->net, &request, &answer);
+	if (e)
+		e = rpc_refuse("%s: %s: %s", method, err_info(e)->code, answer.error);
+	else if (answer.status != 200)
+		e = rpc_refuse("%s: HTTP status %d", method, answer.status);
+	else
+		e = rpc_read_answer(answer.body.data ? answer.body.data : "", answer.body.len, id, ret_result);
+	buf_done(&answer.body);
+	return e;
+}
+
+/* The digits after 0x, or NULL. */
+static const char *hex_digits(const json_t *v, size_t *ret_len)
+{
+	const char *s = json_string_value(v);
+	if (!s || s[0] != '0' || s[1] != 'x')
+		return NULL;
+	*ret_len = json_string_length(v) - 2;
+	return s + 2;
+}
+
+enum err rpc_read_quantity(const json_t *v, const char *what, uint64_t *ret)
+{
+	size_t len = 0;
+	const char *s = hex_digits(v, &len);
+	if (!s || len == 0 || len > 16 || (len > 1 && s[0] == '0'))
+		return rpc_refuse("%s is no quantity", what);
+	char padded[17] = "0000000000000000";
+	memcpy(padded + 16 - len, s, len);
+	uint8_t be[8];
+	if (hex_decode(padded, 16, be, sizeof(be)))
+		return rpc_refuse("%s is no quantity", what);
+	uint64_t n = 0;
+	for (size_t i = 0; i < sizeof(be); i++)
+		n = n << 8 | be[i];
+	*ret = n;
+	return ERR_OK;
+}
+
+enum err rpc_read_hash(const json_t *v, const char *what, struct hash *ret)
+{
+	size_t len = 0;
+	const char *s = hex_digits(v, &len);
+	if (!s || hex_decode(s, len, ret->b, sizeof(ret->b)))
+		return rpc_refuse("%s is no 32-byte hash", what);
+	return ERR_OK;
+}
+
+enum err rpc_read_address(const json_t *v, const char *what, struct address *ret)
+{
+	size_t len = 0;
+	const char *s = hex_digits(v, &len);
+	if (!s || hex_decode(s, len, ret->b, sizeof(ret->b)))
+		return rpc_refuse("%s is no address", what);
+	return ERR_OK;
+}
+
+enum err rpc_read_data(const json_t *v, const char *what, struct buf *out)
+{
+	size_t len = 0;
+	const char *s = hex_digits(v, &len);
+	if (!s || len % 2)
+		return rpc_refuse("%s is no data", what);
+	_cleanup_free_ uint8_t *bytes = xmalloc(len / 2 + 1);
+	if (hex_decode(s, len, bytes, len / 2))
+		return rpc_refuse("%s is no data", what);
+	if (buf_append(out, bytes, len / 2))
+		return rpc_refuse("%s is longer than %zu bytes", what, out->max);
+	return ERR_OK;
+}
+
+json_t *rpc_quantity(uint64_t v)
+{
+	char text[2 + 16 + 1];
+	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)v);
+	return json_must(json_string(text));
+}
+
+json_t *rpc_block_tag(uint64_t at)
+{
+	return at == UINT64_MAX ? json_must(json_string("latest")) : rpc_quantity(at);
+}

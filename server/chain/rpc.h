@@ -1,0 +1,31 @@
+/* JSON-RPC 2.0 over HTTP, and strict readers of its values. Used inside chain/ (and by its fuzzer) only. Every reader returns
+ * ERR_CHAIN_DOWN with words in chain_error() for anything but the exact form. */
+#ifndef OPGATE_CHAIN_RPC_H
+#define OPGATE_CHAIN_RPC_H
+
+#include "base/buf.h"
+#include "base/hex.h"
+#include "base/json.h"
+#include "chain/chain.h"
+
+#define RPC_ANSWER_MAX ((size_t)8 << 20)
+
+/* Sets the words for this thread; returns ERR_CHAIN_DOWN. */
+enum err rpc_refuse(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* One call. Takes over params (an array). ret_result may be JSON null; the caller drops it. */
+enum err rpc_call(struct chain *c, const char *method, json_t *params, json_t **ret_result) WARN_UNUSED;
+
+/* The answer to the call `id`, from its bytes. */
+enum err rpc_read_answer(const char *text, size_t len, uint64_t id, json_t **ret_result) WARN_UNUSED;
+
+/* Values. `what` names them in the words. */
+enum err rpc_read_quantity(const json_t *v, const char *what, uint64_t *ret) WARN_UNUSED; /* "0x1f": no leading zeros */
+enum err rpc_read_hash(const json_t *v, const char *what, struct hash *ret) WARN_UNUSED;
+enum err rpc_read_address(const json_t *v, const char *what, struct address *ret) WARN_UNUSED;
+enum err rpc_read_data(const json_t *v, const char *what, struct buf *out) WARN_UNUSED; /* appends */
+
+json_t *rpc_quantity(uint64_t v);
+json_t *rpc_block_tag(uint64_t at); /* UINT64_MAX: "latest" */
+
+#endif

@@ -1,0 +1,223 @@
+/* The token transfers to an address in one block. Called by the deposit watcher; no locks. An endpoint behind a load balancer
+ * lags, forgets and mixes; so the block is asked for first, each log must be exactly what was asked for, and the receipts of
+ * the transactions must tell the same story. Doubt is an error: the watcher asks again later. */
+#include "chain/chain.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "chain/abi.h"
+#include "chain/rpc.h"
+
+struct filter {
+	struct address token;
+	struct hash to_word;
+	struct hash block;
+	uint64_t block_number;
+};
+
+struct log {
+	struct address address;
+	struct hash topics[4];
+	size_t topic_count;
+	struct hash tx, block;
+	uint64_t block_number, index; /* in the block */
+	const json_t *data;
+};
+
+struct found { /* a transfer and where in the block its log stands */
+	struct chain_transfer transfer;
+	uint64_t index;
+};
+
+static enum err log_read(const json_t *j, struct log *ret)
+{
+	const json_t *removed = json_object_get(j, "removed");
+	if (removed && !json_is_false(removed))
+		return rpc_refuse("a log was removed by a reorganisation");
+	const json_t *topics = json_object_get(j, "topics");
+	size_t count = json_array_size(topics);
+	if (!json_is_array(topics) || count > 4)
+		return rpc_refuse("a log has malformed topics");
+	enum err e = rpc_read_address(json_object_get(j, "address"), "a log's address", &ret->address);
+	for (size_t i = 0; i < count && !e; i++)
+		e = rpc_read_hash(json_array_get(topics, i), "a log's topic", &ret->topics[i]);
+	if (!e)
+		e = rpc_read_hash(json_object_get(j, "transactionHash"), "a log's transaction", &ret->tx);
+	if (!e)
+		e = rpc_read_hash(json_object_get(j, "blockHash"), "a log's block", &ret->block);
+	if (!e)
+		e = rpc_read_quantity(json_object_get(j, "blockNumber"), "a log's block number", &ret->block_number);
+	if (!e)
+		e = rpc_read_quantity(json_object_get(j, "logIndex"), "a log's index", &ret->index);
+	ret->topic_count = count;
+	ret->data = json_object_get(j, "data");
+	return e;
+}
+
+static bool log_matches(const struct log *l, const struct filter *f)
+{
+	return address_equal(&l->address, &f->token) && l->topic_count >= 3 && hash_equal(&l->topics[0], &ABI_TRANSFER_TOPIC) &&
+	       hash_equal(&l->topics[2], &f->to_word);
+}
+
+/* A log that must be one of ours, as a transfer (without its ordinal). */
+static enum err transfer_read(const json_t *j, const struct filter *f, struct found *ret)
+{
+	struct log l;
+	enum err e = log_read(j, &l);
+	if (e)
+		return e;
+	if (!log_matches(&l, f) || l.topic_count != 3)
+		return rpc_refuse("a log is not a transfer of this token to this address");
+	if (!hash_equal(&l.block, &f->block) || l.block_number != f->block_number)
+		return rpc_refuse("a log is of another block");
+	struct found out = { .index = l.index };
+	struct chain_transfer *t = &out.transfer;
+	t->tx = l.tx;
+	t->block = l.block;
+	t->block_number = l.block_number;
+	if (!abi_word_to_address(&l.topics[1], &t->from) || !abi_word_to_address(&l.topics[2], &t->to))
+		return rpc_refuse("a transfer's party is no address");
+	struct hash value;
+	e = rpc_read_hash(l.data, "a transfer's value", &value); /* exactly one word */
+	if (e)
+		return e;
+	memcpy(t->value_be, value.b, sizeof(t->value_be));
+	*ret = out;
+	return ERR_OK;
+}
+
+static int found_compare(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static bool transfer_equal(const struct chain_transfer *a, const struct chain_transfer *b)
+{
+	return hash_equal(&a->tx, &b->tx) && hash_equal(&a->block, &b->block) && a->block_number == b->block_number &&
+	       address_equal(&a->from, &b->from) && address_equal(&a->to, &b->to) && memcmp(a->value_be, b->value_be, sizeof(a->value_be)) == 0;
+}
+
+/* One log of a receipt: when it is a transfer of ours, it must be the next one found. */
+static enum err ordinal_from_log(const json_t *j, size_t ordinal, const struct filter *f, const struct hash *tx, struct found *list,
+				 size_t count, size_t *next)
+{
+	struct log l;
+	struct found again;
+	enum err e = log_read(j, &l);
+	if (e)
+		return e;
+	if (!hash_equal(&l.tx, tx) || !hash_equal(&l.block, &f->block))
+		return rpc_refuse("a receipt holds a log of another transaction or block");
+	if (!log_matches(&l, f))
+		return ERR_OK;
+	e = transfer_read(j, f, &again);
+	if (e)
+		return e;
+	if (*next == count || again.index != list[*next].index || !transfer_equal(&again.transfer, &list[*next].transfer))
+		return rpc_refuse("the logs of the block and of a receipt differ");
+	list[(*next)++].transfer.ordinal = (uint32_t)ordinal;
+	return ERR_OK;
+}
+
+/* The ordinals of the `count` transfers of one transaction, which come in the order of the receipt. */
+static enum err ordinals_read(struct chain *c, const struct filter *f, struct found *list, size_t count)
+{
+	struct hash tx = list[0].transfer.tx, got;
+	_cleanup_json_ json_t *receipt = NULL;
+	enum err e = rpc_call(c, "eth_getTransactionReceipt", json_pack("[s]", hash_format(&tx).s), &receipt);
+	if (e)
+		return e;
+	if (json_is_null(receipt))
+		return rpc_refuse("a transaction with logs has no receipt");
+	uint64_t status = 0;
+	e = rpc_read_hash(json_object_get(receipt, "transactionHash"), "a receipt's transaction", &got);
+	if (!e && !hash_equal(&got, &tx))
+		e = rpc_refuse("a receipt is of another transaction");
+	if (!e)
+		e = rpc_read_hash(json_object_get(receipt, "blockHash"), "a receipt's block", &got);
+	if (!e && !hash_equal(&got, &f->block))
+		e = rpc_refuse("a receipt is of another block");
+	if (!e)
+		e = rpc_read_quantity(json_object_get(receipt, "status"), "a receipt's status", &status);
+	if (!e && status != 1)
+		e = rpc_refuse("a failed transaction has logs");
+	const json_t *logs = json_object_get(receipt, "logs");
+	if (!e && !json_is_array(logs))
+		e = rpc_refuse("a receipt has no logs");
+	size_t next = 0;
+	for (size_t i = 0; !e && i < json_array_size(logs); i++)
+		e = ordinal_from_log(json_array_get(logs, i), i, f, &tx, list, count, &next);
+	if (!e && next != count)
+		e = rpc_refuse("the logs of the block and of a receipt differ");
+	return e;
+}
+
+static enum err all_ordinals_read(struct chain *c, const struct filter *f, struct found *list, size_t count)
+{
+	enum err e = ERR_OK;
+	for (size_t from = 0; from < count && !e;) {
+		size_t n = 1;
+		while (from + n < count && hash_equal(&list[from + n].transfer.tx, &list[from].transfer.tx))
+			n++;
+		e = ordinals_read(c, f, list + from, n);
+		from += n;
+	}
+	return e;
+}
+
+/* The block must be known before its logs mean anything: some endpoints answer [] for a block they never saw. */
+static enum err block_number_read(struct chain *c, const struct hash *block, uint64_t *ret)
+{
+	_cleanup_json_ json_t *j = NULL;
+	enum err e = rpc_call(c, "eth_getBlockByHash", json_pack("[s, b]", hash_format(block).s, 0), &j);
+	if (e)
+		return e;
+	if (json_is_null(j))
+		return ERR_NOT_FOUND;
+	struct hash got;
+	e = rpc_read_hash(json_object_get(j, "hash"), "block hash", &got);
+	if (!e && !hash_equal(&got, block))
+		e = rpc_refuse("asked for a block by hash, got another");
+	return e ? e : rpc_read_quantity(json_object_get(j, "number"), "block number", ret);
+}
+
+enum err chain_transfers_in_block(struct chain *c, const struct address *token, const struct address *to, const struct hash *block,
+				  struct chain_transfer **ret, size_t *ret_count)
+{
+	struct filter f = { .token = *token, .block = *block };
+	abi_word_from_address(to, &f.to_word);
+	enum err e = block_number_read(c, block, &f.block_number);
+	if (e)
+		return e;
+	_cleanup_json_ json_t *logs = NULL;
+	e = rpc_call(c, "eth_getLogs",
+		     json_pack("[{s:s, s:s, s:[s, n, s]}]", "blockHash", hash_format(block).s, "address", address_format(token).s, "topics",
+			       hash_format(&ABI_TRANSFER_TOPIC).s, hash_format(&f.to_word).s),
+		     &logs);
+	if (e)
+		return e;
+	if (!json_is_array(logs))
+		return rpc_refuse("eth_getLogs answers no list");
+	size_t count = json_array_size(logs);
+	_cleanup_free_ struct found *list = xcalloc(count, sizeof(*list));
+	for (size_t i = 0; i < count && !e; i++)
+		e = transfer_read(json_array_get(logs, i), &f, &list[i]);
+	qsort(list, count, sizeof(*list), found_compare);
+	for (size_t i = 1; i < count && !e; i++)
+		if (list[i].index == list[i - 1].index)
+			e = rpc_refuse("a log is listed twice");
+	if (!e)
+		e = all_ordinals_read(c, &f, list, count);
+	if (e)
+		return e;
+	struct chain_transfer *out = xcalloc(count, sizeof(*out));
+	for (size_t i = 0; i < count; i++)
+		out[i] = list[i].transfer;
+	*ret = out;
+	*ret_count = count;
+	return ERR_OK;
+}
