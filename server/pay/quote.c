@@ -1,0 +1,61 @@
+/* See quote.h. */
+#include <string.h>
+
+#include "pay/quote.h"
+
+enum err quote_make(struct pay *pay, struct db *db, size_t body_len, int64_t max_output, struct quote *q)
+{
+	bool chat = !strcmp(q->version.surface, "chat");
+	enum err e = db_offers_candidates(db, q->version.id, pay->node_timeout_ms, q->candidates, CANDIDATES_MAX, &q->candidate_count);
+
+	if (e)
+		return e;
+	if (q->candidate_count == 0)
+		return ERR_NO_NODE;
+	q->ceiling = (struct price){ .royalty_input = q->version.royalty_input, .royalty_output = q->version.royalty_output, .fee_bps = pay->fee_bps };
+	for (size_t i = 0; i < q->candidate_count; i++) {
+		q->ceiling.ask_input = amount_max(q->ceiling.ask_input, q->candidates[i].ask_input);
+		q->ceiling.ask_output = amount_max(q->ceiling.ask_output, q->candidates[i].ask_output);
+	}
+	q->input_units_max = chat ? (int64_t)body_len : 1;
+	q->output_units_max = !chat ? 0 : max_output >= 0 && max_output < q->version.max_output_units ? max_output : q->version.max_output_units;
+	return price_split(&q->ceiling, (uint64_t)q->input_units_max, (uint64_t)q->output_units_max, &q->hold);
+}
+
+struct price quote_price(const struct quote *q, const struct offer_row *offer)
+{
+	struct price p = q->ceiling;
+
+	p.ask_input = offer->ask_input;
+	p.ask_output = offer->ask_output;
+	return p;
+}
+
+/* Cheapest first (the order of candidates); among equals the one with most room. */
+int quote_choose(struct pay *pay, const struct quote *q, uint32_t tried)
+{
+	uint32_t full = tried;
+
+	for (;;) {
+		int best = -1;
+		int64_t best_running = 0;
+
+		for (size_t i = 0; i < q->candidate_count; i++) {
+			const struct offer_row *o = &q->candidates[i];
+			int64_t running;
+
+			if (full & (1u << i))
+				continue;
+			if (best >= 0 && (amount_cmp(o->ask_input, q->candidates[best].ask_input) || amount_cmp(o->ask_output, q->candidates[best].ask_output)))
+				continue;
+			running = health_running(pay->health, &o->node);
+			if (best < 0 || running < best_running) {
+				best = (int)i;
+				best_running = running;
+			}
+		}
+		if (best < 0 || health_acquire(pay->health, &q->candidates[best].node, q->candidates[best].capacity))
+			return best;
+		full |= 1u << best;
+	}
+}

@@ -1,0 +1,29 @@
+/* Which nodes can take a job and what it may cost at most: the hold. */
+#ifndef OPGATE_PAY_QUOTE_H
+#define OPGATE_PAY_QUOTE_H
+
+#include "db/nodes.h"
+#include "db/registry.h"
+#include "pay/pay.h"
+#include "pay/price.h"
+
+#define CANDIDATES_MAX 16
+
+struct quote {
+	struct version_row version;
+	struct offer_row candidates[CANDIDATES_MAX]; /* cheapest first */
+	size_t candidate_count;
+	struct price ceiling;  /* royalty, fee, and the dearest ask among the candidates */
+	struct split hold;     /* at the bounds below */
+	int64_t input_units_max, output_units_max;
+};
+
+/* max_output: what the caller asked for, or -1 for the version's maximum; cut to it either way. ERR_NO_NODE when nobody offers the
+ * version; ERR_OVERFLOW when the price is absurd. `version` must be resolved. */
+enum err quote_make(struct pay *pay, struct db *db, size_t body_len, int64_t max_output, struct quote *quote) WARN_UNUSED;
+/* Price of one candidate. */
+struct price quote_price(const struct quote *quote, const struct offer_row *offer);
+/* An index whose node has a free place, now taken (health_release gives it back); untried ones only: bit i of tried. -1: none. */
+int quote_choose(struct pay *pay, const struct quote *quote, uint32_t tried);
+
+#endif
