@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ struct fake_rpc {
 	char url[64];
 	pthread_t thread;
 	pthread_mutex_t lock;
-	const struct fake_answer *answers; /* under lock, like all below */
+	struct fake_answer answers[8]; /* under lock, like all below */
 	size_t count;
 	const char *lie_method, *lie_from, *lie_to; /* replaced in what that method answers */
 	unsigned lies;                              /* how often that was done */
@@ -159,7 +160,9 @@ static inline void fake_stop(struct fake_rpc *f)
 static inline void fake_set(struct fake_rpc *f, const struct fake_answer *answers, size_t count)
 {
 	pthread_mutex_lock(&f->lock);
-	f->answers = answers;
+	if (count > sizeof(f->answers) / sizeof(f->answers[0]))
+		abort();
+	memcpy(f->answers, answers, count * sizeof(*answers));
 	f->count = count;
 	f->lie_method = NULL;
 	pthread_mutex_unlock(&f->lock);
@@ -173,6 +176,23 @@ static inline void fake_lie(struct fake_rpc *f, const char *method, const char *
 	f->lie_to = to;
 	f->lies = 0;
 	pthread_mutex_unlock(&f->lock);
+}
+
+/* Did the last request hold this text? */
+static inline bool fake_was_asked(struct fake_rpc *f, const char *text)
+{
+	pthread_mutex_lock(&f->lock);
+	bool was = strstr(f->last_request, text) != NULL;
+	pthread_mutex_unlock(&f->lock);
+	return was;
+}
+
+static inline unsigned fake_lies_told(struct fake_rpc *f)
+{
+	pthread_mutex_lock(&f->lock);
+	unsigned n = f->lies;
+	pthread_mutex_unlock(&f->lock);
+	return n;
 }
 
 #endif

@@ -42,7 +42,7 @@ static void good_answers(void **state)
 	assert_int_equal(chain_client_version(chain, version), ERR_OK);
 	assert_string_equal(version, "anvil/v1.7.1");
 	assert_int_equal(chain_block_by_number(chain, 31, &b), ERR_OK);
-	assert_non_null(strstr(fake.last_request, "[\"0x1f\",false]"));
+	assert_true(fake_was_asked(&fake, "[\"0x1f\",false]"));
 	assert_int_equal(b.number, 31);
 	assert_int_equal(b.timestamp, 0x65);
 	assert_int_equal(b.hash.b[0], 0x11);
@@ -191,13 +191,13 @@ static void balances(void **state)
 		if (rows[i].amount)
 			assert_string_equal(amount_format(got).s, rows[i].amount);
 	}
-	assert_non_null(strstr(fake.last_request, "\"to\":\"0xaa00000000000000000000000000000000000000\""));
-	assert_non_null(strstr(fake.last_request, "\"data\":\"0x70a08231000000000000000000000000bb00000000000000000000000000000000000000\""));
-	assert_non_null(strstr(fake.last_request, "\"gas\":\"0x"));
-	assert_non_null(strstr(fake.last_request, "},\"0xff\"]"));
+	assert_true(fake_was_asked(&fake, "\"to\":\"0xaa00000000000000000000000000000000000000\""));
+	assert_true(fake_was_asked(&fake, "\"data\":\"0x70a08231000000000000000000000000bb00000000000000000000000000000000000000\""));
+	assert_true(fake_was_asked(&fake, "\"gas\":\"0x"));
+	assert_true(fake_was_asked(&fake, "},\"0xff\"]"));
 	struct amount got;
 	assert_int_equal(chain_token_balance(chain, &token, &owner, UINT64_MAX, &got), ERR_CHAIN_DOWN);
-	assert_non_null(strstr(fake.last_request, "},\"latest\"]"));
+	assert_true(fake_was_asked(&fake, "},\"latest\"]"));
 }
 
 static void abi_constants(void **state)
