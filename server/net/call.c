@@ -31,33 +31,39 @@ static void call_active(struct net_call *call)
 
 /* ---- the answer's head ---- */
 
+/* The first pair at or after `p` of that name; NULL: none. */
+static const char *head_find(const struct net_call *call, const char *p, const char *name)
+{
+	const char *end = call->head.data + call->head.len;
+
+	while (p < end && strcasecmp(p, name) != 0) {
+		p += strlen(p) + 1;
+		p += strlen(p) + 1;
+	}
+	return p < end ? p : NULL;
+}
+
 const char *net_call_header(struct net_call *call, const char *name)
 {
-	const char *found = NULL, *p = call->head.data, *end = p + call->head.len;
+	const char *found, *value;
 
-	if (!p)
+	if (call->head.len == 0)
 		return NULL;
-	while (p < end) {
-		const char *value = p + strlen(p) + 1;
-
-		if (strcasecmp(p, name) == 0) {
-			if (found)
-				return NULL;
-			found = value;
-		}
-		p = value + strlen(value) + 1;
-	}
-	return found;
+	found = head_find(call, call->head.data, name);
+	if (!found)
+		return NULL;
+	value = found + strlen(found) + 1;
+	return head_find(call, value + strlen(value) + 1, name) ? NULL : value;
 }
 
 static size_t head_count(const struct net_call *call, const char *name)
 {
+	const char *p = call->head.len ? head_find(call, call->head.data, name) : NULL;
 	size_t n = 0;
-	const char *p = call->head.data, *end = p + call->head.len;
 
-	for (; p && p < end; p += strlen(p) + 1) {
-		n += strcasecmp(p, name) == 0;
+	for (; p; n++) {
 		p += strlen(p) + 1;
+		p = head_find(call, p + strlen(p) + 1, name);
 	}
 	return n;
 }
