@@ -85,6 +85,8 @@ check-source:
 	@./tests/tools/check-source
 check: check-source unit
 
+include tests/fuzz/fuzz.mk
+
 clean:
 	rm -rf build
 

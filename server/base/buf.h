@@ -24,6 +24,6 @@ void buf_reset(struct buf *b);               /* len = 0, keeps memory */
 void buf_done(struct buf *b);                /* frees contents */
 char *buf_steal(struct buf *b);              /* caller frees; never NULL */
 
-#define _cleanup_buf_ __attribute__((cleanup(buf_done)))
+#define _cleanup_buf_ __attribute__((cleanup(buf_done), unused))
 
 #endif

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 
 static inline void json_cleanup_decref(json_t **j) { json_decref(*j); }
-#define _cleanup_json_ __attribute__((cleanup(json_cleanup_decref)))
+#define _cleanup_json_ __attribute__((cleanup(json_cleanup_decref), unused))
 
 #define JSON_DEPTH_MAX 32
 

@@ -21,8 +21,8 @@ static inline void mem_cleanup_free(void *p)
 	extern void free(void *);
 	free(*(void **)p);
 }
-#define _cleanup_free_ __attribute__((cleanup(mem_cleanup_free)))
-#define _cleanup_(fn) __attribute__((cleanup(fn)))
+#define _cleanup_free_ __attribute__((cleanup(mem_cleanup_free), unused)) /* unused: a guard need not be read */
+#define _cleanup_(fn) __attribute__((cleanup(fn), unused))
 
 /* Defines `<type>_cleanup` for _cleanup_() from a destructor that accepts NULL. */
 #define DEFINE_CLEANUP(ptr_type, fn) \

@@ -110,7 +110,7 @@ static void read_from_file(void **state)
 		assert_int_equal(secret_key_read_file(path, &back), ERR_OK);
 		assert_memory_equal(&key, &back, sizeof(key));
 	}
-	static const char *const bad[] = { "", "\n", KEY "\n" KEY, KEY "x", ORDER, "\n" KEY };
+	static const char *const bad[] = { "", "\n", KEY "x", ORDER, ("\n" KEY), (KEY "\n" KEY) };
 	for (size_t i = 0; i < COUNT_OF(bad); i++) {
 		file_put(bad[i], strlen(bad[i]));
 		assert_int_equal(secret_key_read_file(path, &back), ERR_BAD_FIELD);
