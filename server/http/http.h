@@ -105,7 +105,8 @@ void reply_file(struct request *req, const char *content_type, int take_fd, uint
 void reply_error(struct request *req, enum err e);
 
 /* The handler will not answer on return: whoever holds req must later reply and call request_finish exactly once.
- * Call before handing req to another thread. */
+ * Call before handing req to another thread. A handler that deferred and then returns an error takes the request back:
+ * nobody else may hold it, and the error is the answer. */
 void request_defer(struct request *req);
 void request_finish(struct request *req);
 
@@ -146,6 +147,8 @@ struct http_config {
 	void *(*worker_new)(void *app); /* per-worker state (a database connection); NULL for none */
 	void (*worker_free)(void *state);
 	struct upload_sink upload;
+	int64_t idle_timeout_ms; /* keep-alive and stalled answers, daemon-wide; 0: 75 s */
+	int64_t heartbeat_ms;    /* of quiet event streams; 0: 15 s */
 };
 
 enum err http_start(const struct http_config *config, struct http_server **ret) WARN_UNUSED;
