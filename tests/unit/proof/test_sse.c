@@ -75,6 +75,8 @@ static const struct { const char *in, *out; } CASES[] = {
 	{ "data: a\n\r\n", "Ea|" },
 	{ "data: a\n\rdata: b\n\r", "Ea|Eb|" },
 	{ "data: a\ndata: b\n\n", "Ea\nb|" },
+	{ "data: a\r\ndata: b\r\n\r\n", "Ea\nb|" },
+	{ "data: a\rdata: b\r\r", "Ea\nb|" },
 	{ "data: a\ndata\ndata:\n\n", "Ea\n\n|" },
 	{ "data\n\n", "E|" },
 	{ "data:\n\n", "E|" },
