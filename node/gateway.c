@@ -47,11 +47,11 @@ static enum err status_err(int status)
 {
 	if (status >= 200 && status < 300)
 		return ERR_OK;
-	if (status == 401 || status == 404)
+	if (status == 401 || status == 403 || status == 404) /* not known there, or not any more: registering says more */
 		return ERR_NOT_FOUND;
 	if (status == 429 || status == 408 || status >= 500)
 		return ERR_IO;
-	return status == 403 ? ERR_FORBIDDEN : status == 409 ? ERR_CONFLICT : ERR_BAD_REQUEST;
+	return status == 409 ? ERR_CONFLICT : ERR_BAD_REQUEST;
 }
 
 static enum err api_simple(struct agent *a, const char *event, const struct api_call *call)
