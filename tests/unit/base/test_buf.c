@@ -32,6 +32,10 @@ static void refuses_past_the_maximum(void **state)
 	assert_string_equal(b.data, "abcde");
 	assert_int_equal(buf_puts(&b, ""), ERR_OK);
 	assert_int_equal(buf_puts(&b, "f"), ERR_LIMIT);
+	_cleanup_buf_ struct buf tight = BUF_INIT(200);
+	for (int i = 0; i < 200; i++)
+		assert_int_equal(buf_append(&tight, "x", 1), ERR_OK);
+	assert_int_equal(tight.cap, 201); /* never more memory than the maximum and its NUL */
 	_cleanup_buf_ struct buf none = BUF_INIT(0);
 	assert_int_equal(buf_puts(&none, "f"), ERR_LIMIT);
 	assert_int_equal(buf_append(&none, NULL, 0), ERR_OK);

@@ -91,6 +91,13 @@ static void defaults_then_file_then_environment(void **state)
 	assert_null(s.token);
 	assert_null(s.listen);
 	config_free(table, COUNT, &s);
+	static const char *const edges[] = { "workers = 1", "workers = 256" };
+	unsetenv("OPGATE_WORKERS");
+	for (size_t i = 0; i < COUNT_OF(edges); i++) {
+		assert_int_equal(load(edges[i], &s, &why), ERR_OK);
+		assert_true(s.workers == (i ? 256 : 1));
+		config_free(table, COUNT, &s);
+	}
 	assert_int_equal(load(NULL, &s, &why), ERR_OK); /* no file at all */
 	assert_string_equal(s.listen, "127.0.0.1:8080");
 	config_free(table, COUNT, &s);

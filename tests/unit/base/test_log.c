@@ -121,6 +121,7 @@ static void bounds_values_and_lines(void **state)
 	size_t len = strlen(text_of(line, "v"));
 	assert_true(len > 1000 && len < 3000);
 	assert_string_equal(text_of(line, "v") + len - 3, "...");
+	assert_null(strstr(text_of(line, "v"), "\xef\xbf\xbd")); /* no character was cut in two */
 	assert_true(json_integer_value(json_object_get(line, "n")) == 7);
 	assert_null(json_object_get(line, "truncated"));
 	LOG_EVENT(LOG_INFO, "big", L_STR("a", control), L_STR("b", control), L_INT("n", 7));

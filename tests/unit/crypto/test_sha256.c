@@ -96,6 +96,7 @@ static void hmac_rfc4231(void **state)
 	/* the key and the message may not blur into each other, nor a block-size key into its hash */
 	struct hash a, b, c;
 	hmac_sha256(key, 64, "m", 1, &a);
+	assert_hash(&a, "cdb5d9cab7afaa5ababb13c058c1744bfc88f7b7fc848616dbb904d3fc058a1e");
 	hmac_sha256(key, 65, "m", 1, &b);
 	sha256_of(key, 65, &c);
 	hmac_sha256(c.b, 32, "m", 1, &c);
@@ -143,6 +144,7 @@ static void constant_time_words(void **state)
 	assert_true(crypto_equal(a, "x", 0));
 	b[9] ^= 1;
 	assert_false(crypto_equal(a, b, sizeof(a)));
+	assert_false(crypto_equal(a, b, 10));
 	assert_true(crypto_equal(a, b, 9));
 	crypto_wipe(a, sizeof(a));
 	for (size_t i = 0; i < sizeof(a); i++)
