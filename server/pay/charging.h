@@ -27,7 +27,6 @@ enum charge {
 	X(EMPTY_OUTPUT, "empty_output", "failed", NOTHING, NODE_FAILED, "the node answered success with nothing in it") \
 	X(BAD_RECEIPT, "bad_receipt", "failed", NOTHING, BAD_RECEIPT, "policy signed: the verdict on the receipt is failed") \
 	X(NO_RECEIPT, "no_receipt", "failed", NOTHING, BAD_RECEIPT, "policy signed: no receipt came, or its verdict is unverifiable") \
-	X(NO_NODE, "no_node", "failed", NOTHING, NO_NODE, "accepted, but every node left before one could take it") \
 	X(DEADLINE_QUEUED, "deadline_queued", "expired", NOTHING, DEADLINE, "the deadline passed while queued") \
 	X(DEADLINE_RUNNING, "deadline_running", "expired", NOTHING, DEADLINE, "the deadline passed while running") \
 	X(GATEWAY_LOST, "gateway_lost", "failed", NOTHING, INTERNAL, "the gateway process serving this connection died; a job accepted in the background is run again instead") \

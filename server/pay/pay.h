@@ -26,6 +26,9 @@ struct pay {
 	int64_t job_timeout_ms, stall_timeout_ms, node_timeout_ms, instance_timeout_ms;
 	int attempts_max;
 	atomic_bool stopped; /* reconciliation failed: no new paid work */
+	/* A background job ended here: whoever waits for it can be answered. */
+	void (*job_ended)(void *arg, const struct uuid *job);
+	void *job_ended_arg;
 	/* Something worth a log line happened to a job; the top decides. */
 	void (*log_job)(const char *event, const struct uuid *job, const char *detail);
 };

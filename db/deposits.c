@@ -1,0 +1,190 @@
+/* See deposits.h. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "db/deposits.h"
+
+#define KEEP_BLOCKS 4096 /* hashes remembered behind the cursor */
+
+static void push_watch(struct db_params *p, const struct watch *w)
+{
+	db_int(p, w->chain_id);
+	db_address(p, &w->token);
+	db_address(p, &w->treasury);
+}
+
+enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, uint64_t *ret_number, struct hash *ret_hash, bool *ret_has_hash)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	DB_PARAMS q = { 0 };
+	enum err e;
+
+	push_watch(&p, w);
+	db_int(&p, (int64_t)start);
+	e = db_exec(db, "INSERT INTO chain_cursor VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", &p, NULL);
+	if (e)
+		return e;
+	push_watch(&q, w);
+	e = db_query_one(db, "SELECT c.number, b.hash FROM chain_cursor c LEFT JOIN chain_block b ON b.chain_id = c.chain_id AND b.number = c.number"
+			     " WHERE c.chain_id = $1 AND c.token = $2 AND c.treasury = $3", &q, &r);
+	if (e)
+		return e;
+	*ret_number = (uint64_t)db_get_int(r, 0, "number");
+	*ret_has_hash = !db_is_null(r, 0, "hash");
+	if (*ret_has_hash)
+		db_get_hash(r, 0, "hash", ret_hash);
+	return ERR_OK;
+}
+
+enum err db_watch_block(struct db *db, const struct watch *w, uint64_t number, struct hash *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, w->chain_id);
+	db_int(&p, (int64_t)number);
+	e = db_query_one(db, "SELECT hash FROM chain_block WHERE chain_id = $1 AND number = $2", &p, &r);
+	if (!e)
+		db_get_hash(r, 0, "hash", ret);
+	return e;
+}
+
+struct advance {
+	const struct watch *w;
+	uint64_t number, confirmations;
+	const struct hash *hash;
+	const struct deposit_seen *seen;
+	size_t count;
+	int64_t credited;
+};
+
+static enum err move_cursor(struct db *db, const struct watch *w, uint64_t from, uint64_t to)
+{
+	DB_PARAMS p = { 0 };
+	int64_t rows = 0;
+	enum err e;
+
+	push_watch(&p, w);
+	db_int(&p, (int64_t)from);
+	db_int(&p, (int64_t)to);
+	e = db_exec(db, "UPDATE chain_cursor SET number = $5 WHERE chain_id = $1 AND token = $2 AND treasury = $3 AND number = $4", &p, &rows);
+	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
+}
+
+/* Seen again after a reorganisation: the same deposit in another block. */
+#define SQL_SEEN \
+	"WITH who AS (INSERT INTO account (address) VALUES ($5) ON CONFLICT (address) DO UPDATE SET address = EXCLUDED.address RETURNING id)" \
+	" INSERT INTO deposit (chain_id, token, tx, ordinal, account, amount, block_number, block_hash, state)" \
+	" SELECT $1::bigint, $2, $3, $4::int, who.id, $6::numeric, $7::bigint, $8, 'seen' FROM who" \
+	" ON CONFLICT (chain_id, token, tx, ordinal) DO UPDATE SET state = 'seen', block_number = EXCLUDED.block_number, block_hash = EXCLUDED.block_hash" \
+	" WHERE deposit.state IN ('vanished', 'reversed')"
+
+static enum err write_seen(struct db *db, const struct advance *a, const struct deposit_seen *d)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, a->w->chain_id);
+	db_address(&p, &a->w->token);
+	db_hash(&p, &d->tx);
+	db_int(&p, d->ordinal);
+	db_address(&p, &d->from);
+	db_amount(&p, d->amount);
+	db_int(&p, (int64_t)a->number);
+	db_hash(&p, a->hash);
+	return db_exec(db, SQL_SEEN, &p, NULL);
+}
+
+static enum err advance(struct db *db, void *arg)
+{
+	struct advance *a = arg;
+	DB_PARAMS block = { 0 };
+	DB_PARAMS old = { 0 };
+	DB_PARAMS credit = { 0 };
+	enum err e = move_cursor(db, a->w, a->number - 1, a->number);
+
+	db_int(&block, a->w->chain_id);
+	db_int(&block, (int64_t)a->number);
+	db_hash(&block, a->hash);
+	if (!e)
+		e = db_exec(db, "INSERT INTO chain_block VALUES ($1, $2, $3) ON CONFLICT (chain_id, number) DO UPDATE SET hash = EXCLUDED.hash", &block, NULL);
+	for (size_t i = 0; !e && i < a->count; i++)
+		e = write_seen(db, a, &a->seen[i]);
+	db_int(&old, a->w->chain_id);
+	db_int(&old, (int64_t)a->number - KEEP_BLOCKS);
+	if (!e)
+		e = db_exec(db, "DELETE FROM chain_block WHERE chain_id = $1 AND number < $2", &old, NULL);
+	db_int(&credit, a->w->chain_id);
+	db_address(&credit, &a->w->token);
+	db_int(&credit, (int64_t)a->number - (int64_t)a->confirmations + 1);
+	if (!e)
+		e = db_exec(db, "SELECT deposit_credit(id) FROM deposit WHERE chain_id = $1 AND token = $2 AND state = 'seen' AND block_number <= $3::bigint ORDER BY account, id",
+			    &credit, &a->credited);
+	return e;
+}
+
+enum err db_watch_advance(struct db *db, const struct watch *w, uint64_t number, const struct hash *hash, const struct deposit_seen *seen, size_t count,
+			  uint64_t confirmations, int64_t *ret_credited)
+{
+	struct advance a = { .w = w, .number = number, .hash = hash, .seen = seen, .count = count, .confirmations = confirmations };
+	enum err e = db_transaction(db, advance, &a);
+
+	if (!e)
+		*ret_credited = a.credited;
+	return e;
+}
+
+struct rewind {
+	const struct watch *w;
+	uint64_t from, number;
+};
+
+static enum err rewind_to(struct db *db, void *arg)
+{
+	struct rewind *x = arg;
+	DB_PARAMS p = { 0 };
+	enum err e = move_cursor(db, x->w, x->from, x->number - 1);
+
+	db_int(&p, x->w->chain_id);
+	db_int(&p, (int64_t)x->number);
+	return e ? e : db_exec(db, "SELECT deposit_orphan($1, $2)", &p, NULL);
+}
+
+enum err db_watch_rewind(struct db *db, const struct watch *w, uint64_t cursor_now, uint64_t number)
+{
+	struct rewind x = { w, cursor_now, number };
+
+	return db_transaction(db, rewind_to, &x);
+}
+
+#define SQL_LIST \
+	"SELECT id, '0x' || encode(tx, 'hex') AS tx, ordinal, amount, block_number, state, shortfall," \
+	" to_char(seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS seen_at," \
+	" to_char(credited_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS credited_at" \
+	" FROM deposit WHERE account = $1::bigint AND ($2::bigint = 0 OR id < $2::bigint) ORDER BY id DESC LIMIT $3::int"
+
+enum err db_deposits_list(struct db *db, int64_t account, int64_t after, int limit, json_t **ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	json_t *list;
+	enum err e;
+
+	db_int(&p, account);
+	db_int(&p, after);
+	db_int(&p, limit + 1);
+	e = db_query(db, SQL_LIST, &p, &r);
+	if (e)
+		return e;
+	list = json_must(json_array());
+	for (int i = 0; i < db_rows(r) && i < limit; i++)
+		json_array_append_new(list, json_must(json_pack("{s:I, s:s, s:I, s:s, s:I, s:s, s:s, s:s, s:o}", "id", (json_int_t)db_get_int(r, i, "id"), "tx",
+								  db_get_text(r, i, "tx"), "ordinal", (json_int_t)db_get_int(r, i, "ordinal"), "amount",
+								  db_get_text(r, i, "amount"), "block", (json_int_t)db_get_int(r, i, "block_number"),
+								  "state", db_get_text(r, i, "state"), "shortfall", db_get_text(r, i, "shortfall"), "seen_at",
+								  db_get_text(r, i, "seen_at"), "credited_at",
+								  db_is_null(r, i, "credited_at") ? json_null() : json_string(db_get_text(r, i, "credited_at")))));
+	*ret = json_must(json_pack("{s:s, s:o, s:b, s:{s:s, s:i}}", "object", "list", "data", list, "has_more", db_rows(r) > limit, "asset", "symbol", "OPG", "decimals", 18));
+	return ERR_OK;
+}

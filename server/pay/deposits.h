@@ -1,0 +1,27 @@
+/* The deposit watcher: one thread that walks the chain block by block and credits OPG transfers to the treasury. It may run in every
+ * gateway: the cursor in the database lets one of them win each block. */
+#ifndef OPGATE_PAY_DEPOSITS_H
+#define OPGATE_PAY_DEPOSITS_H
+
+#include "chain/chain.h"
+#include "db/deposits.h"
+
+struct deposits;
+
+struct deposits_config {
+	struct chain *chain;
+	const char *database_url;
+	struct watch watch;
+	uint64_t confirmations;
+	int64_t poll_ms;
+	/* Rate-limited words for the log: credited deposits, reorganisations, trouble. */
+	void (*log)(const char *event, int64_t number, const char *detail);
+};
+
+struct deposits *deposits_start(const struct deposits_config *config);
+void deposits_stop(struct deposits *d); /* accepts NULL */
+
+/* One step, for tests: looks at the next block or notices a reorganisation. *ret_more: call again at once. */
+enum err deposits_step(const struct deposits_config *config, struct db *db, bool *ret_more) WARN_UNUSED;
+
+#endif

@@ -1,0 +1,75 @@
+/* A run: one job on its way from hold to end inside this process. It owns the attempts, the failover, the verdict and the closing;
+ * who asked (a waiting request, an event stream, or nobody: a background job) is its front.
+ *
+ *   handler (worker)        reactor                       worker
+ *   run_open: hold  →  attempt → events to the front  →  finish: next attempt, or verdict → close → front.ended
+ *
+ * `lock` guards attempt/cancel; everything else belongs to the one thread the run is on at the moment. */
+#ifndef OPGATE_PAY_RUN_H
+#define OPGATE_PAY_RUN_H
+
+#include "db/jobs.h"
+#include "pay/charging.h"
+#include "pay/quote.h"
+#include "proof/verdict.h"
+#include "relay/attempt.h"
+
+struct run;
+
+struct run_end {
+	struct uuid job;
+	enum outcome outcome;
+	enum err err;       /* ERR_OK: deliver the answer */
+	const char *detail; /* words for the caller when not */
+	int status;         /* the node's answer (also for `rejected`) */
+	const char *content_type;
+	const char *body;
+	size_t body_len;
+	bool streamed;
+	const char *receipt; /* JSON form, or NULL */
+	struct split charged;
+};
+
+struct run_front {
+	void *arg;
+	void (*begin)(void *arg, const char *content_type);                 /* reactor: first event of a stream follows */
+	enum net_flow (*event)(void *arg, const char *data, size_t len);    /* reactor: NET_PAUSE is "taken, wait for run_resume" */
+	void (*ended)(void *arg, const struct run_end *end);                /* worker, exactly once, last; end's memory is the run's */
+};
+
+struct run_spec {
+	int64_t account, api_key;
+	const char *policy; /* "none" or "signed" */
+	const char *path, *content_type, *tensor_header_length, *request_id;
+	const void *body; /* must live until front.ended (foreground); copied into the database (background) */
+	size_t body_len;
+	const char *route, *idempotency_key; /* or NULL */
+	struct hash body_digest;
+	struct quote *quote;
+};
+
+/* Places the hold and starts the first attempt; front.ended will come. *ret_job is set when err is ERR_OK and the status LANE_OK;
+ * with another status nothing happened (LANE_KEY_EXISTS: look the key up). ERR_OVERLOADED: every node is full. */
+enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run_front *front, struct run **ret, enum lane_status *ret_status) WARN_UNUSED;
+/* Places the hold and queues the job. */
+enum err run_open_background(struct pay *pay, const struct run_spec *spec, struct uuid *ret_job, enum lane_status *ret_status) WARN_UNUSED;
+const struct uuid *run_job(const struct run *run);
+
+enum cancel_reason { CANCEL_NONE, CANCEL_CLIENT_LEFT, CANCEL_OWNER };
+void run_cancel(struct run *run, enum cancel_reason why); /* any thread, before front.ended has been entered */
+void run_resume(struct run *run);                         /* likewise */
+
+/* ---- all runs of this process (runs.c) ---- */
+struct runs *runs_new(void);
+void runs_free(struct runs *runs);
+size_t runs_count(struct runs *runs);
+/* Takes queued background jobs that a node has room for. On a worker or the janitor, with its own connection. */
+void runs_dispatch(struct pay *pay, struct db *db);
+/* One turn of housekeeping: heartbeat, cancel requests, partial receipts that never came, orphans of dead gateways, the queue. */
+enum err runs_tick(struct pay *pay, struct db *db) WARN_UNUSED;
+/* A node's receipt for a stream that was cut. ERR_NOT_FOUND: no run waits for it. */
+enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, const char *text, size_t len) WARN_UNUSED;
+/* Waits until no run is left or the deadline. */
+size_t runs_drain(struct pay *pay, deadline_ms deadline);
+
+#endif

@@ -1,0 +1,289 @@
+/* The end of an attempt: another one, or a finding, a row of the charging table, and the closing. See run.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "pay/run_internal.h"
+
+#define STORED_ANSWER_MAX (8u << 20)
+
+static bool is_rejection(int status)
+{
+	return status == 400 || status == 402 || status == 413 || status == 415 || status == 422;
+}
+
+/* ---- the verdict on arrival ---- */
+
+static void check_receipt(struct run *run)
+{
+	const struct offer_row *offer = &run->quote.candidates[run->current];
+	const struct attempt_result *r = &run->result;
+	struct ticket ticket = { .job_id = run->id, .attempt = (uint32_t)run->attempt_no, .gateway = run->pay->gateway, .node = offer->node,
+				 .model_digest = run->quote.version.digest, .request_hash = run->request_hash };
+	struct verdict_input in = {
+		.receipt_text = r->receipt, .receipt_len = r->receipt_len, .chain_id = run->pay->chain_id, .node = &offer->node, .gateway = &run->pay->gateway,
+		.ticket = &ticket, .model_digest = &run->quote.version.digest, .request_hash = &run->request_hash, .response_hash = &r->response_hash,
+		.profile_hash = &offer->profile_hash, .input_units_max = (uint64_t)run->quote.input_units_max,
+		.output_units_max = (uint64_t)run->quote.output_units_max, .now_ms = clock_wall_ms(),
+	};
+
+	snprintf(ticket.policy, sizeof(ticket.policy), "%s", run->policy);
+	if (r->receipt) {
+		verdict_check(&in, &run->report);
+	} else {
+		run->report = (struct verdict_report){ .verdict = VERDICT_UNVERIFIABLE, .count = 1,
+						       .checks = { { .name = "form", .result = VERDICT_UNVERIFIABLE, .detail = "the node sent no receipt" } } };
+	}
+	run->has_report = true;
+	if (run->report.verdict == VERDICT_FAILED)
+		metric_add(METRIC_VERDICT_FAILED, 1);
+}
+
+/* A status the receipt names other than the one that came is a lie about what was answered. */
+static bool status_matches(const struct run *run)
+{
+	return !run->report.has_receipt || run->report.receipt.status == run->result.status;
+}
+
+static enum outcome judge_complete(struct run *run)
+{
+	bool empty = run->result.streamed ? run->result.events == 0 : run->result.body.len == 0;
+
+	if (empty)
+		return OUTCOME_EMPTY_OUTPUT;
+	check_receipt(run);
+	if (run->report.verdict == VERDICT_PASSED && status_matches(run))
+		return OUTCOME_DELIVERED;
+	if (!strcmp(run->policy, "none"))
+		return OUTCOME_UNPROVEN;
+	return run->report.verdict == VERDICT_UNVERIFIABLE ? OUTCOME_NO_RECEIPT : OUTCOME_BAD_RECEIPT;
+}
+
+static enum outcome judge(struct run *run)
+{
+	const struct attempt_result *r = &run->result;
+	bool complete = r->err == ERR_OK && r->status >= 200 && r->status < 300 && (!r->streamed || r->done);
+
+	if (run->cancelled == CANCEL_OWNER)
+		return OUTCOME_CANCELLED_RUNNING;
+	if (run->cancelled == CANCEL_CLIENT_LEFT && !(complete && r->streamed))
+		return run->passed ? OUTCOME_PARTIAL : OUTCOME_CLIENT_LEFT;
+	if (complete)
+		return judge_complete(run);
+	if (deadline_passed(run->deadline))
+		return OUTCOME_DEADLINE_RUNNING;
+	if (run->passed)
+		return OUTCOME_NODE_BROKE;
+	if (r->err == ERR_OK && is_rejection(r->status))
+		return OUTCOME_REJECTED;
+	return OUTCOME_NODE_FAILED;
+}
+
+/* The node's own failure, seen before the caller got a byte: another node may do better. */
+static bool another_may_do_better(const struct run *run, enum outcome o)
+{
+	return !run->passed && run->cancelled == CANCEL_NONE && !deadline_passed(run->deadline) && run->attempt_no < run->pay->attempts_max &&
+	       (o == OUTCOME_NODE_FAILED || o == OUTCOME_BAD_RECEIPT || o == OUTCOME_NO_RECEIPT || o == OUTCOME_EMPTY_OUTPUT);
+}
+
+static bool node_is_at_fault(enum outcome o)
+{
+	return o == OUTCOME_NODE_FAILED || o == OUTCOME_NODE_BROKE || o == OUTCOME_BAD_RECEIPT || o == OUTCOME_NO_RECEIPT || o == OUTCOME_EMPTY_OUTPUT;
+}
+
+/* ---- closing ---- */
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* What is charged for: the receipt's units, cut to what body, limits and bytes make plausible. */
+static void count_units(const struct run *run, enum charge charge, uint64_t *ret_input, uint64_t *ret_output)
+{
+	bool chat = !strcmp(run->quote.version.surface, "chat");
+	bool valid = run->report.has_receipt && run->report.verdict != VERDICT_FAILED;
+	uint64_t input = valid ? run->report.receipt.input_units : chat ? 0 : 1;
+	uint64_t output = valid ? run->report.receipt.output_units : run->result.events;
+	uint64_t bytes = run->result.bytes;
+
+	if (charge == CHARGE_COUNTED && run->result.streamed)
+		output = min_u64(output, run->passed);
+	*ret_input = min_u64(input, (uint64_t)run->quote.input_units_max);
+	*ret_output = min_u64(min_u64(output, bytes), (uint64_t)run->quote.output_units_max);
+}
+
+static void fill_answer(const struct run *run, bool delivered, struct job_close *c)
+{
+	const struct attempt_result *r = &run->result;
+
+	if (r->status) {
+		c->response_status = r->status;
+		c->response_type = r->content_type;
+		c->response_hash = &r->response_hash;
+	}
+	if (run->has_report) {
+		c->receipt = run->report.has_receipt ? r->receipt : NULL;
+		c->verdict = verdict_name(run->report.verdict);
+	}
+	if (delivered && run->keep_answer && r->body.len <= STORED_ANSWER_MAX && r->body.data) {
+		c->response_body = r->body.data;
+		c->response_len = r->body.len;
+	}
+}
+
+/* Writes the end down. Background answers are stored as produced first, so that a death between here and the capture
+ * loses nothing: the reaper captures what is produced. */
+static enum err close_job(struct run *run, struct db *db, enum outcome o, struct split *ret)
+{
+	const struct outcome_row *row = outcome_row(o);
+	struct price price = quote_price(&run->quote, &run->quote.candidates[run->current]);
+	_cleanup_json_ json_t *report = run->has_report ? verdict_json(&run->report) : NULL;
+	struct job_close c = { .id = run->id, .account = run->account, .leased = true, .lease = run->pay->instance, .attempt = run->attempt_no,
+			       .state = row->state, .outcome = row->name, .error = row->err == ERR_OK ? NULL : err_info(row->err)->code,
+			       .verdict_report = report, .input_units = -1, .output_units = -1 };
+	struct split split = { AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO };
+	enum lane_status status = LANE_OK;
+	enum err e = ERR_OK;
+
+	fill_answer(run, row->charge != CHARGE_NOTHING, &c);
+	if (row->charge != CHARGE_NOTHING) {
+		uint64_t input, output;
+
+		count_units(run, row->charge, &input, &output);
+		c.input_units = (int64_t)input;
+		c.output_units = (int64_t)output;
+		e = price_split(&price, input, output, &split);
+		c.ask = split.ask;
+		c.royalty = split.royalty;
+		c.fee = split.fee;
+		if (!e && run->background)
+			e = db_job_produce(db, &c);
+	}
+	if (!e)
+		e = db_job_close(run->pay->lane, &c, &status);
+	if (!e && status == LANE_FENCED)
+		e = ERR_CONFLICT;
+	if (!e)
+		*ret = split;
+	return e;
+}
+
+static void tell_front(struct run *run, enum outcome o, enum err e, const struct split *split)
+{
+	const struct outcome_row *row = outcome_row(o);
+	const struct attempt_result *r = &run->result;
+	struct run_end end = { .job = run->id, .outcome = o, .err = e ? e : row->err, .status = r->status, .content_type = r->content_type,
+			       .body = r->body.data ? r->body.data : "", .body_len = r->body.len, .streamed = r->streamed,
+			       .receipt = run->has_report && run->report.has_receipt ? r->receipt : NULL, .charged = *split };
+
+	end.detail = e == ERR_CONFLICT ? "the job was resolved by another gateway; nothing was charged here" :
+		     e		       ? "the job could not be closed; nothing was charged" :
+					 row->when;
+	if (end.err == ERR_CONFLICT)
+		end.err = ERR_DEADLINE;
+	if (run->front.ended)
+		run->front.ended(run->front.arg, &end);
+}
+
+void run_conclude(struct run *run, struct db *db, enum outcome o)
+{
+	struct pay *pay = run->pay;
+	struct split split = { AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO };
+	enum err e = close_job(run, db, o, &split);
+	struct uuid id = run->id;
+	bool background = run->background;
+
+	if (e) {
+		pay->log_job("job_not_closed", &id, err_info(e)->code);
+	} else {
+		metric_add(outcome_row(o)->charge == CHARGE_NOTHING ? METRIC_JOBS_VOIDED : METRIC_JOBS_SETTLED, 1);
+		pay->log_job("job_ended", &id, outcome_row(o)->name);
+	}
+	runs_remove(pay->runs, run);
+	tell_front(run, o, e, &split);
+	run_free(run);
+	if (background && pay->job_ended)
+		pay->job_ended(pay->job_ended_arg, &id);
+}
+
+/* ---- after an attempt ---- */
+
+/* Sends the job to another node. False when there is none, or the job is no longer ours. */
+static bool try_another(struct run *run, struct db *db, enum outcome o)
+{
+	int failed = run->current, next = quote_choose(run->pay, &run->quote, run->tried);
+	const struct offer_row *offer;
+	enum err e;
+
+	if (next < 0)
+		return false;
+	offer = &run->quote.candidates[next];
+	e = db_job_retry(db, &run->id, &run->pay->instance, run->attempt_no, outcome_row(o)->name, &offer->node, offer->operator_account, offer->ask_input,
+			 offer->ask_output);
+	if (e) {
+		health_release(run->pay->health, &offer->node, false);
+		run->current = failed;
+		return false;
+	}
+	run->current = next;
+	run->attempt_no++;
+	run->has_report = false;
+	run_start_attempt(run);
+	return true;
+}
+
+void run_finish(void *arg)
+{
+	struct run *run = arg;
+	struct db *db = http_worker_state();
+	struct attempt *attempt;
+	enum outcome o;
+
+	pthread_mutex_lock(&run->lock);
+	attempt = run->attempt;
+	run->attempt = NULL;
+	pthread_mutex_unlock(&run->lock);
+	attempt_unref(attempt);
+	o = judge(run);
+	health_release(run->pay->health, &run->quote.candidates[run->current].node, node_is_at_fault(o));
+	if (node_is_at_fault(o)) {
+		metric_add(METRIC_NODE_FAILURES, 1);
+		run->pay->log_job("attempt_failed", &run->id, run->result.err ? run->result.error : outcome_row(o)->name);
+	}
+	if (o == OUTCOME_PARTIAL) {
+		runs_wait_partial(run->pay->runs, run);
+		return;
+	}
+	if (another_may_do_better(run, o) && try_another(run, db, o))
+		return;
+	run_conclude(run, db, o);
+}
+
+/* The node's word on a stream that was cut. What it sent and what arrived here may differ by what was on the way, so the response
+ * hash counts only when it is equal; the charge goes by what was counted here. */
+void run_conclude_partial(void *arg)
+{
+	struct run *run = arg;
+	struct attempt_result *r = &run->result;
+	bool valid;
+
+	if (r->receipt) {
+		struct hash counted = r->response_hash;
+		struct json_why why;
+		struct receipt said;
+		struct signature sig;
+		uint64_t chain_id;
+
+		if (doc_read(&RECEIPT_TYPE, r->receipt, r->receipt_len, &said, &chain_id, &sig, &why) == ERR_OK)
+			r->response_hash = said.response_hash;
+		check_receipt(run);
+		r->response_hash = counted;
+	}
+	valid = r->receipt && run->report.verdict == VERDICT_PASSED;
+	if (valid && !hash_equal(&run->report.receipt.response_hash, &r->response_hash))
+		run->report.verdict = VERDICT_UNVERIFIABLE;
+	run_conclude(run, http_worker_state(), valid ? OUTCOME_PARTIAL : OUTCOME_CLIENT_LEFT);
+}

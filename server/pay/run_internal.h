@@ -1,0 +1,54 @@
+/* Shared by run.c, run_end.c and runs.c. */
+#ifndef OPGATE_PAY_RUN_INTERNAL_H
+#define OPGATE_PAY_RUN_INTERNAL_H
+
+#include <pthread.h>
+
+#include "pay/run.h"
+
+struct run {
+	struct run *next, **link; /* in runs, under its lock */
+	struct pay *pay;
+	struct run_front front;
+	struct uuid id;
+	int64_t account;
+	struct quote quote;
+	char policy[16];
+	char *path, *content_type, *tensor_header_length, *request_id;
+	const char *body; /* the front's, or owned_body */
+	size_t body_len;
+	char *owned_body;
+	struct hash request_hash;
+	bool background, keep_answer;
+	deadline_ms deadline;
+	int attempt_no;
+	uint32_t tried;
+	int current; /* candidate of the running attempt */
+	uint64_t passed; /* events handed to the front */
+
+	pthread_mutex_t lock;
+	struct attempt *attempt; /* while one runs */
+	enum cancel_reason cancelled;
+
+	struct attempt_result result; /* of the attempt that ended */
+	struct verdict_report report;
+	bool has_report;
+	bool waiting; /* for a partial receipt until wait_until; under runs' lock */
+	deadline_ms wait_until;
+};
+
+/* run.c */
+struct run *run_new(struct pay *pay, const struct quote *quote);
+void run_free(struct run *run);
+void run_start_attempt(struct run *run); /* run->current is acquired; ends in run_finish on a worker */
+/* run_end.c */
+void run_finish(void *run); /* on a worker: the attempt ended */
+void run_conclude(struct run *run, struct db *db, enum outcome outcome); /* verdict is in run->report: close, tell the front, free */
+void run_conclude_partial(void *run); /* on a worker: the partial receipt came (result.receipt) or did not */
+/* runs.c */
+void runs_add(struct runs *runs, struct run *run);
+void runs_remove(struct runs *runs, struct run *run);
+void runs_wait_partial(struct runs *runs, struct run *run);
+void runs_mark_queued(struct runs *runs); /* some background job waits for room */
+
+#endif

@@ -1,0 +1,326 @@
+/* All runs of this process, the queue, and the jobs of dead gateways. See run.h. `lock` guards the list and the waiting marks. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "pay/run_internal.h"
+
+#define PARTIAL_WAIT_MS 5000
+#define BATCH 64
+
+struct runs {
+	pthread_mutex_t lock;
+	struct run *head;
+	size_t count;
+	atomic_bool queued; /* a background job found no room: look again when one ends */
+	atomic_bool dispatching;
+};
+
+struct runs *runs_new(void)
+{
+	struct runs *runs = xcalloc(1, sizeof(*runs));
+
+	pthread_mutex_init(&runs->lock, NULL);
+	return runs;
+}
+
+void runs_free(struct runs *runs)
+{
+	if (!runs)
+		return;
+	pthread_mutex_destroy(&runs->lock);
+	free(runs);
+}
+
+void runs_add(struct runs *runs, struct run *run)
+{
+	pthread_mutex_lock(&runs->lock);
+	run->next = runs->head;
+	if (run->next)
+		run->next->link = &run->next;
+	run->link = &runs->head;
+	runs->head = run;
+	metric_set(METRIC_JOBS_RUNNING, (int64_t)++runs->count);
+	pthread_mutex_unlock(&runs->lock);
+}
+
+static void dispatch_posted(void *arg)
+{
+	runs_dispatch(arg, http_worker_state());
+}
+
+void runs_remove(struct runs *runs, struct run *run)
+{
+	pthread_mutex_lock(&runs->lock);
+	*run->link = run->next;
+	if (run->next)
+		run->next->link = run->link;
+	metric_set(METRIC_JOBS_RUNNING, (int64_t)--runs->count);
+	pthread_mutex_unlock(&runs->lock);
+	if (atomic_exchange(&runs->queued, false))
+		http_post(run->pay->http, dispatch_posted, run->pay);
+}
+
+size_t runs_count(struct runs *runs)
+{
+	size_t n;
+
+	pthread_mutex_lock(&runs->lock);
+	n = runs->count;
+	pthread_mutex_unlock(&runs->lock);
+	return n;
+}
+
+void runs_mark_queued(struct runs *runs)
+{
+	atomic_store(&runs->queued, true);
+}
+
+/* ---- partial receipts ---- */
+
+void runs_wait_partial(struct runs *runs, struct run *run)
+{
+	pthread_mutex_lock(&runs->lock);
+	run->waiting = true;
+	run->wait_until = deadline_in(PARTIAL_WAIT_MS);
+	pthread_mutex_unlock(&runs->lock);
+}
+
+enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, const char *text, size_t len)
+{
+	struct run *found = NULL;
+
+	pthread_mutex_lock(&pay->runs->lock);
+	for (struct run *run = pay->runs->head; run && !found; run = run->next)
+		if (run->waiting && !memcmp(run->id.b, receipt->job_id.b, sizeof(run->id.b)) && (uint32_t)run->attempt_no == receipt->attempt)
+			found = run;
+	if (found)
+		found->waiting = false; /* ours now */
+	pthread_mutex_unlock(&pay->runs->lock);
+	if (!found)
+		return ERR_NOT_FOUND;
+	free(found->result.receipt);
+	found->result.receipt = xstrndup(text, len);
+	found->result.receipt_len = len;
+	http_post(pay->http, run_conclude_partial, found);
+	return ERR_OK;
+}
+
+static void give_up_partials(struct pay *pay)
+{
+	for (;;) {
+		struct run *found = NULL;
+
+		pthread_mutex_lock(&pay->runs->lock);
+		for (struct run *run = pay->runs->head; run && !found; run = run->next)
+			if (run->waiting && deadline_passed(run->wait_until))
+				found = run;
+		if (found)
+			found->waiting = false;
+		pthread_mutex_unlock(&pay->runs->lock);
+		if (!found)
+			return;
+		http_post(pay->http, run_conclude_partial, found);
+	}
+}
+
+/* ---- the queue ---- */
+
+/* Candidates the hold does not cover are left out. */
+static void keep_affordable(struct quote *q, const struct job_row *job)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < q->candidate_count; i++)
+		if (amount_cmp(q->candidates[i].ask_input, job->ask_input_max) <= 0 && amount_cmp(q->candidates[i].ask_output, job->ask_output_max) <= 0)
+			q->candidates[kept++] = q->candidates[i];
+	q->candidate_count = kept;
+	q->ceiling.royalty_input = job->royalty_input;
+	q->ceiling.royalty_output = job->royalty_output;
+	q->ceiling.fee_bps = (uint32_t)job->fee_bps;
+	q->input_units_max = job->input_units_max;
+	q->output_units_max = job->output_units_max;
+}
+
+static struct run *run_of_job(struct pay *pay, const struct quote *q, const struct job_row *job, char *take_body, size_t body_len, int chosen)
+{
+	struct run *run = run_new(pay, q);
+
+	run->id = job->id;
+	run->account = job->account;
+	snprintf(run->policy, sizeof(run->policy), "%s", job->policy);
+	run->path = xstrdup(job->path);
+	run->content_type = xstrdup(job->content_type);
+	run->tensor_header_length = job->tensor_header_length ? xstrdup(job->tensor_header_length) : NULL;
+	run->body = run->owned_body = take_body;
+	run->body_len = body_len;
+	run->request_hash = job->request_hash;
+	run->background = run->keep_answer = true;
+	run->deadline = deadline_in(job->left_ms > 0 ? job->left_ms : 0);
+	run->attempt_no = job->attempt + 1;
+	run->current = chosen;
+	return run;
+}
+
+/* False: no room on any node (or none there), so later ones need not be tried now. */
+static bool start_queued(struct pay *pay, struct db *db, const struct uuid *id)
+{
+	_cleanup_job_row_ struct job_row job = { 0 };
+	struct quote *q = xcalloc(1, sizeof(*q));
+	_cleanup_free_ void *freed = q;
+	char digest[80];
+	char *body = NULL;
+	size_t body_len = 0;
+	int chosen;
+
+	if (db_job_get(db, id, 0, &job) || strcmp(job.state, "queued") != 0 || job.cancel_requested || job.left_ms <= 0)
+		return true;
+	snprintf(digest, sizeof(digest), "sha256:%s", hash_format(&job.digest).s + 2);
+	if (db_version_resolve(db, digest, &q->version) || quote_make(pay, db, 1, -1, q))
+		return true;
+	keep_affordable(q, &job);
+	chosen = quote_choose(pay, q, 0);
+	if (chosen < 0) {
+		runs_mark_queued(pay->runs);
+		return q->candidate_count == 0;
+	}
+	if (db_job_body(db, id, &body, &body_len) ||
+	    db_job_claim(db, id, &pay->instance, job.attempt, &q->candidates[chosen].node, q->candidates[chosen].operator_account,
+			 q->candidates[chosen].ask_input, q->candidates[chosen].ask_output)) {
+		health_release(pay->health, &q->candidates[chosen].node, false);
+		free(body);
+		return true;
+	}
+	struct run *run = run_of_job(pay, q, &job, body, body_len, chosen);
+	runs_add(pay->runs, run);
+	run_start_attempt(run);
+	return true;
+}
+
+void runs_dispatch(struct pay *pay, struct db *db)
+{
+	struct uuid ids[BATCH];
+	size_t n = 0;
+
+	if (atomic_exchange(&pay->runs->dispatching, true)) {
+		runs_mark_queued(pay->runs); /* whoever dispatches now may have looked before this job was there */
+		return;
+	}
+	if (db_jobs_queued(db, ids, BATCH, &n) == ERR_OK)
+		for (size_t i = 0; i < n && start_queued(pay, db, &ids[i]); i++)
+			;
+	atomic_store(&pay->runs->dispatching, false);
+	if (n == BATCH)
+		runs_mark_queued(pay->runs);
+}
+
+/* ---- orphans ---- */
+
+static enum outcome orphan_outcome(const struct job_row *job)
+{
+	if (!strcmp(job->state, "produced"))
+		return !strcmp(job->verdict ? job->verdict : "", "passed") ? OUTCOME_DELIVERED : OUTCOME_UNPROVEN;
+	if (!strcmp(job->state, "queued"))
+		return job->cancel_requested ? OUTCOME_CANCELLED_QUEUED : OUTCOME_DEADLINE_QUEUED;
+	if (job->cancel_requested)
+		return OUTCOME_CANCELLED_RUNNING;
+	return job->left_ms <= 0 ? OUTCOME_DEADLINE_RUNNING : OUTCOME_GATEWAY_LOST;
+}
+
+/* Resolves a job this process has just taken over (db_jobs_reap): run it again, capture what was produced, or void. */
+static enum err resolve_orphan(struct pay *pay, struct db *db, const struct uuid *id)
+{
+	_cleanup_job_row_ struct job_row job = { 0 };
+	struct job_close c = { .id = *id, .leased = true, .lease = pay->instance, .input_units = -1, .output_units = -1 };
+	enum lane_status status = LANE_OK;
+	enum outcome o;
+	enum err e = db_job_get(db, id, 0, &job);
+
+	if (e)
+		return e;
+	o = orphan_outcome(&job);
+	if (o == OUTCOME_GATEWAY_LOST && job.background)
+		return db_job_requeue(db, id, &pay->instance, job.attempt, "gateway_lost");
+	c.account = job.account;
+	c.attempt = job.attempt;
+	c.state = outcome_row(o)->state;
+	c.outcome = outcome_row(o)->name;
+	c.error = outcome_row(o)->err == ERR_OK ? NULL : err_info(outcome_row(o)->err)->code;
+	if (outcome_row(o)->charge != CHARGE_NOTHING) {
+		const struct price price = { .ask_input = job.ask_input, .ask_output = job.ask_output, .royalty_input = job.royalty_input,
+					     .royalty_output = job.royalty_output, .fee_bps = (uint32_t)job.fee_bps };
+		struct split split;
+
+		e = price_split(&price, (uint64_t)job.input_units, (uint64_t)job.output_units, &split);
+		if (e)
+			return e;
+		c.ask = split.ask;
+		c.royalty = split.royalty;
+		c.fee = split.fee;
+	}
+	e = db_job_close(pay->lane, &c, &status);
+	if (!e && status == LANE_OK) {
+		metric_add(outcome_row(o)->charge == CHARGE_NOTHING ? METRIC_JOBS_VOIDED : METRIC_JOBS_SETTLED, 1);
+		pay->log_job("orphan_resolved", id, c.outcome);
+		if (pay->job_ended)
+			pay->job_ended(pay->job_ended_arg, id);
+	}
+	return e;
+}
+
+/* Runs whose owner asked to cancel through any gateway. */
+static enum err cancel_requested(struct pay *pay, struct db *db)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_uuid(&p, &pay->instance);
+	e = db_query(db, "SELECT id FROM job WHERE state = 'running' AND cancel_requested AND lease = $1::uuid", &p, &r);
+	if (e)
+		return e;
+	pthread_mutex_lock(&pay->runs->lock);
+	for (int i = 0; i < db_rows(r); i++) {
+		struct uuid id;
+
+		db_get_uuid(r, i, "id", &id);
+		for (struct run *run = pay->runs->head; run; run = run->next)
+			if (!memcmp(run->id.b, id.b, sizeof(id.b)))
+				run_cancel(run, CANCEL_OWNER);
+	}
+	pthread_mutex_unlock(&pay->runs->lock);
+	return ERR_OK;
+}
+
+enum err runs_tick(struct pay *pay, struct db *db)
+{
+	struct uuid ids[BATCH];
+	size_t n = 0;
+	enum err e = db_instance_beat(db, &pay->instance);
+
+	give_up_partials(pay);
+	if (!e)
+		e = cancel_requested(pay, db);
+	if (!e)
+		e = db_jobs_reap(db, &pay->instance, pay->instance_timeout_ms, ids, BATCH, &n);
+	for (size_t i = 0; !e && i < n; i++)
+		e = resolve_orphan(pay, db, &ids[i]);
+	if (!e)
+		runs_dispatch(pay, db);
+	return e;
+}
+
+size_t runs_drain(struct pay *pay, deadline_ms deadline)
+{
+	const struct timespec t = { .tv_nsec = 20 * 1000000L };
+	size_t left;
+
+	while ((left = runs_count(pay->runs)) > 0 && !deadline_passed(deadline))
+		nanosleep(&t, NULL);
+	return left;
+}
