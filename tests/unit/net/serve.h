@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -222,6 +223,7 @@ HELPER void *serve_accept(void *arg)
 			abort();
 		c->server = s;
 		c->fd = s->fds[i] = fd;
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 		if (pthread_create(&s->threads[i], NULL, serve_connection, c) != 0)
 			abort();
 		atomic_store(&s->connections, i + 1);

@@ -120,6 +120,8 @@ static void test_other_schemes_fail(void **state)
 		struct net_request r = request_for(&p, "GET", urls[i]);
 		if (probe_run(w->net, &p, &r) != ERR_IO || p.status != 0 || p.body.len != 0)
 			fail_msg("%s: error %d, status %d", urls[i], p.e, p.status);
+		if (strstr(urls[i], "://1") || i == 0) /* never tried, not tried and failed */
+			assert_non_null(strstr(p.error, "rotocol"));
 		probe_free(&p);
 	}
 }
