@@ -136,7 +136,7 @@ void exchange_mark_gone(struct http_exchange *x)
 	bool first = !atomic_exchange(&x->gone, true);
 	bool post = x->gone_fn && !x->gone_posted;
 	x->gone_posted |= post;
-	bool ours = x->killed;
+	bool ours = x->killed || x->unread;
 	/* Before it is ready, the reply belongs to whoever makes it. */
 	struct stream *stream = x->ready && !x->completed ? x->reply.stream : NULL;
 	if (stream)

@@ -87,7 +87,7 @@ struct http_exchange {
 	/* daemon thread only (or whoever holds the request while it is suspended) */
 	enum stage stage;
 	enum wait_for wait_for;
-	bool began, http10, chunked, has_body, close, deferred, finished;
+	bool began, http10, chunked, has_body, close, deferred, finished, unread;
 	bool refused_body;      /* an answer waits for the end of a small unwanted body */
 	uint64_t declared;      /* Content-Length, 0 when absent */
 	uint64_t body_seen;

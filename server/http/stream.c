@@ -307,22 +307,31 @@ static void stream_publish(struct http_exchange *x, struct stream *s)
 		exchange_unref(x);
 }
 
+/* Nobody will read: HTTP/1.0 has no chunks, and an end by close would look whole when it is not; HEAD has no body, but this
+ * libmicrohttpd would send the last chunk all the same. The producer sees a client that left. */
+static void stream_refuse(struct http_exchange *x, struct stream *s, int status, const char *content_type)
+{
+	bool deferred = x->deferred;
+	if (x->http10)
+		reply_error(&x->req, ERR_HTTP_VERSION);
+	else
+		reply_bytes(&x->req, status, content_type, NULL, 0);
+	x->unread = x->finished = true;
+	stream_close(s);
+	stream_unref(s);
+	exchange_mark_gone(x);
+	(void)exchange_ready(x);
+	if (deferred)
+		exchange_unref(x);
+}
+
 struct stream *reply_stream(struct request *req, int status, const char *content_type)
 {
 	struct http_exchange *x = req->x;
 	struct stream *s = stream_new(x, content_type);
 	reply_done(&x->reply);
-	if (x->http10) {
-		/* No chunks there, and an end by close would look whole when it is not. */
-		reply_error(req, ERR_HTTP_VERSION);
-		stream_close(s);
-		stream_unref(s);
-		bool deferred = x->deferred;
-		x->finished = true;
-		exchange_mark_gone(x);
-		(void)exchange_ready(x);
-		if (deferred)
-			exchange_unref(x);
+	if (x->http10 || req->head) {
+		stream_refuse(x, s, status, content_type);
 		return s;
 	}
 	x->reply.set = true;
