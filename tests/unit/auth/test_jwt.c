@@ -142,7 +142,8 @@ static void forged_corpus(void **state)
 	_cleanup_free_ char *public_key = forge(GOOD_HEADER, GOOD_CLAIMS, PUBLIC_KEY, strlen(PUBLIC_KEY));
 	_cleanup_free_ char *empty_key = forge(GOOD_HEADER, GOOD_CLAIMS, "", 0);
 	_cleanup_free_ char *rs = forge("{\"alg\":\"RS256\",\"typ\":\"JWT\"}", GOOD_CLAIMS, PUBLIC_KEY, strlen(PUBLIC_KEY));
-	_cleanup_free_ char *h_none = b64("{\"alg\":\"none\",\"typ\":\"JWT\"}", 28), *c = b64(GOOD_CLAIMS, strlen(GOOD_CLAIMS));
+	static const char none_header[] = "{\"alg\":\"none\",\"typ\":\"JWT\"}";
+	_cleanup_free_ char *h_none = b64(none_header, strlen(none_header)), *c = b64(GOOD_CLAIMS, strlen(GOOD_CLAIMS));
 	_cleanup_free_ char *none = xasprintf("%s.%s.", h_none, c);
 	_cleanup_free_ char *head_of_good = xstrndup(good, (size_t)(strrchr(good, '.') - good) + 1);
 	_cleanup_free_ char *padded = xasprintf("%s=", good);
