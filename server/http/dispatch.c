@@ -38,7 +38,7 @@ static void run_request(void *arg)
 	struct http_exchange *x = arg;
 	bool upload = x->req.route->mode == ROUTE_UPLOAD;
 	enum err e = ERR_OK;
-	if (atomic_load(&x->server->killed))
+	if (atomic_load(&x->server->stopping))
 		e = ERR_STOPPING;
 	else if (deadline_passed(x->req.deadline))
 		e = ERR_DEADLINE;

@@ -40,7 +40,8 @@ typedef enum err (*handler_fn)(struct request *req);
 struct route {
 	enum http_method method;
 	const char *pattern; /* "/v1/jobs/{id}"; "{rest...}" as last segment takes the remaining path; "{model*}" takes one
-	                        or two segments (author/name as two segments, or one with %2F) */
+	                        or two segments (author/name as two segments, or one with %2F). A literal beats a parameter,
+	                        so a model cannot be named like a sub-resource and be reached as two segments */
 	const char *name;    /* operation id */
 	enum route_mode mode;
 	enum route_auth auth;

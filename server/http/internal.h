@@ -125,7 +125,7 @@ struct http_server {
 	struct router *router;
 	struct MHD_Daemon **daemons;
 	bool layout_known; /* this libmicrohttpd keeps the head of a request as it came: the strict framing check can run */
-	atomic_bool draining, killed;
+	atomic_bool draining, stopping, killed;
 
 	pthread_mutex_t registry_lock;
 	struct conn *conns;

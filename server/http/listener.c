@@ -228,6 +228,7 @@ void http_stop(struct http_server *s)
 	if (!s)
 		return;
 	atomic_store(&s->draining, true);
+	atomic_store(&s->stopping, true); /* what still waits for a worker is refused, not run */
 	for (unsigned i = 0; i < s->config.daemons; i++) {
 		MHD_socket fd = s->daemons[i] ? MHD_quiesce_daemon(s->daemons[i]) : MHD_INVALID_SOCKET;
 		if (fd != MHD_INVALID_SOCKET)
