@@ -7,6 +7,7 @@
 
 #define KB (1024u)
 #define MB (1024u * 1024u)
+#define TB (1024ull * 1024 * MB) /* uploads: the setting upload_max_bytes is the bound that counts */
 
 #define ROUTES(X) \
 /* operations */ \
@@ -32,7 +33,7 @@ X(PATCH, "/v1/models/{author}/{name}", models_patch, WORKER, ACCOUNT, "registry"
 X(GET,   "/v1/models/{author}/{name}/versions", versions_list, WORKER, OPTIONAL, NULL, NULL, 0, "read", PROBLEM, NULL, "VersionList", "Versions of a model") \
 X(POST,  "/v1/models/{author}/{name}/versions", versions_create, WORKER, ACCOUNT, "registry", NULL, 16 * KB, "write", PROBLEM, "VersionCreate", "Version", "Add a draft version") \
 X(GET,   "/v1/models/{author}/{name}/versions/{version}", versions_get, WORKER, OPTIONAL, NULL, NULL, 0, "read", PROBLEM, NULL, "Version", "One version with its files and manifest") \
-X(PUT,   "/v1/models/{author}/{name}/versions/{version}/files/{path...}", files_put, UPLOAD, ACCOUNT, "registry", NULL, 0, "write", PROBLEM, NULL, "File", "Upload one file of a draft") \
+X(PUT,   "/v1/models/{author}/{name}/versions/{version}/files/{path...}", files_put, UPLOAD, ACCOUNT, "registry", NULL, TB, "write", PROBLEM, NULL, "File", "Upload one file of a draft") \
 X(POST,  "/v1/models/{author}/{name}/versions/{version}/publish", versions_publish, WORKER, ACCOUNT, "registry", NULL, 4 * KB, "write", PROBLEM, NULL, "Version", "Publish: immutable from then on") \
 X(GET,   "/v1/versions/{digest}",  versions_by_digest, WORKER, OPTIONAL, NULL, NULL, 0, "read", PROBLEM, NULL, "Version", "A published version by its digest") \
 X(GET,   "/{author}/{name}/resolve/{revision}/{path...}", files_get, WORKER, OPTIONAL, NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "Download one file of a published version") \

@@ -223,7 +223,7 @@ static enum err race_run(struct db *db, void *arg)
 	for (deadline_ms d = deadline_in(10000);;) {
 		assert_false(deadline_passed(d));
 		_cleanup_result_ struct db_result *res = NULL;
-		assert_ok(db_query_one(db, "SELECT count(*) AS n FROM pg_locks WHERE NOT granted", NULL, &res));
+		assert_ok(db_query_one(db, "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))", NULL, &res));
 		if (db_get_int(res, 0, "n") > 0)
 			break;
 	}
