@@ -1,0 +1,215 @@
+/* See schemas.h. Requests refuse unknown members (base/json.h), so theirs say additionalProperties: false. */
+#include "handlers/schemas.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+#define REF(name) "{'$ref':'#/components/schemas/" name "'}"
+#define STR "{'type':'string'}"
+#define STR_NULL "{'type':['string','null']}"
+#define INT "{'type':'integer'}"
+#define BOOL "{'type':'boolean'}"
+#define ENUM(list) "{'type':'string','enum':[" list "]}"
+#define CONST(value) "{'const':'" value "'}"
+#define OR_NULL(schema) "{'anyOf':[" schema ",{'type':'null'}]}"
+#define ARRAY(items) "{'type':'array','items':" items "}"
+#define TEXT(min, max) "{'type':'string','minLength':" #min ",'maxLength':" #max "}"
+#define RANGE(min, max) "{'type':'integer','minimum':" #min ",'maximum':" #max "}"
+#define OBJECT(required, properties) "{'type':'object','required':[" required "],'properties':{" properties "}}"
+#define INPUT(required, properties) "{'type':'object','additionalProperties':false,'required':[" required "],'properties':{" properties "}}"
+#define LIST_OF(name, more_required, more) \
+	OBJECT("'object','data','has_more'" more_required, "'object':" CONST("list") ",'data':" ARRAY(REF(name)) ",'has_more':" BOOL more)
+#define PRICE_AMOUNTS OBJECT("'input','output'", "'input':" REF("Amount") ",'output':" REF("Amount"))
+#define SURFACE ENUM("'chat','tensor'")
+
+#define MODEL_REQUIRED "'id','object','created','owned_by','title'"
+#define MODEL_MEMBERS \
+	"'id':" REF("ModelId") ",'object':" CONST("model") ",'created':{'type':'integer','description':'seconds since 1970'},'owned_by':" STR ",'title':" STR \
+	",'surface':" SURFACE ",'version':" INT ",'digest':" REF("Digest") ",'price':" OR_NULL(REF("Price")) ",'royalty':" PRICE_AMOUNTS ",'max_output_tokens':" INT
+
+#define VERSION_REQUIRED "'id','object','model','version','surface','price','max_output_tokens','state','digest','created_at','published_at'"
+#define ERROR_MEMBERS "'code':" REF("ErrorCode") ",'request_id':" STR ",'retryable':" BOOL ",'charged':" BOOL
+
+const struct schema SCHEMAS[] = {
+	/* words */
+	{ "Amount", "{'type':'string','pattern':'^(0|[1-9][0-9]*)$','description':'base units of OPG, which has 18 decimals'}" },
+	{ "Address", "{'type':'string','pattern':'^0x[0-9a-fA-F]{40}$'}" },
+	{ "Hash", "{'type':'string','pattern':'^0x[0-9a-f]{64}$'}" },
+	{ "Digest", "{'type':'string','pattern':'^sha256:[0-9a-f]{64}$','description':'SHA-256 of the manifest of a published version'}" },
+	{ "Time", "{'type':'string','format':'date-time'}" },
+	{ "ModelId", "{'type':'string','description':'author/name; an author is a handle or an address. author/name@sha256:... or @number pins a version'}" },
+	{ "Asset", OBJECT("'symbol','decimals'", "'symbol':" CONST("OPG") ",'decimals':{'const':18}") },
+	{ "Price", OBJECT("'input','output'", "'input':" REF("Amount") ",'output':" REF("Amount") ",'asset':" CONST("OPG") ",'decimals':{'const':18}") },
+	{ "ErrorCode", "{'type':'string'}" }, /* openapi.c fills in the error table */
+	/* errors */
+	{ "Problem", OBJECT("'type','title','status','detail','instance','code','request_id','retryable','charged','hint'",
+		"'type':" STR ",'title':" STR ",'status':" INT ",'detail':" STR ",'instance':" STR ",'hint':" STR "," ERROR_MEMBERS) },
+	{ "OpenAIErrorObject", OBJECT("'message','type','param','code'", "'message':" STR ",'type':" STR ",'param':" STR_NULL "," ERROR_MEMBERS) },
+	{ "OpenAIError", OBJECT("'error'", "'error':" REF("OpenAIErrorObject")) },
+	{ "OipError", OBJECT("'error','code','request_id','retryable','charged'", "'error':" STR "," ERROR_MEMBERS) },
+	{ "ProblemWithError", "{'allOf':[" REF("Problem") "," REF("OpenAIError") "]}" },
+	/* operations */
+	{ "Health", OBJECT("'status'", "'status':" ENUM("'ok','failing','stopping'")) },
+	{ "Gateway", OBJECT("'gateway','chain_id','opg_token','treasury'", "'gateway':" REF("Address") ",'chain_id':" INT ",'opg_token':" REF("Address") ",'treasury':" REF("Address")) },
+	/* accounts */
+	{ "Nonce", OBJECT("'nonce','expires_at'", "'nonce':" STR ",'expires_at':" REF("Time")) },
+	{ "SignIn", INPUT("'message','signature'", "'message':{'type':'string','minLength':1,'description':'EIP-4361 text with a nonce of ours'},'signature':" TEXT(1, 256)) },
+	{ "Token", OBJECT("'token','token_type','expires_at','account'", "'token':" STR ",'token_type':" CONST("Bearer") ",'expires_at':" REF("Time")
+		",'account':" OBJECT("'address','handle'", "'address':" REF("Address") ",'handle':" STR_NULL)) },
+	{ "Account", OBJECT("'address','handle','created_at','admin'", "'address':" REF("Address") ",'handle':" STR_NULL ",'created_at':" REF("Time") ",'admin':" BOOL) },
+	{ "AccountPatch", INPUT("'handle'", "'handle':{'type':'string','pattern':'^[a-z0-9]([a-z0-9-]*[a-z0-9])?$','description':'chosen once'}") },
+	{ "Scope", ENUM("'inference','registry','read'") },
+	{ "Key", OBJECT("'id','name','prefix','scopes','created_at','expires_at','revoked_at'", "'id':" STR ",'name':" STR ",'prefix':" STR ",'scopes':"
+		ARRAY(REF("Scope")) ",'created_at':" REF("Time") ",'expires_at':" OR_NULL(REF("Time")) ",'revoked_at':" OR_NULL(REF("Time"))) },
+	{ "KeyList", LIST_OF("Key", "", "") },
+	{ "KeyCreate", INPUT("'name'", "'name':" TEXT(1, 100) ",'scopes':{'type':'array','items':" REF("Scope") ",'minItems':1,'maxItems':3,'default':['inference','read']}"
+		",'expires_at':" REF("Time") ",'expires_in':{'type':'integer','minimum':1,'maximum':315360000,'description':'seconds; instead of expires_at'}") },
+	{ "KeyCreated", "{'allOf':[" REF("Key") "," OBJECT("'key'", "'key':{'type':'string','description':'the only time it is shown'}") "]}" },
+	/* registry */
+	{ "ModelSummary", OBJECT(MODEL_REQUIRED, MODEL_MEMBERS ",'offers':{'type':'integer','description':'nodes that serve it now'}") },
+	{ "ModelList", LIST_OF("ModelSummary", ",'first_id','last_id'", ",'first_id':" STR_NULL ",'last_id':" STR_NULL) },
+	{ "ModelOffer", OBJECT("'node','operator','ask','capacity','precision','profile_hash','version','digest'", "'node':" REF("Address") ",'operator':" REF("Address")
+		",'ask':" PRICE_AMOUNTS ",'capacity':" INT ",'precision':" STR ",'profile_hash':" REF("Hash") ",'version':" INT ",'digest':" REF("Digest")) },
+	{ "Model", OBJECT(MODEL_REQUIRED ",'description'", MODEL_MEMBERS ",'description':" STR ",'versions':" ARRAY(REF("Version")) ",'offers':" ARRAY(REF("ModelOffer"))) },
+	{ "ModelCreate", INPUT("'name'", "'name':{'type':'string','pattern':'^[A-Za-z0-9][A-Za-z0-9._-]*$'},'title':" TEXT(0, 200) ",'description':" TEXT(0, 20000)) },
+	{ "ModelPatch", INPUT("", "'title':" TEXT(0, 200) ",'description':" TEXT(0, 20000)) },
+	{ "File", OBJECT("'path','size','sha256'", "'path':" STR ",'size':" INT ",'sha256':{'type':'string','pattern':'^[0-9a-f]{64}$'}") },
+	{ "Version", OBJECT(VERSION_REQUIRED, "'id':" STR ",'object':" CONST("model.version") ",'model':" REF("ModelId") ",'version':" INT ",'surface':" SURFACE
+		",'price':" PRICE_AMOUNTS ",'max_output_tokens':" INT ",'state':" ENUM("'draft','published'") ",'digest':" OR_NULL(REF("Digest"))
+		",'created_at':" REF("Time") ",'published_at':" OR_NULL(REF("Time")) ",'files':" ARRAY(REF("File")) ",'manifest':" STR_NULL) },
+	{ "VersionList", LIST_OF("Version", "", "") },
+	{ "VersionCreate", INPUT("'surface','price'", "'surface':" SURFACE ",'price':" INPUT("'input'", "'input':" REF("Amount") ",'output':" REF("Amount"))
+		",'max_output_tokens':" RANGE(1, 1000000)) },
+	/* nodes */
+	{ "NodeOffer", OBJECT("'model','version','digest','surface','ask','capacity','precision','profile_hash','state'", "'model':" REF("ModelId") ",'version':" INT
+		",'digest':" REF("Digest") ",'surface':" SURFACE ",'ask':" PRICE_AMOUNTS ",'capacity':" INT ",'precision':" STR ",'profile_hash':" REF("Hash")
+		",'state':" ENUM("'ready','withdrawn'")) },
+	{ "Node", OBJECT("'address','operator','url','state','alive','registered_at','heartbeat_at','offers'", "'address':" REF("Address") ",'operator':" REF("Address")
+		",'url':" STR ",'state':" ENUM("'active','draining','banned'") ",'alive':" BOOL ",'registered_at':" REF("Time") ",'heartbeat_at':" OR_NULL(REF("Time"))
+		",'offers':" ARRAY(REF("NodeOffer"))) },
+	{ "NodeList", LIST_OF("Node", ",'first_id','last_id'", ",'first_id':" STR_NULL ",'last_id':" STR_NULL) },
+	{ "NodeRegister", INPUT("'registration','operator_signature'",
+		"'registration':{'type':'string','description':'NodeRegistration in its JSON form, signed by the node'}"
+		",'operator_signature':{'type':'string','pattern':'^0x[0-9a-f]{130}$','description':'by the operator, over the same statement'}") },
+	{ "Offers", INPUT("'offers'", "'offers':{'type':'array','maxItems':256,'items':" INPUT("'digest','ask','capacity','profile'",
+		"'digest':" REF("Digest") ",'ask':" INPUT("'input','output'", "'input':" REF("Amount") ",'output':" REF("Amount")) ",'capacity':" RANGE(1, 10000)
+		",'precision':" TEXT(0, 32) ",'profile':{'type':'string','minLength':2,'maxLength':8192,'description':'the text of the execution profile, a JSON object'}") "}") },
+	/* jobs */
+	{ "QuoteCreate", INPUT("'model'", "'model':" REF("ModelId")) },
+	{ "Quote", OBJECT("'model','digest','hold'", "'model':" REF("ModelId") ",'digest':" REF("Digest") ",'hold':" REF("Amount")) },
+	{ "JobAmounts", OBJECT("'hold','charged'", "'hold':" REF("Amount") ",'charged':" OR_NULL(REF("Amount")) ",'node':" REF("Amount") ",'author':" REF("Amount")
+		",'platform':" REF("Amount")) },
+	{ "VerdictCheck", OBJECT("'name','result','detail'", "'name':" STR ",'result':" REF("VerdictValue") ",'detail':" STR) },
+	{ "VerdictValue", ENUM("'passed','failed','unverifiable'") },
+	{ "Tensor", "{'type':'object','required':['name','shape','datatype'],'properties':{'name':" STR ",'shape':" ARRAY(INT) ",'datatype':" STR
+		",'data':{'type':'array'},'parameters':{'type':'object'}}}" },
+	{ "Job", OBJECT("'id','object','state','model','digest','version','policy','background','attempt','outcome','error','node','operator','author','verdict','checks',"
+		"'amounts','asset','usage','request','response','created_at','ended_at'",
+		"'id':{'type':'string','format':'uuid'},'object':" CONST("job") ",'state':" ENUM("'queued','running','produced','settled','failed','expired','cancelled'")
+		",'model':" REF("ModelId") ",'digest':" REF("Digest") ",'version':" INT ",'policy':" ENUM("'none','signed'") ",'background':" BOOL ",'attempt':" INT
+		",'outcome':" STR_NULL ",'error':" STR_NULL ",'node':" OR_NULL(REF("Address")) ",'operator':" OR_NULL(REF("Address")) ",'author':" OR_NULL(REF("Address"))
+		",'verdict':" OR_NULL(REF("VerdictValue")) ",'checks':" OR_NULL(ARRAY(REF("VerdictCheck"))) ",'amounts':" REF("JobAmounts") ",'asset':" REF("Asset")
+		",'usage':" OR_NULL(OBJECT("'input_units','output_units'", "'input_units':" INT ",'output_units':" INT))
+		",'request':" OBJECT("'method','path','content_type','hash'", "'method':" CONST("POST") ",'path':" STR ",'content_type':" STR ",'hash':" REF("Hash"))
+		",'response':" OR_NULL(OBJECT("'status','content_type','hash'", "'status':" INT ",'content_type':" STR_NULL ",'hash':" OR_NULL(REF("Hash"))))
+		",'created_at':" REF("Time") ",'ended_at':" OR_NULL(REF("Time"))) },
+	{ "JobList", LIST_OF("Job", "", "") },
+	/* proof */
+	{ "SignedStatement", OBJECT("'domain','message','signature'", "'domain':" OBJECT("'name','version','chainId'", "'name':" CONST("opgate") ",'version':" CONST("1") ",'chainId':" STR)
+		",'message':{'type':'object'},'signature':{'type':'string','pattern':'^0x[0-9a-f]{130}$'}") },
+	{ "Verify", INPUT("'receipt'", "'receipt':" STR) },
+	{ "Verdict", OBJECT("'verdict','checks','receipt','signer'", "'verdict':" REF("VerdictValue") ",'checks':" ARRAY(REF("VerdictCheck"))
+		",'receipt':" OR_NULL(REF("SignedStatement")) ",'signer':" OR_NULL(REF("Address"))) },
+	/* money */
+	{ "Balance", OBJECT("'available','held','earned','asset'", "'available':" REF("Amount") ",'held':" REF("Amount") ",'earned':"
+		OBJECT("'author','operator'", "'author':" REF("Amount") ",'operator':" REF("Amount")) ",'asset':" REF("Asset")) },
+	{ "Transfer", OBJECT("'id','kind','job','at','entries'", "'id':" INT ",'kind':" STR ",'job':" STR_NULL ",'at':" REF("Time") ",'entries':"
+		ARRAY(OBJECT("'account','amount'", "'account':{'type':'string','description':'which of the ledger accounts of the caller: available, held, author or operator'},'amount':"
+			"{'type':'string','pattern':'^(0|-?[1-9][0-9]*)$'}"))) },
+	{ "TransferList", LIST_OF("Transfer", ",'asset'", ",'asset':" REF("Asset")) },
+	{ "Deposit", OBJECT("'id','tx','ordinal','amount','block','state','shortfall','seen_at','credited_at'", "'id':" INT ",'tx':" REF("Hash") ",'ordinal':" INT
+		",'amount':" REF("Amount") ",'block':" INT ",'state':" ENUM("'seen','credited','vanished','reversed'") ",'shortfall':" REF("Amount")
+		",'seen_at':" REF("Time") ",'credited_at':" OR_NULL(REF("Time"))) },
+	{ "DepositList", LIST_OF("Deposit", ",'asset'", ",'asset':" REF("Asset")) },
+	{ "Reconciliation", OBJECT("'ok','ledger_sum','balances_ok','holds_ok','captures_ok','custody','checked_at'", "'ok':" BOOL ",'ledger_sum':" STR
+		",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody':" OBJECT("'on_chain','ledger','liabilities','ok'",
+			"'on_chain':" OR_NULL(REF("Amount")) ",'ledger':" REF("Amount") ",'liabilities':" REF("Amount") ",'ok':{'type':['boolean','null']}")
+		",'checked_at':" REF("Time")) },
+};
+const size_t SCHEMAS_COUNT = sizeof(SCHEMAS) / sizeof(SCHEMAS[0]);
+
+#define ANY_OBJECT "{'type':'object'}"
+#define CHAT_EXTENSION "'opgate':" INPUT("", "'policy':" ENUM("'none','signed'") ",'max_price':" REF("Amount"))
+#define CHAT_REQUEST(what, schema) "{'type':'object','required':['model','" what "'],'properties':{'" what "':" schema ",'model':" REF("ModelId") ",'stream':" BOOL \
+	",'max_tokens':{'type':'integer','minimum':1}," CHAT_EXTENSION "}}"
+#define TENSORS OBJECT("'inputs'", "'id':" STR ",'inputs':" ARRAY(REF("Tensor")))
+#define TENSOR_ANSWER OBJECT("'outputs'", "'outputs':" ARRAY(REF("Tensor")))
+#define JSON_TYPE "application/json"
+
+const struct route_detail ROUTE_DETAILS[] = {
+	{ .route = "metrics", .response_type = "text/plain", .response_schema = STR },
+	{ .route = "openapi", .response_type = JSON_TYPE, .response_schema = ANY_OBJECT },
+	{ .route = "keys_create", .status = 201 },
+	{ .route = "keys_revoke", .status = 204 },
+	{ .route = "models_create", .status = 201 },
+	{ .route = "versions_create", .status = 201 },
+	{ .route = "files_put", .status = 201, .request_type = "application/octet-stream" },
+	{ .route = "files_get", .response_type = "application/octet-stream" },
+	{ .route = "nodes_register", .status = 201 },
+	{ .route = "nodes_receipt", .status = 204, .request_type = JSON_TYPE, .request_schema = REF("SignedStatement") },
+	{ .route = "nodes_statement", .response_type = JSON_TYPE, .response_schema = REF("SignedStatement") },
+	{ .route = "profiles_get", .response_type = JSON_TYPE, .response_schema = ANY_OBJECT },
+	{ .route = "jobs_create", .request_type = "*/*" },
+	{ .route = "jobs_output", .response_type = "*/*" },
+	{ .route = "jobs_receipt", .response_type = JSON_TYPE, .response_schema = REF("SignedStatement") },
+	{ .route = "chat_completions", .request_type = JSON_TYPE, .request_schema = CHAT_REQUEST("messages", ARRAY(ANY_OBJECT)), .response_type = JSON_TYPE, .response_schema = ANY_OBJECT,
+	  .response_also_type = "text/event-stream" },
+	{ .route = "completions", .request_type = JSON_TYPE, .request_schema = CHAT_REQUEST("prompt", "{'type':['string','array']}"), .response_type = JSON_TYPE, .response_schema = ANY_OBJECT,
+	  .response_also_type = "text/event-stream" },
+	{ .route = "oip_infer", .request_type = JSON_TYPE, .request_schema = TENSORS, .response_type = JSON_TYPE, .response_schema = TENSOR_ANSWER,
+	  .response_also_type = "application/octet-stream" },
+	{ .route = "oip_infer_version", .request_type = JSON_TYPE, .request_schema = TENSORS, .response_type = JSON_TYPE, .response_schema = TENSOR_ANSWER,
+	  .response_also_type = "application/octet-stream" },
+	{ .route = "page_index", .response_type = "text/html", .response_schema = STR },
+	{ .route = "page_asset", .response_type = "*/*" },
+};
+const size_t ROUTE_DETAILS_COUNT = sizeof(ROUTE_DETAILS) / sizeof(ROUTE_DETAILS[0]);
+
+#define PAID "jobs_create chat_completions completions oip_infer oip_infer_version"
+
+const struct route_parameter ROUTE_PARAMETERS[] = {
+	{ "", "path", "author", STR, "handle or address of the author" },
+	{ "", "path", "name", STR, "name of the model" },
+	{ "", "path", "model", STR, "author/name, as two segments or as one with %2F; author/name@sha256:... pins a version" },
+	{ "", "path", "version", STR, "number, main (the newest published) or sha256:..." },
+	{ "", "path", "revision", STR, "main (the newest published), a number or sha256:..." },
+	{ "", "path", "path", STR, "path of the file; its slashes are slashes of the URL" },
+	{ "", "path", "address", REF("Address"), "address of the signing key of the node" },
+	{ "", "path", "digest", REF("Digest"), "digest of a published version" },
+	{ "", "path", "hash", REF("Hash"), "SHA-256 of the document" },
+	{ "", "path", "id", STR, "id as it was given" },
+	{ "", "path", "file", STR, "name of the file" },
+	{ "models_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':1000,'default':1000}", "at most so many" },
+	{ "keys_list versions_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
+	{ "nodes_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':50}", "at most so many" },
+	{ "models_list keys_list versions_list nodes_list jobs_list transfers_list deposits_list", "query", "after", STR, "go on after this one, the last of the page before" },
+	{ "models_list", "query", "author", STR, "only of this author" },
+	{ "models_list", "query", "surface", SURFACE, "only such models" },
+	{ "jobs_create", "query", "model", REF("ModelId"), "which model; needed here, for the body is for the node alone" },
+	{ PAID, "query", "policy", ENUM("'none','signed'"), "what must be proven; signed when absent. Also as header Opgate-Policy" },
+	{ PAID, "query", "max_price", REF("Amount"), "refuse when it might cost more. Also as header Opgate-Max-Price" },
+	{ PAID, "header", "Idempotency-Key", TEXT(1, 255), "a repeated request with the same key is answered, not paid, again" },
+	{ "oip_infer oip_infer_version jobs_create", "header", "Inference-Header-Content-Length", INT, "bytes of the JSON part before binary tensor data" },
+	{ "jobs_create jobs_get", "header", "Prefer", STR, "wait=N: answer when the job has ended, or after N seconds" },
+	{ "files_put", "header", "X-Content-SHA256", STR, "the upload is refused unless it has this digest" },
+};
+const size_t ROUTE_PARAMETERS_COUNT = sizeof(ROUTE_PARAMETERS) / sizeof(ROUTE_PARAMETERS[0]);
+
+json_t *schema_read(const char *text)
+{
+	_cleanup_free_ char *s = xstrdup(text);
+	for (char *p = s; (p = strchr(p, '\''));)
+		*p++ = '"';
+	return json_loads(s, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+}
