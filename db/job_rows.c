@@ -111,13 +111,13 @@ static json_t *hash_json(const struct hash *h)
 	return json_must(json_string(hash_format(h).s));
 }
 
-/* Money as the books have it, once the job has ended. */
-static json_t *money_json(const struct job_row *j)
+/* Who got what, once the job has ended. */
+static json_t *split_json(const struct job_row *j)
 {
 	if (!j->outcome)
-		return json_must(json_pack("{s:s, s:n}", "hold", amount_format(j->hold).s, "charged"));
-	return json_must(json_pack("{s:s, s:s, s:s, s:s, s:s}", "hold", amount_format(j->hold).s, "charged", amount_format(j->charged).s, "node",
-				   amount_format(j->ask).s, "author", amount_format(j->royalty).s, "platform", amount_format(j->fee).s));
+		return json_null();
+	return json_must(json_pack("{s:s, s:s, s:s}", "node", amount_format(j->ask).s, "author", amount_format(j->royalty).s, "platform",
+				   amount_format(j->fee).s));
 }
 
 json_t *db_job_json(const struct job_row *j)
@@ -139,7 +139,9 @@ json_t *db_job_json(const struct job_row *j)
 	json_object_set_new(o, "verdict", text_json(j->verdict));
 	json_object_set_new(o, "checks", report ? json_incref(json_object_get(report, "checks")) : json_null());
 	json_decref(report);
-	json_object_set_new(o, "amounts", money_json(j));
+	json_object_set_new(o, "hold", json_must(json_string(amount_format(j->hold).s)));
+	json_object_set_new(o, "charged", j->outcome ? json_must(json_string(amount_format(j->charged).s)) : json_null());
+	json_object_set_new(o, "split", split_json(j));
 	json_object_set_new(o, "asset", json_must(json_pack("{s:s, s:i}", "symbol", "OPG", "decimals", 18)));
 	json_object_set_new(o, "usage", j->has_units ? json_must(json_pack("{s:I, s:I}", "input_units", (json_int_t)j->input_units, "output_units",
 									     (json_int_t)j->output_units))

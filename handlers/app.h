@@ -6,25 +6,26 @@
 #include "db/db.h"
 #include "handlers/settings.h"
 #include "http/http.h"
+#include "pay/pay.h"
 
 struct blob_store;
 struct chain;
 struct net;
-struct relay;
-struct lane;
+struct deposits;
+struct waiters;
 
 struct app {
 	struct settings *settings;
 	struct http_server *http;
 	struct blob_store *blobs;
-	struct net *trusted;  /* chain RPC */
-	struct net *hostile;  /* nodes */
+	struct net *trusted; /* chain RPC */
+	struct net *hostile; /* nodes */
 	struct chain *chain;
-	struct lane *lane;    /* group commit of job_open and job_close */
-	struct relay *relay;
+	struct deposits *deposits;
+	struct waiters *waiters;
+	struct pay pay;
 	struct secret_key gateway_key;
 	struct address gateway; /* its address */
-	struct uuid instance;   /* this process, owner of leases */
 	uint8_t jwt_secret[32];
 };
 

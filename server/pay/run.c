@@ -132,7 +132,7 @@ static struct job_open opening(const struct run *run, const struct run_spec *spe
 	};
 }
 
-enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run_front *front, struct run **ret, enum lane_status *ret_status)
+enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run_front *front, enum lane_status *ret_status)
 {
 	int chosen = quote_choose(pay, spec->quote, 0);
 	const struct offer_row *offer = &spec->quote->candidates[chosen < 0 ? 0 : chosen];
@@ -160,7 +160,7 @@ enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run
 	}
 	metric_add(METRIC_JOBS_STARTED, 1);
 	runs_add(pay->runs, run);
-	*ret = run;
+	run->front.opened(run->front.arg, run);
 	run_start_attempt(run);
 	return ERR_OK;
 }

@@ -32,6 +32,7 @@ struct run_end {
 
 struct run_front {
 	void *arg;
+	void (*opened)(void *arg, struct run *run);                         /* worker: the hold is placed, nothing was sent yet */
 	void (*begin)(void *arg, const char *content_type);                 /* reactor: first event of a stream follows */
 	enum net_flow (*event)(void *arg, const char *data, size_t len);    /* reactor: NET_PAUSE is "taken, wait for run_resume" */
 	void (*ended)(void *arg, const struct run_end *end);                /* worker, exactly once, last; end's memory is the run's */
@@ -48,9 +49,9 @@ struct run_spec {
 	struct quote *quote;
 };
 
-/* Places the hold and starts the first attempt; front.ended will come. *ret_job is set when err is ERR_OK and the status LANE_OK;
- * with another status nothing happened (LANE_KEY_EXISTS: look the key up). ERR_OVERLOADED: every node is full. */
-enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run_front *front, struct run **ret, enum lane_status *ret_status) WARN_UNUSED;
+/* Places the hold and starts the first attempt: front.opened has come, front.ended will come. With an error or a status other than
+ * LANE_OK neither comes and nothing happened (LANE_KEY_EXISTS: look the key up). ERR_OVERLOADED: every node is full. */
+enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run_front *front, enum lane_status *ret_status) WARN_UNUSED;
 /* Places the hold and queues the job. */
 enum err run_open_background(struct pay *pay, const struct run_spec *spec, struct uuid *ret_job, enum lane_status *ret_status) WARN_UNUSED;
 const struct uuid *run_job(const struct run *run);

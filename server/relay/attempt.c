@@ -20,7 +20,7 @@ struct attempt {
 	struct attempt_result result;
 	struct sse_reader *sse;
 	enum net_flow flow;    /* of the last event */
-	atomic_bool paused;
+	atomic_bool paused, resumed; /* resumed: attempt_resume came while an event was being handled */
 	enum err stream_error; /* why the stream was given up, if it was */
 };
 
@@ -149,11 +149,15 @@ static enum net_flow on_data(void *arg, const void *p, size_t len)
 	if (!a->sse)
 		return buf_append(&a->result.body, p, len) ? NET_ABORT : NET_CONTINUE;
 	a->flow = NET_CONTINUE;
+	atomic_store(&a->resumed, false);
 	a->stream_error = sse_reader_feed(a->sse, p, len);
 	if (a->stream_error)
 		return NET_ABORT;
-	if (a->flow == NET_PAUSE)
+	if (a->flow == NET_PAUSE) {
 		atomic_store(&a->paused, true); /* this piece was taken; the next waits */
+		if (atomic_load(&a->resumed))   /* the reader drained in between: nobody else would wake us */
+			atomic_store(&a->paused, false);
+	}
 	return NET_CONTINUE;
 }
 
@@ -235,6 +239,7 @@ void attempt_cancel(struct attempt *a)
 
 void attempt_resume(struct attempt *a)
 {
+	atomic_store(&a->resumed, true);
 	if (atomic_exchange(&a->paused, false))
 		net_resume(a->call);
 }

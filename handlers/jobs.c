@@ -1,0 +1,231 @@
+/* Jobs: accepted in the background, looked at, waited for, cancelled; their output and receipt byte for byte. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "handlers/input.h"
+#include "handlers/jobs.h"
+#include "handlers/paid.h"
+#include "handlers/routes.h"
+#include "handlers/waiters.h"
+
+static int64_t caller(const struct request *req)
+{
+	return ((const struct principal *)req->principal)->account;
+}
+
+static enum err job_param(struct request *req, struct uuid *ret)
+{
+	if (uuid_parse(request_param(req, "id"), ret))
+		return request_fail(req, ERR_NOT_FOUND, "no such job");
+	return ERR_OK;
+}
+
+static enum err show(struct request *req, const struct uuid *job)
+{
+	_cleanup_job_row_ struct job_row row = { 0 };
+	enum err e = db_job_get(request_db(req), job, caller(req), &row);
+
+	if (e)
+		return e == ERR_NOT_FOUND ? request_fail(req, e, "no such job") : e;
+	paid_headers(req, job, row.receipt);
+	reply_json(req, row.outcome ? 200 : 202, db_job_json(&row));
+	return ERR_OK;
+}
+
+void jobs_reply(struct request *req, const struct uuid *job)
+{
+	enum err e = show(req, job);
+
+	if (e)
+		reply_error(req, e);
+}
+
+static enum err show_or_wait(struct request *req, const struct uuid *job)
+{
+	int64_t wait_ms = waiters_preferred_ms(req);
+
+	if (wait_ms <= 0)
+		return show(req, job);
+	reply_header(req, "Preference-Applied", arena_printf(req->arena, "wait=%d", (int)(wait_ms / 1000)));
+	waiters_add(req, job, wait_ms);
+	return ERR_OK;
+}
+
+static enum err open_job(struct request *req, struct paid *p, struct uuid *ret_job)
+{
+	enum lane_status status = LANE_OK;
+	bool found = false;
+	enum err e = paid_find_replay(req, p, ret_job, &found);
+
+	if (!e && !found) {
+		e = paid_quote(req, p);
+		if (!e)
+			e = run_open_background(&request_app(req)->pay, &p->spec, ret_job, &status);
+		if (!e && status == LANE_KEY_EXISTS)
+			e = paid_find_replay(req, p, ret_job, &found);
+		else if (!e && status != LANE_OK)
+			e = paid_refused(req, status);
+	}
+	if (!e && found)
+		reply_header(req, "Idempotent-Replayed", "true");
+	return e;
+}
+
+enum err handle_jobs_create(struct request *req)
+{
+	const char *model = request_query(req, "model");
+	struct uuid job;
+	struct paid p;
+	enum err e;
+
+	if (!model)
+		return request_fail(req, ERR_BAD_FIELD, "model: a query parameter is required");
+	e = paid_read(req, model, NULL, &p);
+	if (!e)
+		e = open_job(req, &p, &job);
+	if (e)
+		return e;
+	runs_dispatch(&request_app(req)->pay, request_db(req));
+	reply_header(req, "Location", arena_printf(req->arena, "/v1/jobs/%s", uuid_format(&job).s));
+	return show_or_wait(req, &job);
+}
+
+enum err handle_jobs_get(struct request *req)
+{
+	_cleanup_job_row_ struct job_row row = { 0 };
+	struct uuid job;
+	enum err e = job_param(req, &job);
+
+	if (!e)
+		e = db_job_get(request_db(req), &job, caller(req), &row);
+	if (e)
+		return e == ERR_NOT_FOUND ? request_fail(req, e, "no such job") : e;
+	if (!row.outcome)
+		return show_or_wait(req, &job);
+	paid_headers(req, &job, row.receipt);
+	reply_json(req, 200, db_job_json(&row));
+	return ERR_OK;
+}
+
+enum err handle_jobs_list(struct request *req)
+{
+	const char *after = request_query(req, "after");
+	struct uuid from;
+	size_t limit = 0;
+	json_t *list = NULL;
+	enum err e = input_limit(req, 20, 100, &limit);
+
+	if (!e && after && uuid_parse(after, &from))
+		e = request_fail(req, ERR_BAD_FIELD, "after: must be the id of a job");
+	if (!e)
+		e = db_job_list(request_db(req), caller(req), after ? &from : NULL, (int)limit, &list);
+	if (!e)
+		reply_json(req, 200, list);
+	return e;
+}
+
+enum err handle_jobs_cancel(struct request *req)
+{
+	struct pay *pay = &request_app(req)->pay;
+	struct uuid job;
+	char state[16];
+	enum err e = job_param(req, &job);
+
+	if (!e)
+		e = db_job_cancel(request_db(req), &job, caller(req), state);
+	if (e)
+		return e == ERR_NOT_FOUND ? request_fail(req, e, "no such job") : e;
+	if (strcmp(state, "queued") != 0 && strcmp(state, "running") != 0)
+		return request_fail(req, ERR_CONFLICT, "the job is %s already", state);
+	e = runs_tick(pay, request_db(req)); /* at once, not at the janitor's next turn */
+	return e ? e : show(req, &job);
+}
+
+enum err handle_jobs_output(struct request *req)
+{
+	char type[128], *body = NULL;
+	struct uuid job;
+	size_t len = 0;
+	int status = 0;
+	enum err e = job_param(req, &job);
+
+	if (!e)
+		e = db_job_output(request_db(req), &job, caller(req), &body, &len, type, &status);
+	if (e)
+		return e == ERR_NOT_FOUND ? request_fail(req, e, "the job has no stored output (it has not settled, or its answer was streamed to its caller)") : e;
+	reply_header(req, "Opgate-Job", uuid_format(&job).s);
+	reply_bytes(req, 200, arena_strdup(req->arena, type), arena_memdup(req->arena, body, len), len);
+	free(body);
+	return ERR_OK;
+}
+
+enum err handle_jobs_receipt(struct request *req)
+{
+	_cleanup_job_row_ struct job_row row = { 0 };
+	struct uuid job;
+	enum err e = job_param(req, &job);
+
+	if (!e)
+		e = db_job_get(request_db(req), &job, caller(req), &row);
+	if (e || !row.receipt)
+		return e && e != ERR_NOT_FOUND ? e : request_fail(req, ERR_NOT_FOUND, e ? "no such job" : "the job has no receipt");
+	reply_bytes(req, 200, "application/json", arena_strdup(req->arena, row.receipt), strlen(row.receipt));
+	return ERR_OK;
+}
+
+/* ---- quotes ---- */
+
+struct quote_input {
+	const char *model;
+	int64_t input_bytes, max_output_tokens;
+};
+
+static const struct json_field QUOTE_FIELDS[] = {
+	{ "model", JSON_FIELD_STR, offsetof(struct quote_input, model), true, 1, 255 },
+	{ "input_bytes", JSON_FIELD_INT, offsetof(struct quote_input, input_bytes), false, 0, 16 << 20 },
+	{ "max_output_tokens", JSON_FIELD_INT, offsetof(struct quote_input, max_output_tokens), false, 1, INT32_MAX },
+};
+
+enum err handle_quotes_create(struct request *req)
+{
+	struct quote_input in = { .input_bytes = 0, .max_output_tokens = -1 };
+	struct quote *q = arena_alloc(req->arena, sizeof(*q));
+	enum err e = INPUT_READ(req, QUOTE_FIELDS, &in);
+
+	if (!e)
+		e = db_version_resolve(request_db(req), in.model, &q->version);
+	if (e == ERR_MODEL_NOT_FOUND)
+		return request_fail(req, e, "model: \"%.200s\" does not exist or has no published version", in.model);
+	if (!e)
+		e = quote_make(&request_app(req)->pay, request_db(req), (size_t)in.input_bytes, in.max_output_tokens, q);
+	if (e)
+		return e == ERR_NO_NODE ? request_fail(req, e, "no node serves %.200s right now", in.model) : e;
+	reply_json(req, 200, json_must(json_pack("{s:s, s:s, s:I, s:I, s:I, s:{s:s, s:i}}", "model", q->version.model_ref, "hold", amount_format(q->hold.total).s,
+						 "input_units_max", (json_int_t)q->input_units_max, "output_units_max", (json_int_t)q->output_units_max,
+						 "candidates", (json_int_t)q->candidate_count, "asset", "symbol", "OPG", "decimals", 18)));
+	return ERR_OK;
+}
+
+/* ---- a node's word on an answer that was cut ---- */
+
+enum err handle_nodes_receipt(struct request *req)
+{
+	const struct node_principal *node = req->principal;
+	struct receipt receipt;
+	struct signature sig;
+	struct address signer;
+	struct json_why why;
+	uint64_t chain_id = 0;
+	enum err e = doc_read(&RECEIPT_TYPE, req->body, req->body_len, &receipt, &chain_id, &sig, &why);
+
+	if (e)
+		return request_fail(req, ERR_BAD_FIELD, "the body must be one receipt in its JSON form: %s", why.text);
+	if (doc_signer(&RECEIPT_TYPE, &receipt, chain_id, &sig, &signer) || !address_equal(&signer, &node->node))
+		return request_fail(req, ERR_BAD_SIGNATURE, "the receipt is not signed by this node");
+	e = runs_partial_receipt(&request_app(req)->pay, &receipt, req->body, req->body_len);
+	if (e == ERR_NOT_FOUND)
+		return request_fail(req, e, "no job waits for this receipt");
+	if (!e)
+		reply_empty(req, 204);
+	return e;
+}

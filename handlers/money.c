@@ -1,0 +1,64 @@
+/* Balances, movements, deposits, and whether the books hold. */
+#include <stdlib.h>
+
+#include "db/deposits.h"
+#include "db/ledger.h"
+#include "handlers/input.h"
+#include "handlers/routes.h"
+#include "handlers/app.h"
+#include "pay/reconcile.h"
+
+static int64_t caller(const struct request *req)
+{
+	return ((const struct principal *)req->principal)->account;
+}
+
+enum err handle_balance_get(struct request *req)
+{
+	struct balance b;
+	enum err e = db_balance(request_db(req), caller(req), &b);
+
+	if (!e)
+		reply_json(req, 200, json_must(json_pack("{s:s, s:s, s:{s:s, s:s}, s:{s:s, s:i}}", "available", amount_format(b.available).s, "held",
+							 amount_format(b.held).s, "earned", "author", amount_format(b.author).s, "operator",
+							 amount_format(b.operator_).s, "asset", "symbol", "OPG", "decimals", 18)));
+	return e;
+}
+
+static enum err list(struct request *req, enum err (*read)(struct db *, int64_t, int64_t, int, json_t **))
+{
+	const char *after_text = request_query(req, "after");
+	int64_t after = 0;
+	size_t limit = 0;
+	json_t *body = NULL;
+	enum err e = input_limit(req, 50, 200, &limit);
+
+	if (!e && after_text && !input_uint(after_text, &after))
+		e = request_fail(req, ERR_BAD_FIELD, "after: must be an id of the list");
+	if (!e)
+		e = read(request_db(req), caller(req), after, (int)limit, &body);
+	if (!e)
+		reply_json(req, 200, body);
+	return e;
+}
+
+enum err handle_transfers_list(struct request *req)
+{
+	return list(req, db_transfers);
+}
+
+enum err handle_deposits_list(struct request *req)
+{
+	return list(req, db_deposits_list);
+}
+
+enum err handle_reconciliation(struct request *req)
+{
+	struct app *app = request_app(req);
+	struct reconciliation r;
+	enum err e = reconcile(&app->pay, request_db(req), app->chain, &app->settings->opg_token, &app->settings->treasury, &r);
+
+	if (!e)
+		reply_json(req, 200, reconciliation_json(&r));
+	return e;
+}

@@ -1,0 +1,155 @@
+/* See startup.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/mem.h"
+#include "blob/blob.h"
+#include "chain/chain.h"
+#include "db/migrate.h"
+#include "handlers/pages.h"
+#include "handlers/startup.h"
+
+/* Accounts of the published development mnemonic ("test test … junk"), m/44'/60'/0'/0/0 … 9. Everybody has their keys. */
+static const char *const PUBLISHED[] = {
+	"0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266", "0x70997970c51812dc3a010c7d01b50e0d17dc79c8", "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc",
+	"0x90f79bf6eb2c4f870365e785982e1f101e93b906", "0x15d34aaf54267db7d7c367839aaf71a00a2c6a65", "0x9965507d1a55bcc2695c58ba16fb37d819b0a4dc",
+	"0x976ea74026e726554db657fa54763abd0c3a0aa9", "0x14dc79964da2c08b23698b3d3cc7ca32193d9955", "0x23618e81e3f5cdf7f54c3d65f7fbc0abf5b21e8f",
+	"0xa0ee7a142d267c1f36714e4a8f75612f20a79720",
+};
+
+static bool is_published(const struct address *a)
+{
+	for (size_t i = 0; i < sizeof(PUBLISHED) / sizeof(PUBLISHED[0]); i++)
+		if (!strcmp(address_format(a).s, PUBLISHED[i]))
+			return true;
+	return false;
+}
+
+#define REFUSE(why, e, ...) (snprintf((why)->text, sizeof((why)->text), __VA_ARGS__), (e))
+
+enum err startup_keys(struct app *app, struct startup_why *why)
+{
+	struct secret_key jwt;
+	enum err e = secret_key_read_file(app->settings->gateway_key_file, &app->gateway_key);
+
+	if (e)
+		return REFUSE(why, e, "gateway_key_file: %s cannot be read as 64 hex digits (opgate keygen makes one)", app->settings->gateway_key_file);
+	secret_key_address(&app->gateway_key, &app->gateway);
+	e = secret_key_read_file(app->settings->jwt_secret_file, &jwt);
+	if (e)
+		return REFUSE(why, e, "jwt_secret_file: %s cannot be read as 64 hex digits", app->settings->jwt_secret_file);
+	memcpy(app->jwt_secret, jwt.b, sizeof(app->jwt_secret));
+	secret_key_wipe(&jwt);
+	return ERR_OK;
+}
+
+enum err startup_check_database(struct db *db, struct startup_why *why)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	struct migrate_why migrations = { "" };
+	enum err e = db_migrate_check(db, &migrations);
+
+	if (e)
+		return REFUSE(why, e, "database: %s", migrations.text);
+	e = db_query(db, "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting NOT IN ('on', 'remote_apply')",
+		     NULL, &r);
+	if (e)
+		return REFUSE(why, e, "database: %s", db_error(db));
+	if (db_rows(r) > 0)
+		return REFUSE(why, ERR_CONFLICT, "database: %s is %s; acknowledged money could be lost in a crash. Set it to on", db_get_text(r, 0, "name"),
+			      db_get_text(r, 0, "setting"));
+	return ERR_OK;
+}
+
+static bool is_loopback_url(const char *url)
+{
+	static const char *const hosts[] = { "127.0.0.1", "localhost", "[::1]" };
+	const char *p = strstr(url, "://");
+
+	for (size_t i = 0; p && i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+		size_t n = strlen(hosts[i]);
+
+		if (!strncasecmp(p + 3, hosts[i], n) && (p[3 + n] == ':' || p[3 + n] == '/' || p[3 + n] == 0))
+			return true;
+	}
+	return false;
+}
+
+/* Published keys are for a local anvil only: a loopback endpoint that says it is anvil and whose genesis is the recorded one. */
+static enum err check_published(struct app *app, const struct hash *genesis, struct startup_why *why)
+{
+	const struct settings *s = app->settings;
+	static const struct hash none;
+	char version[128] = "";
+
+	if (!is_published(&app->gateway) && !is_published(&s->treasury))
+		return ERR_OK;
+	if (!is_loopback_url(s->rpc_url) || chain_client_version(app->chain, version) || strncmp(version, "anvil/", 6) != 0 || hash_equal(&s->genesis_hash, &none) ||
+	    !hash_equal(&s->genesis_hash, genesis))
+		return REFUSE(why, ERR_FORBIDDEN, "gateway_key_file or treasury is a published test key, which is accepted only with a loopback rpc_url that says it is "
+						  "anvil and has the genesis_hash recorded at deployment");
+	return ERR_OK;
+}
+
+enum err startup_check_chain(struct app *app, struct startup_why *why)
+{
+	const struct settings *s = app->settings;
+	struct chain_block genesis;
+	static const struct hash none;
+	bool has_code = false;
+	uint64_t id = 0;
+	enum err e = chain_id(app->chain, &id);
+
+	if (e)
+		return REFUSE(why, e, "rpc_url: no answer from the chain: %s", chain_error());
+	if (id != (uint64_t)s->chain_id)
+		return REFUSE(why, ERR_CONFLICT, "chain_id: the endpoint is chain %llu, not %lld", (unsigned long long)id, (long long)s->chain_id);
+	e = chain_block_by_number(app->chain, 0, &genesis);
+	if (!e)
+		e = chain_has_code(app->chain, &s->opg_token, &has_code);
+	if (e)
+		return REFUSE(why, e, "rpc_url: %s", chain_error());
+	if (!has_code)
+		return REFUSE(why, ERR_CONFLICT, "opg_token: there is no contract at %s", address_format(&s->opg_token).s);
+	if (!hash_equal(&s->genesis_hash, &none) && !hash_equal(&s->genesis_hash, &genesis.hash))
+		return REFUSE(why, ERR_CONFLICT, "genesis_hash: block 0 of the endpoint is %s", hash_format(&genesis.hash).s);
+	return check_published(app, &genesis.hash, why);
+}
+
+enum err startup_open_files(struct app *app, struct startup_why *why)
+{
+	enum err e = blob_store_open(app->settings->blob_dir, &app->blobs);
+
+	if (e)
+		return REFUSE(why, e, "blob_dir: %s cannot be opened", app->settings->blob_dir);
+	e = pages_load(app->settings->public_dir);
+	if (e)
+		return REFUSE(why, e, "public_dir: %s lacks the pages", app->settings->public_dir);
+	return ERR_OK;
+}
+
+enum err startup_sweep(struct db *db)
+{
+	enum err e = db_exec(db, "DELETE FROM siwe_nonce WHERE expires_at < now()", NULL, NULL);
+
+	if (!e)
+		e = db_exec(db, "DELETE FROM node_nonce WHERE seen_at < now() - interval '10 minutes'", NULL, NULL);
+	if (!e)
+		e = db_exec(db, "DELETE FROM idempotency WHERE at < now() - interval '30 days'", NULL, NULL);
+	if (!e)
+		e = db_exec(db, "DELETE FROM gateway_instance g WHERE heartbeat_at < now() - interval '1 day' AND NOT EXISTS (SELECT FROM job j WHERE j.lease = g.id)",
+			    NULL, NULL);
+	return e;
+}
+
+enum log_level startup_log_level(const char *name)
+{
+	static const char *const names[] = { [LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcasecmp(name, names[i]))
+			return (enum log_level)i;
+	return LOG_INFO;
+}

@@ -1,0 +1,19 @@
+/* Requests that wait for the end of a background job (Prefer: wait=N). One mutex around a list; answered on workers. */
+#ifndef OPGATE_HANDLERS_WAITERS_H
+#define OPGATE_HANDLERS_WAITERS_H
+
+#include "handlers/app.h"
+
+#define WAIT_SECONDS_MAX 60
+
+struct waiters *waiters_new(void);
+void waiters_free(struct waiters *w);
+/* Defers the request; it is answered with the job as it stands when the job ends or the time is up. */
+void waiters_add(struct request *req, const struct uuid *job, int64_t wait_ms);
+void waiters_notify(struct app *app, const struct uuid *job); /* the job ended */
+/* Answers those whose time is up, or all of them (at shutdown). Called by the janitor; also looks for jobs that ended elsewhere. */
+void waiters_tick(struct app *app, struct db *db, bool all);
+/* N of `Prefer: wait=N` in ms, bounded; 0 when absent. */
+int64_t waiters_preferred_ms(const struct request *req);
+
+#endif

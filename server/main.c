@@ -1,0 +1,368 @@
+/* opgate: reads the configuration, builds the parts, runs, drains. The only file that knows every layer; read start() and stop()
+ * for the order of life. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "blob/blob.h"
+#include "chain/chain.h"
+#include "db/ledger.h"
+#include "db/migrate.h"
+#include "handlers/app.h"
+#include "handlers/files.h"
+#include "handlers/guard.h"
+#include "handlers/pages.h"
+#include "handlers/routes.h"
+#include "handlers/startup.h"
+#include "handlers/waiters.h"
+#include "net/net.h"
+#include "node/node.h"
+#include "pay/deposits.h"
+#include "pay/reconcile.h"
+#include "pay/run.h"
+#include "proof/verify_main.h"
+
+#define STATEMENT_DEADLINE_MS 10000
+#define RPC_DEADLINE_MS 5000
+#define HOUSEKEEPING_MS 30000
+
+struct gateway {
+	struct settings settings;
+	struct app app;
+	struct db *db; /* the janitor's, which is the main thread */
+};
+
+/* ---- what the parts tell the log ---- */
+
+static void log_job(const char *event, const struct uuid *job, const char *detail)
+{
+	LOG_EVENT(LOG_INFO, event, L_STR("job", uuid_format(job).s), L_STR("detail", detail));
+}
+
+static void log_deposits(const char *event, int64_t number, const char *detail)
+{
+	LOG_EVENT(*detail ? LOG_WARN : LOG_INFO, event, L_INT("number", number), L_STR("detail", detail));
+}
+
+static void after_request(struct request *req, int status, int64_t us)
+{
+	if (status >= 500)
+		LOG_EVENT(LOG_WARN, "request", L_STR("request_id", req->id), L_STR("route", req->route ? req->route->name : ""), L_INT("status", status), L_INT("us", us));
+	else
+		LOG_EVENT(LOG_DEBUG, "request", L_STR("request_id", req->id), L_STR("route", req->route ? req->route->name : ""), L_INT("status", status), L_INT("us", us));
+}
+
+static void *worker_new(void *app)
+{
+	return db_new(((struct app *)app)->settings->database_url, STATEMENT_DEADLINE_MS);
+}
+
+static void worker_free(void *db)
+{
+	db_free(db);
+}
+
+static void job_ended(void *app, const struct uuid *job)
+{
+	waiters_notify(app, job);
+}
+
+/* ---- start ---- */
+
+static enum err start_pay(struct gateway *g)
+{
+	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+
+	app->pay = (struct pay){
+		.lane = lane_start(s->database_url, STATEMENT_DEADLINE_MS), .nodes = app->hostile, .health = health_new(), .runs = runs_new(),
+		.gateway_key = app->gateway_key, .gateway = app->gateway, .chain_id = (uint64_t)s->chain_id, .instance = uuid_new(),
+		.fee_bps = (uint32_t)s->platform_fee_bps, .job_timeout_ms = s->job_timeout_ms, .stall_timeout_ms = s->stall_timeout_ms,
+		.node_timeout_ms = s->node_timeout_ms, .instance_timeout_ms = s->instance_timeout_ms, .attempts_max = (int)s->attempts_max,
+		.job_ended = job_ended, .job_ended_arg = app, .log_job = log_job,
+	};
+	app->waiters = waiters_new();
+	return db_instance_beat(g->db, &app->pay.instance);
+}
+
+static enum err start_http(struct gateway *g)
+{
+	const struct settings *s = &g->settings;
+	struct http_config http = {
+		.host = s->listen_host, .port = (uint16_t)s->listen_port, .daemons = (unsigned)s->http_daemons, .workers = (unsigned)s->workers,
+		.queue_max = (unsigned)s->queue_max, .connections_max = (unsigned)s->connections_max, .header_timeout_ms = 15000,
+		.request_timeout_ms = 600000, .handler_timeout_ms = s->job_timeout_ms + 30000, .routes = ROUTE_TABLE, .route_count = ROUTE_TABLE_COUNT,
+		.cors_origin = *s->cors_origin ? s->cors_origin : NULL, .app = &g->app, .before = guard_before, .after = after_request,
+		.worker_new = worker_new, .worker_free = worker_free, .upload = FILES_SINK,
+	};
+	enum err e = http_start(&http, &g->app.http);
+
+	if (!e)
+		g->app.pay.http = g->app.http;
+	return e;
+}
+
+static void start_deposits(struct gateway *g)
+{
+	const struct settings *s = &g->settings;
+	struct deposits_config deposits = {
+		.chain = g->app.chain, .database_url = s->database_url,
+		.watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury },
+		.confirmations = (uint64_t)s->deposit_confirmations, .poll_ms = s->poll_ms, .log = log_deposits,
+	};
+
+	g->app.deposits = deposits_start(&deposits);
+}
+
+static enum err start(struct gateway *g)
+{
+	const struct settings *s = &g->settings;
+	struct net_config trusted = { .reactors = 1, .connections_per_host_max = 8 };
+	struct net_config hostile = { .reactors = (unsigned)s->reactors, .hostile = true, .allow_private = s->allow_private_nodes, .connections_per_host_max = 512 };
+	struct startup_why why = { "" };
+	enum err e;
+
+	g->app.settings = &g->settings;
+	g->db = db_new(s->database_url, STATEMENT_DEADLINE_MS);
+	e = startup_keys(&g->app, &why);
+	if (!e)
+		e = startup_check_database(g->db, &why);
+	if (!e)
+		e = net_start(&trusted, &g->app.trusted);
+	if (!e)
+		e = net_start(&hostile, &g->app.hostile);
+	if (!e) {
+		g->app.chain = chain_new(g->app.trusted, s->rpc_url, RPC_DEADLINE_MS);
+		e = startup_check_chain(&g->app, &why);
+	}
+	if (!e)
+		e = startup_open_files(&g->app, &why);
+	if (!e)
+		e = start_pay(g);
+	if (!e)
+		e = start_http(g);
+	if (e) {
+		LOG_EVENT(LOG_ERROR, "start_refused", L_STR("code", err_info(e)->code), L_STR("why", why.text));
+		return e;
+	}
+	start_deposits(g);
+	LOG_EVENT(LOG_INFO, "listening", L_STR("host", s->listen_host), L_INT("port", http_port(g->app.http)), L_STR("gateway", address_format(&g->app.gateway).s),
+		  L_STR("instance", uuid_format(&g->app.pay.instance).s));
+	return ERR_OK;
+}
+
+/* ---- run: the janitor ---- */
+
+static void housekeeping(struct gateway *g)
+{
+	struct app *app = &g->app;
+	struct reconciliation r;
+	enum err e = db_fold(g->db);
+
+	if (!e)
+		e = startup_sweep(g->db);
+	if (!e)
+		e = reconcile(&app->pay, g->db, app->chain, &app->settings->opg_token, &app->settings->treasury, &r);
+	if (e)
+		LOG_EVENT(LOG_WARN, "housekeeping_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)));
+	else if (!r.ok)
+		LOG_EVENT(LOG_ERROR, "reconciliation_failed", L_STR("ledger_sum", r.books.ledger_sum), L_INT("wrong_balances", r.books.wrong_balances),
+			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT));
+}
+
+static void run(struct gateway *g, const sigset_t *signals)
+{
+	const struct timespec turn = { .tv_sec = g->settings.poll_ms / 1000, .tv_nsec = (g->settings.poll_ms % 1000) * 1000000L };
+	deadline_ms next_housekeeping = deadline_in(0);
+	int64_t failures = 0;
+
+	for (;;) {
+		int sig = sigtimedwait(signals, NULL, &turn);
+		enum err e;
+
+		if (sig == SIGTERM || sig == SIGINT)
+			return;
+		e = runs_tick(&g->app.pay, g->db);
+		if (e && (failures & (failures - 1)) == 0)
+			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)), L_INT("times", failures + 1));
+		failures = e ? failures + 1 : 0;
+		waiters_tick(&g->app, g->db, false);
+		if (deadline_passed(next_housekeeping)) {
+			housekeeping(g);
+			next_housekeeping = deadline_in(HOUSEKEEPING_MS);
+		}
+	}
+}
+
+/* ---- stop: no new work, running jobs end, then the parts in reverse ---- */
+
+static void stop(struct gateway *g)
+{
+	struct app *app = &g->app;
+	deadline_ms deadline = deadline_in(g->settings.drain_timeout_ms);
+	size_t runs_left = 0, requests_left = 0;
+
+	if (app->http) {
+		LOG_EVENT(LOG_INFO, "draining", L_INT("running", app->pay.runs ? (int64_t)runs_count(app->pay.runs) : 0));
+		waiters_tick(app, g->db, true); /* they get the job as it stands; a background job goes on elsewhere or after the restart */
+		runs_left = runs_drain(&app->pay, deadline);
+		requests_left = http_drain(app->http, deadline);
+	}
+	deposits_stop(app->deposits);
+	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
+	if (app->http)
+		http_stop(app->http);
+	lane_stop(app->pay.lane);
+	health_free(app->pay.health);
+	runs_free(app->pay.runs);
+	waiters_free(app->waiters);
+	chain_free(app->chain);
+	net_stop(app->trusted);
+	blob_store_close(app->blobs);
+	db_free(g->db);
+	crypto_wipe(&app->gateway_key, sizeof(app->gateway_key));
+	LOG_EVENT(LOG_INFO, "stopped", L_INT("runs_left", runs_left), L_INT("requests_left", requests_left));
+}
+
+static int serve(const char *config_path)
+{
+	static struct gateway g;
+	struct config_why why;
+	sigset_t signals;
+	enum err e;
+
+	if (config_load(SETTINGS, SETTINGS_COUNT, config_path, &g.settings, &why)) {
+		fprintf(stderr, "opgate: %s\n", why.text);
+		return 2;
+	}
+	crypto_init();
+	log_set_level(startup_log_level(g.settings.log_level));
+	/* Blocked before any thread exists, so that only sigtimedwait sees them. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	e = start(&g);
+	if (!e)
+		run(&g, &signals);
+	stop(&g);
+	config_free(SETTINGS, SETTINGS_COUNT, &g.settings);
+	return e ? 1 : 0;
+}
+
+/* ---- the other commands ---- */
+
+static int migrate(const char *config_path)
+{
+	struct settings settings = { 0 };
+	struct config_why config_why;
+	struct migrate_why why = { "" };
+	size_t applied = 0;
+	struct db *db;
+	enum err e;
+
+	if (config_load(SETTINGS, SETTINGS_COUNT, config_path, &settings, &config_why)) {
+		fprintf(stderr, "opgate: %s\n", config_why.text);
+		return 2;
+	}
+	crypto_init();
+	db = db_new(settings.database_url, 60000);
+	e = db_migrate(db, &applied, &why);
+	if (e)
+		fprintf(stderr, "opgate: %s\n", why.text);
+	else
+		printf("%zu migrations applied, %zu in all\n", applied, MIGRATIONS_COUNT);
+	db_free(db);
+	config_free(SETTINGS, SETTINGS_COUNT, &settings);
+	return e ? 1 : 0;
+}
+
+static int print_config(const char *config_path, bool markdown)
+{
+	struct settings settings = { 0 };
+	struct config_why why;
+
+	if (markdown) {
+		config_print_markdown(SETTINGS, SETTINGS_COUNT, stdout);
+		return 0;
+	}
+	if (config_load(SETTINGS, SETTINGS_COUNT, config_path, &settings, &why)) {
+		fprintf(stderr, "opgate: %s\n", why.text);
+		return 2;
+	}
+	config_print(SETTINGS, SETTINGS_COUNT, &settings, stdout);
+	config_free(SETTINGS, SETTINGS_COUNT, &settings);
+	return 0;
+}
+
+static int keygen(const char *path)
+{
+	struct secret_key key;
+	struct address address;
+	enum err e;
+
+	crypto_init();
+	e = secret_key_new(&key);
+	if (!e)
+		e = secret_key_write_file(path, &key);
+	if (e) {
+		fprintf(stderr, "opgate: cannot write %s: %s\n", path, e == ERR_CONFLICT ? "it exists already" : strerror(errno));
+		return 1;
+	}
+	secret_key_address(&key, &address);
+	secret_key_wipe(&key);
+	printf("%s\n", address_format(&address).s);
+	return 0;
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: opgate serve    --config FILE      run the gateway\n"
+			"       opgate migrate  --config FILE      bring the database up to date\n"
+			"       opgate node     --config FILE      run a node agent\n"
+			"       opgate verify   RECEIPT [options]  check a receipt offline\n"
+			"       opgate keygen   --out FILE         make a signing key\n"
+			"       opgate config   --config FILE      print the settings (--markdown: describe them)\n"
+			"       opgate charging                    print the charging table\n");
+	return 64;
+}
+
+/* The value after --name, or NULL. */
+static const char *option(int argc, char **argv, const char *name)
+{
+	for (int i = 2; i + 1 < argc; i++)
+		if (!strcmp(argv[i], name))
+			return argv[i + 1];
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	const char *command = argc > 1 ? argv[1] : "";
+	const char *config_path = option(argc, argv, "--config");
+
+	json_object_seed(0); /* before threads */
+	if (!strcmp(command, "serve"))
+		return serve(config_path);
+	if (!strcmp(command, "migrate"))
+		return migrate(config_path);
+	if (!strcmp(command, "node"))
+		return node_main(argc - 1, argv + 1);
+	if (!strcmp(command, "verify"))
+		return verify_main(argc - 1, argv + 1);
+	if (!strcmp(command, "config"))
+		return print_config(config_path, argc > 2 && !strcmp(argv[2], "--markdown"));
+	if (!strcmp(command, "charging"))
+		return charging_print_markdown(stdout), 0;
+	if (!strcmp(command, "keygen") && option(argc, argv, "--out"))
+		return keygen(option(argc, argv, "--out"));
+	return usage();
+}

@@ -1,0 +1,25 @@
+/* Do the books hold, and does the treasury cover them? Three-valued where the chain is concerned: an endpoint that does not answer
+ * makes custody unknown, never wrong. Broken books stop new paid work (pay->stopped) until they hold again. */
+#ifndef OPGATE_PAY_RECONCILE_H
+#define OPGATE_PAY_RECONCILE_H
+
+#include "chain/chain.h"
+#include "db/ledger.h"
+#include "pay/pay.h"
+
+enum custody { CUSTODY_OK, CUSTODY_SHORT, CUSTODY_UNKNOWN };
+
+struct reconciliation {
+	struct books books;
+	bool balances_ok, holds_ok, captures_ok, ledger_ok;
+	enum custody custody;
+	struct amount on_chain; /* unless unknown */
+	bool ok;                /* everything known holds, custody not short */
+	int64_t checked_at;     /* wall ms */
+};
+
+enum err reconcile(struct pay *pay, struct db *db, struct chain *chain, const struct address *token, const struct address *treasury,
+		   struct reconciliation *ret) WARN_UNUSED;
+json_t *reconciliation_json(const struct reconciliation *r);
+
+#endif
