@@ -1,0 +1,35 @@
+// #/status: whether this gateway is ready, and whether its books add up.
+import { apiJson, formatOpg } from './api.js';
+import { el, facts, failure, identifier, tag } from './ui.js';
+
+const words = (key) => key.replaceAll('_', ' ').replace(/^\w/, (c) => c.toUpperCase());
+
+function shown(key, value) {
+  if (value === true) return tag('yes', 'good');
+  if (value === false) return tag('no', 'bad');
+  if (value === null) return el('span', { class: 'soft' }, 'not known');
+  if (Array.isArray(value)) return el('span', {}, value.length ? value.join(', ') : 'none');
+  if (typeof value === 'object') return facts(Object.entries(value).map(([k, v]) => [words(k), shown(k, v)]));
+  if (/^(0x[0-9a-f]{40,}|sha256:[0-9a-f]{64})$/i.test(value)) return identifier(value, words(key));
+  if (typeof value === 'string' && /^-?[0-9]{1,40}$/.test(value)) return el('span', { class: 'price', title: `${value} base units` }, `${formatOpg(value)} OPG`);
+  if (typeof value === 'string' && ['ok', 'ready', 'up'].includes(value)) return tag(value, 'good');
+  return String(value);
+}
+
+async function part(title, path, about) {
+  try {
+    const body = await apiJson(path);
+    return [el('h2', {}, title), el('p', { class: 'soft' }, about), el('div', { class: 'card' }, facts(Object.entries(body).map(([k, v]) => [words(k), shown(k, v)])))];
+  } catch (error) {
+    return [el('h2', {}, title), failure(error)];
+  }
+}
+
+export async function statusPage() {
+  const parts = await Promise.all([
+    part('Ready', '/readyz', 'Whether what the gateway needs answers; when not, it takes no paid work.'),
+    part('Books', '/v1/reconciliation', 'The ledger re-added from its entries, and held against what the treasury owns on chain. When they disagree, settlements stop.'),
+    part('This gateway', '/v1/gateway', 'Its key, chain, token and treasury. Do not take the key from here when you check a receipt: take it from someone you trust.'),
+  ]);
+  return [el('h1', {}, 'Status'), ...parts.flat()];
+}
