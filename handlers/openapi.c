@@ -201,6 +201,9 @@ static json_t *responses_of(const struct route *r)
 	char text[12];
 	snprintf(text, sizeof(text), "%d", d->status ? d->status : 200);
 	put(all, text, success_of(r));
+	snprintf(text, sizeof(text), "%d", d->also_status);
+	if (d->also_status)
+		put(all, text, success_of(r));
 	for (int i = ERR_OK + 1; i < ERRORS_PUBLIC; i++) {
 		int status = err_info((enum err)i)->http_status;
 		snprintf(text, sizeof(text), "%d", status);

@@ -10,6 +10,7 @@
 #define STR_NULL "{'type':['string','null']}"
 #define INT "{'type':'integer'}"
 #define BOOL "{'type':'boolean'}"
+#define OR_UNKNOWN "{'type':['boolean','null'],'description':'null: the chain could not be asked'}"
 #define ENUM(list) "{'type':'string','enum':[" list "]}"
 #define CONST(value) "{'const':'" value "'}"
 #define OR_NULL(schema) "{'anyOf':[" schema ",{'type':'null'}]}"
@@ -50,8 +51,9 @@ const struct schema SCHEMAS[] = {
 	{ "OipError", OBJECT("'error','code','request_id','retryable','charged'", "'error':" STR "," ERROR_MEMBERS) },
 	{ "ProblemWithError", "{'allOf':[" REF("Problem") "," REF("OpenAIError") "]}" },
 	/* operations */
-	{ "Health", OBJECT("'status'", "'status':" ENUM("'ok','failing','stopping'")) },
-	{ "Gateway", OBJECT("'gateway','chain_id','opg_token','treasury'", "'gateway':" REF("Address") ",'chain_id':" INT ",'opg_token':" REF("Address") ",'treasury':" REF("Address")) },
+	{ "Health", OBJECT("'status'", "'status':" ENUM("'ok','unavailable'") ",'checks':" OBJECT("'database','reconciliation'", "'database':" BOOL ",'reconciliation':" BOOL)) },
+	{ "Gateway", OBJECT("'address','chain_id','opg_token','treasury','base_url','deposit_confirmations','platform_fee_bps'", "'address':" REF("Address")
+		",'chain_id':" INT ",'opg_token':" REF("Address") ",'treasury':" REF("Address") ",'base_url':" STR ",'deposit_confirmations':" INT ",'platform_fee_bps':" INT) },
 	/* accounts */
 	{ "Nonce", OBJECT("'nonce','expires_at'", "'nonce':" STR ",'expires_at':" REF("Time")) },
 	{ "SignIn", INPUT("'message','signature'", "'message':{'type':'string','minLength':1,'description':'EIP-4361 text with a nonce of ours'},'signature':" TEXT(1, 256)) },
@@ -96,20 +98,20 @@ const struct schema SCHEMAS[] = {
 		"'digest':" REF("Digest") ",'ask':" INPUT("'input','output'", "'input':" REF("Amount") ",'output':" REF("Amount")) ",'capacity':" RANGE(1, 10000)
 		",'precision':" TEXT(0, 32) ",'profile':{'type':'string','minLength':2,'maxLength':8192,'description':'the text of the execution profile, a JSON object'}") "}") },
 	/* jobs */
-	{ "QuoteCreate", INPUT("'model'", "'model':" REF("ModelId")) },
-	{ "Quote", OBJECT("'model','digest','hold'", "'model':" REF("ModelId") ",'digest':" REF("Digest") ",'hold':" REF("Amount")) },
-	{ "JobAmounts", OBJECT("'hold','charged'", "'hold':" REF("Amount") ",'charged':" OR_NULL(REF("Amount")) ",'node':" REF("Amount") ",'author':" REF("Amount")
-		",'platform':" REF("Amount")) },
+	{ "QuoteCreate", INPUT("'model'", "'model':" REF("ModelId") ",'input_bytes':" RANGE(0, 16777216) ",'max_output_tokens':" RANGE(1, 2147483647)) },
+	{ "Quote", OBJECT("'model','hold','input_units_max','output_units_max','candidates','asset'", "'model':" REF("ModelId") ",'hold':" REF("Amount")
+		",'input_units_max':" INT ",'output_units_max':" INT ",'candidates':{'type':'integer','description':'nodes that could take it now'},'asset':" REF("Asset")) },
+	{ "Split", OBJECT("'node','author','platform'", "'node':" REF("Amount") ",'author':" REF("Amount") ",'platform':" REF("Amount")) },
 	{ "VerdictCheck", OBJECT("'name','result','detail'", "'name':" STR ",'result':" REF("VerdictValue") ",'detail':" STR) },
 	{ "VerdictValue", ENUM("'passed','failed','unverifiable'") },
 	{ "Tensor", "{'type':'object','required':['name','shape','datatype'],'properties':{'name':" STR ",'shape':" ARRAY(INT) ",'datatype':" STR
 		",'data':{'type':'array'},'parameters':{'type':'object'}}}" },
 	{ "Job", OBJECT("'id','object','state','model','digest','version','policy','background','attempt','outcome','error','node','operator','author','verdict','checks',"
-		"'amounts','asset','usage','request','response','created_at','ended_at'",
+		"'hold','charged','split','asset','usage','request','response','created_at','ended_at'",
 		"'id':{'type':'string','format':'uuid'},'object':" CONST("job") ",'state':" ENUM("'queued','running','produced','settled','failed','expired','cancelled'")
 		",'model':" REF("ModelId") ",'digest':" REF("Digest") ",'version':" INT ",'policy':" ENUM("'none','signed'") ",'background':" BOOL ",'attempt':" INT
 		",'outcome':" STR_NULL ",'error':" STR_NULL ",'node':" OR_NULL(REF("Address")) ",'operator':" OR_NULL(REF("Address")) ",'author':" OR_NULL(REF("Address"))
-		",'verdict':" OR_NULL(REF("VerdictValue")) ",'checks':" OR_NULL(ARRAY(REF("VerdictCheck"))) ",'amounts':" REF("JobAmounts") ",'asset':" REF("Asset")
+		",'verdict':" OR_NULL(REF("VerdictValue")) ",'checks':" OR_NULL(ARRAY(REF("VerdictCheck"))) ",'hold':" REF("Amount") ",'charged':" OR_NULL(REF("Amount")) ",'split':" OR_NULL(REF("Split")) ",'asset':" REF("Asset")
 		",'usage':" OR_NULL(OBJECT("'input_units','output_units'", "'input_units':" INT ",'output_units':" INT))
 		",'request':" OBJECT("'method','path','content_type','hash'", "'method':" CONST("POST") ",'path':" STR ",'content_type':" STR ",'hash':" REF("Hash"))
 		",'response':" OR_NULL(OBJECT("'status','content_type','hash'", "'status':" INT ",'content_type':" STR_NULL ",'hash':" OR_NULL(REF("Hash"))))
@@ -118,7 +120,11 @@ const struct schema SCHEMAS[] = {
 	/* proof */
 	{ "SignedStatement", OBJECT("'domain','message','signature'", "'domain':" OBJECT("'name','version','chainId'", "'name':" CONST("opgate") ",'version':" CONST("1") ",'chainId':" STR)
 		",'message':{'type':'object'},'signature':{'type':'string','pattern':'^0x[0-9a-f]{130}$'}") },
-	{ "Verify", INPUT("'receipt'", "'receipt':" STR) },
+	{ "Verify", INPUT("'receipt'", "'receipt':{'type':'string','minLength':1,'maxLength':8192,'description':'its JSON form as text, or base64url of it'}"
+		",'request':{'type':'string','description':'the body, as text'},'request_base64':{'type':'string','description':'or as base64url'}"
+		",'response':" STR ",'response_base64':" STR ",'method':" STR ",'path':" STR ",'content_type':" STR ",'inference_header_length':" STR ""
+		",'statement':{'type':'string','description':'a NodeStatement in its JSON form'}"
+		",'node':" REF("Address") ",'gateway':" REF("Address") ",'model':" REF("Digest")) },
 	{ "Verdict", OBJECT("'verdict','checks','receipt','signer'", "'verdict':" REF("VerdictValue") ",'checks':" ARRAY(REF("VerdictCheck"))
 		",'receipt':" OR_NULL(REF("SignedStatement")) ",'signer':" OR_NULL(REF("Address"))) },
 	/* money */
@@ -132,9 +138,9 @@ const struct schema SCHEMAS[] = {
 		",'amount':" REF("Amount") ",'block':" INT ",'state':" ENUM("'seen','credited','vanished','reversed'") ",'shortfall':" REF("Amount")
 		",'seen_at':" REF("Time") ",'credited_at':" OR_NULL(REF("Time"))) },
 	{ "DepositList", LIST_OF("Deposit", ",'asset'", ",'asset':" REF("Asset")) },
-	{ "Reconciliation", OBJECT("'ok','ledger_sum','balances_ok','holds_ok','captures_ok','custody','checked_at'", "'ok':" BOOL ",'ledger_sum':" STR
-		",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody':" OBJECT("'on_chain','ledger','liabilities','ok'",
-			"'on_chain':" OR_NULL(REF("Amount")) ",'ledger':" REF("Amount") ",'liabilities':" REF("Amount") ",'ok':{'type':['boolean','null']}")
+	{ "Reconciliation", OBJECT("'ok','ledger_sum','balances_ok','holds_ok','captures_ok','custody_ok','custody','checked_at'", "'ok':" BOOL ",'ledger_sum':" STR
+		",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody_ok':" OR_UNKNOWN ",'custody':" OBJECT("'on_chain','ledger','liabilities','ok'",
+			"'on_chain':" OR_NULL(REF("Amount")) ",'ledger':" REF("Amount") ",'liabilities':" REF("Amount") ",'ok':" OR_UNKNOWN)
 		",'checked_at':" REF("Time")) },
 };
 const size_t SCHEMAS_COUNT = sizeof(SCHEMAS) / sizeof(SCHEMAS[0]);
@@ -160,7 +166,9 @@ const struct route_detail ROUTE_DETAILS[] = {
 	{ .route = "nodes_receipt", .status = 204, .request_type = JSON_TYPE, .request_schema = REF("SignedStatement") },
 	{ .route = "nodes_statement", .response_type = JSON_TYPE, .response_schema = REF("SignedStatement") },
 	{ .route = "profiles_get", .response_type = JSON_TYPE, .response_schema = ANY_OBJECT },
-	{ .route = "jobs_create", .request_type = "*/*" },
+	{ .route = "jobs_create", .request_type = "*/*", .also_status = 202 },
+	{ .route = "jobs_get", .also_status = 202 },
+	{ .route = "jobs_cancel", .also_status = 202 },
 	{ .route = "jobs_output", .response_type = "*/*" },
 	{ .route = "jobs_receipt", .response_type = JSON_TYPE, .response_schema = REF("SignedStatement") },
 	{ .route = "chat_completions", .request_type = JSON_TYPE, .request_schema = CHAT_REQUEST("messages", ARRAY(ANY_OBJECT)), .response_type = JSON_TYPE, .response_schema = ANY_OBJECT,
@@ -171,6 +179,13 @@ const struct route_detail ROUTE_DETAILS[] = {
 	  .response_also_type = "application/octet-stream" },
 	{ .route = "oip_infer_version", .request_type = JSON_TYPE, .request_schema = TENSORS, .response_type = JSON_TYPE, .response_schema = TENSOR_ANSWER,
 	  .response_also_type = "application/octet-stream" },
+	{ .route = "oip_live", .response_type = JSON_TYPE, .response_schema = OBJECT("'live'", "'live':" BOOL) },
+	{ .route = "oip_ready", .response_type = JSON_TYPE, .response_schema = OBJECT("'ready'", "'ready':" BOOL) },
+	{ .route = "oip_server", .response_type = JSON_TYPE, .response_schema = OBJECT("'name','version','extensions'", "'name':" STR ",'version':" STR ",'extensions':" ARRAY(STR)) },
+	{ .route = "oip_model", .response_type = JSON_TYPE, .response_schema = OBJECT("'name','versions','platform','inputs','outputs'", "'name':" STR ",'versions':" ARRAY(STR)
+		",'platform':" STR ",'inputs':" ARRAY(ANY_OBJECT) ",'outputs':" ARRAY(ANY_OBJECT)) },
+	{ .route = "oip_model_ready", .response_type = JSON_TYPE, .response_schema = OBJECT("'name','ready'", "'name':" STR ",'ready':" BOOL) },
+	{ .route = "gateway_info", .response_type = JSON_TYPE, .response_schema = REF("Gateway") },
 	{ .route = "page_index", .response_type = "text/html", .response_schema = STR },
 	{ .route = "page_asset", .response_type = "*/*" },
 };
@@ -191,8 +206,9 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "", "path", "id", STR, "id as it was given" },
 	{ "", "path", "file", STR, "name of the file" },
 	{ "models_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':1000,'default':1000}", "at most so many" },
-	{ "keys_list versions_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
+	{ "keys_list versions_list transfers_list deposits_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
 	{ "nodes_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':50}", "at most so many" },
+	{ "jobs_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':20}", "at most so many" },
 	{ "models_list keys_list versions_list nodes_list jobs_list transfers_list deposits_list", "query", "after", STR, "go on after this one, the last of the page before" },
 	{ "models_list", "query", "author", STR, "only of this author" },
 	{ "models_list", "query", "surface", SURFACE, "only such models" },

@@ -17,6 +17,7 @@ extern const size_t SCHEMAS_COUNT;
 struct route_detail {
 	const char *route;                         /* operation id */
 	int status;                                /* of success; 0: 200 */
+	int also_status;                           /* another one with the same body (202: it has not ended yet), or 0 */
 	const char *request_type, *request_schema; /* a body that is not the JSON of routes.h; schema text, or NULL for any bytes */
 	const char *response_type, *response_schema;
 	const char *response_also_type;            /* another type the same answer may have, or NULL */
