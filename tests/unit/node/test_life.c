@@ -32,7 +32,7 @@ static void backend_answer(int fd, const char *file)
 
 static int backend_main(const char *folder, const char *port_text)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(port_text, NULL, 10)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)strtoull(port_text, NULL, 10)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	_cleanup_free_ char *path = xasprintf("%s/deep/adder.bin", folder);
 	char text[128] = "";
 	int file = open(path, O_RDONLY), fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
@@ -157,7 +157,7 @@ static pid_t backend_pid(void)
 	assert_status(answer, 200);
 	assert_contains(answer, "\"file\":\"" FILE_TEXT "\"");
 	assert_contains(answer, "Opgate-Receipt: ");
-	return (pid_t)strtol(strstr(answer, "\"pid\":") + 6, NULL, 10);
+	return (pid_t)strtoll(strstr(answer, "\"pid\":") + 6, NULL, 10);
 }
 
 /* Ended, even if nobody has reaped it: an orphan's new parent is not ours to rely on. */

@@ -165,7 +165,7 @@ static enum err collect(void *arg, const char *p, size_t len)
 struct rewrite_result {
 	enum err e;
 	bool done;
-	struct units units;
+	struct units counted;
 	uint64_t events;
 	struct hash hash;
 	struct buf out;
@@ -179,7 +179,7 @@ static void rewrite(const char *text, size_t step, bool drop, struct rewrite_res
 	for (size_t at = 0, len = strlen(text); at < len && !ret->e; at += step)
 		ret->e = sse_rewrite_feed(r, text + at, len - at < step ? len - at : step);
 	ret->done = sse_rewrite_done(r);
-	ret->units = sse_rewrite_units(r);
+	ret->counted = sse_rewrite_units(r);
 	ret->events = sse_rewrite_events(r);
 	sse_rewrite_hash(r, &ret->hash);
 	sse_rewrite_free(r);
@@ -201,8 +201,8 @@ static void test_events(void **state)
 		assert_int_equal(r.e, ERR_OK);
 		assert_true(r.done);
 		assert_int_equal(r.events, 2);
-		assert_int_equal(r.units.input, 1);
-		assert_int_equal(r.units.output, 2);
+		assert_int_equal(r.counted.input, 1);
+		assert_int_equal(r.counted.output, 2);
 		assert_int_equal(r.out.len, strlen(first) + strlen(second));
 		assert_memory_equal(r.out.data, first, strlen(first));
 		assert_memory_equal(r.out.data + strlen(first), second, strlen(second));
@@ -230,7 +230,7 @@ static void test_events_refused(void **state)
 	rewrite("data: {\"choices\":[{\"text\":\"x\"}]}\n\ndata: {\"error\":{}}\n\n", 7, true, &r); /* no usage, no end */
 	assert_int_equal(r.e, ERR_OK);
 	assert_false(r.done);
-	assert_int_equal(r.units.output, 1);
+	assert_int_equal(r.counted.output, 1);
 	assert_int_equal(r.events, 2);
 	buf_done(&r.out);
 }

@@ -230,7 +230,7 @@ static void test_too_large(void **state)
 	(void)state;
 	start(NODE_TENSOR);
 	char *piece = xmalloc((1 << 20) + 16);
-	int at = sprintf(piece, "100000\r\n");
+	int at = snprintf(piece, 16, "100000\r\n");
 	memset(piece + at, '{', 1 << 20);
 	memcpy(piece + at + (1 << 20), "\r\n", 3);
 	backend.answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
