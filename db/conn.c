@@ -19,7 +19,7 @@ struct db {
 	char *url;
 	int64_t deadline_ms;
 	PGconn *conn;
-	const char *statements[STATEMENTS_MAX]; /* prepared on this connection; index is the name */
+	char *statements[STATEMENTS_MAX]; /* prepared on this connection; index is the name */
 	size_t statement_count;
 	bool in_transaction;
 	char error[256];
@@ -40,7 +40,8 @@ static void disconnect(struct db *db)
 	if (db->conn)
 		PQfinish(db->conn);
 	db->conn = NULL;
-	db->statement_count = 0;
+	while (db->statement_count > 0)
+		free(db->statements[--db->statement_count]);
 }
 
 void db_free(struct db *db)
@@ -220,7 +221,7 @@ static enum err prepare(struct db *db, const char *sql, deadline_ms deadline, si
 	size_t i;
 
 	for (i = 0; i < db->statement_count; i++)
-		if (db->statements[i] == sql) {
+		if (!strcmp(db->statements[i], sql)) {
 			*ret_index = i;
 			return ERR_OK;
 		}
@@ -235,7 +236,7 @@ static enum err prepare(struct db *db, const char *sql, deadline_ms deadline, si
 	if (e)
 		return e;
 	PQclear(r);
-	db->statements[db->statement_count++] = sql;
+	db->statements[db->statement_count++] = xstrdup(sql);
 	*ret_index = i;
 	return ERR_OK;
 }

@@ -45,7 +45,7 @@ void db_json(struct db_params *p, const json_t *j);               /* jsonb */
 void db_text_array(struct db_params *p, const char *const *items, size_t count); /* text[] */
 
 /* ---- running ----
- * `sql` must be a string literal (its pointer is the key of the prepared statement).
+ * `sql` is prepared under its own text: keep the number of different texts small and put values in parameters.
  * SQLSTATE → err, once, here: 23505 ERR_CONFLICT; OG001 (raised by our functions on overdraft) and 23514 on ledger_balance
  * ERR_INSUFFICIENT_FUNDS; OG404 ERR_NOT_FOUND; OG409 ERR_CONFLICT; 40001/40P01/55P03 retried 3 times with jitter, then ERR_DB_DOWN;
  * 08*, 53*, 57*, connection loss, deadline ERR_DB_DOWN; other constraint violations ERR_UNPROCESSABLE; else ERR_INTERNAL. */

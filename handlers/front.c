@@ -58,15 +58,20 @@ static enum err write_frame(struct front *f)
 	return e;
 }
 
+/* A caller who left cancels the run; an event larger than a stream can take is the node's fault and just ends the attempt. */
 static enum net_flow event(void *arg, const char *data, size_t len)
 {
 	struct front *f = arg;
+	enum err e = f->cut ? ERR_CANCELLED : event_frame(data, len, &f->frame);
 
-	if (f->cut || event_frame(data, len, &f->frame) || write_frame(f)) {
+	if (!e)
+		e = write_frame(f);
+	if (e == ERR_CANCELLED) {
 		f->cut = true;
 		on_gone(f);
-		return NET_ABORT;
 	}
+	if (e)
+		return NET_ABORT;
 	return stream_full(f->stream) ? NET_PAUSE : NET_CONTINUE;
 }
 
