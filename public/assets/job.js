@@ -17,15 +17,15 @@ async function checkIt(job, headers) {
 }
 
 function jobShown(job, headers) {
-  const amounts = job.amounts ?? {};
+  const split = job.split ?? {};
   const problem = el('div');
   return [
     el('div', { class: 'card' }, facts([
       ['State', el('span', {}, tag(job.state, kinds[job.state]), job.outcome ? ` ${job.outcome}` : '')], ['Error', job.error],
       ['Verdict', job.verdict ? tag(job.verdict, job.verdict) : null], ['Model', el('a', { href: `#/models/${job.model}` }, job.model)],
       ['Digest', identifier(job.digest, 'the digest')], ['Node', job.node ? el('a', { href: `#/nodes/${job.node}`, class: 'mono' }, job.node) : null],
-      ['Policy', job.policy], ['Held', money(amounts.hold)], ['Charged', money(amounts.charged)], ['to the node', money(amounts.node)],
-      ['to the author', money(amounts.author)], ['to the platform', money(amounts.platform)],
+      ['Policy', job.policy], ['Held at most', money(job.hold)], ['Charged', money(job.charged)], ['to the node', money(split.node)],
+      ['to the author', money(split.author)], ['to the platform', money(split.platform)],
       ['Usage', job.usage ? `${job.usage.input_units} in, ${job.usage.output_units} out` : null],
       ['Started', when(job.created_at)], ['Ended', job.ended_at ? when(job.ended_at) : null]])),
     job.verdict ? el('p', {}, el('button', { type: 'button', class: 'main', onclick: () => checkIt(job, headers).catch((error) => problem.replaceChildren(failure(error))) }, 'Check its receipt here')) : null,

@@ -56,7 +56,6 @@ function snippets(model) {
   }
   const path = modelPath(model.id);
   return {
-    'What it takes': `curl ${base}/v2/models/${path}`,
     curl: `# infer.json: {"inputs": [{"name": …, "datatype": …, "shape": […], "data": […]}]}\ncurl ${base}/v2/models/${path}/infer \\\n  -H "Authorization: Bearer $OPGATE_API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d @infer.json`,
     'As a job': `curl '${base}/v1/jobs?model=${encodeURIComponent(model.id)}' \\\n  -H "Authorization: Bearer $OPGATE_API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -H "Idempotency-Key: $(uuidgen)" -H "Prefer: wait=30" \\\n  -d @infer.json`,
   };

@@ -183,6 +183,26 @@ test('pages', async (t) => {
     assert.equal(await page.verdict(), 'passed');
   });
 
+  await t.test('a job of one’s own, and on to its receipt', async (t) => {
+    const page = await pageOpen(t);
+    const { sample } = site;
+    await page.show(`#/job/${sample.job}`);
+    await page.fill('#key', sample.key);
+    await page.keyboard.press('Enter');
+    const check = await page.waitForSelector('button:has-text("Check its receipt here")');
+    const text = await page.innerText('main');
+    assert.match(text, /Charged\s+0\.[0-9]+ OPG/);
+    assert.match(text, /delivered/);
+    await page.shot('job');
+    await check.click();
+    await page.waitForSelector('#receipt');
+    assert.equal(await page.inputValue('#receipt'), sample.receipt);
+    await page.fill('#node', sample.node);
+    await page.click('button[type=submit]');
+    assert.equal(await (await page.waitForSelector('[data-verdict]')).getAttribute('data-verdict'), 'passed');
+    assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]), [0, 0, ''], 'the key is not kept');
+  });
+
   await t.test('keys are enough', async (t) => {
     const page = await pageOpen(t);
     await page.show('');

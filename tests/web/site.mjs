@@ -29,12 +29,18 @@ const CANNED = {
   '/v1/reconciliation': { ok: true, ledger_sum: '0', custody: '1500000000000000000', liabilities: '1500000000000000000' },
 };
 
+const JOB = '0198c0ff-ee00-7abc-8def-0123456789ab'; // the id in the canned receipt
+const CANNED_JOB = { id: JOB, object: 'job', state: 'settled', outcome: 'delivered', error: null, model: 'ada/tiny', digest: DIGEST, version: 1, policy: 'signed',
+  attempt: 1, node: NODE.address, verdict: 'passed', hold: '9000000000000', charged: '5000000000000', split: { node: '3000000000000', author: '1500000000000', platform: '500000000000' },
+  usage: { input_units: 12, output_units: 34 }, request: { method: 'POST', path: REQUEST.path, content_type: REQUEST.type }, created_at: now, ended_at: now };
+
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8', '.svg': 'image/svg+xml' };
 // The policy of handlers/pages.c: a page that breaks it must not pass here.
 const POLICY = /POLICY\[\] = "([^"]+)"/.exec(fs.readFileSync(inRoot('handlers/pages.c'), 'utf8'))[1];
 
 async function cannedServe(t) {
-  const statement = await statementMake();
+  const texts = { [`/v1/nodes/${NODE.address}/statements/${DIGEST}`]: await statementMake(), [`/v1/jobs/${JOB}`]: JSON.stringify(CANNED_JOB),
+    [`/v1/jobs/${JOB}/receipt`]: await receiptMake(), [`/v1/jobs/${JOB}/output`]: RESPONSE };
   const server = http.createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://x');
     const file = pathname === '/' ? 'index.html' : /^\/assets\/[a-z0-9.]+$/.test(pathname) ? pathname.slice(1) : null;
@@ -42,7 +48,7 @@ async function cannedServe(t) {
       response.writeHead(200, { 'content-type': TYPES[path.extname(file)], 'content-security-policy': POLICY });
       return response.end(fs.readFileSync(inRoot('public', file)));
     }
-    const answer = pathname === `/v1/nodes/${NODE.address}/statements/${DIGEST}` ? statement : CANNED[pathname] && JSON.stringify(CANNED[pathname]);
+    const answer = texts[pathname] ?? (CANNED[pathname] && JSON.stringify(CANNED[pathname]));
     response.writeHead(answer ? 200 : 404, { 'content-type': 'application/json' });
     return response.end(answer || JSON.stringify({ title: 'Not found', code: 'not_found', detail: 'no such thing', hint: 'check the path', request_id: 'canned' }));
   });
@@ -56,7 +62,7 @@ async function cannedServe(t) {
 
 /// A job's receipt and all that belongs to it: run on the stack, or signed here.
 async function sampleMake(dev) {
-  if (!dev) return { receipt: await receiptMake(), response: RESPONSE, request: REQUEST.body, path: REQUEST.path, node: NODE.address, gateway: GATEWAY.address };
+  if (!dev) return { job: JOB, key: 'none', receipt: await receiptMake(), response: RESPONSE, request: REQUEST.body, path: REQUEST.path, node: NODE.address, gateway: GATEWAY.address };
   const chat = dev.models.find((m) => m.surface === 'chat');
   const request = JSON.stringify({ model: chat.id, messages: [{ role: 'user', content: 'Once upon a time' }], max_tokens: 8 });
   const answer = await fetch(`${dev.base_url}/v1/chat/completions`, {
@@ -65,7 +71,7 @@ async function sampleMake(dev) {
   const response = await answer.text();
   if (!answer.ok) throw new Error(`the stack answered ${answer.status}: ${response}`);
   const receipt = Buffer.from(answer.headers.get('opgate-receipt'), 'base64url').toString();
-  return { receipt, response, request, path: '/v1/chat/completions', node: JSON.parse(receipt).message.node, gateway: dev.gateway_address };
+  return { job: answer.headers.get('opgate-job'), key: dev.api_keys.consumer, receipt, response, request, path: '/v1/chat/completions', node: JSON.parse(receipt).message.node, gateway: dev.gateway_address };
 }
 
 export async function siteOpen(t) {
