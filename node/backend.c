@@ -78,16 +78,33 @@ static void cpu_name(char *ret, size_t size)
 			*p = '?';
 }
 
+/* The command without the folders of this machine, which are nobody's business; the caller frees. */
+static char *command_public(const char *command)
+{
+	struct buf b = BUF_INIT((size_t)1 << 20);
+	enum err e = ERR_OK;
+	for (const char *word = command + strspn(command, " \t\r\n"); !e && *word; word += strspn(word, " \t\r\n")) {
+		size_t len = strcspn(word, " \t\r\n");
+		const char *slash = memrchr(word, '/', len), *from = slash ? slash + 1 : word;
+		e = buf_printf(&b, "%s%.*s", b.len ? " " : "", (int)(word + len - from), from);
+		word += len;
+	}
+	if (e)
+		panic("node: a backend command is too long");
+	return buf_steal(&b);
+}
+
 char *profile_make(const struct node_settings *s, enum node_surface surface)
 {
 	const char *given = surface == NODE_CHAT ? s->chat_backend_profile : s->tensor_backend_profile;
 	if (*given)
 		return xstrdup(given);
 	const char *command = surface == NODE_CHAT ? s->chat_backend_command : s->tensor_backend_command;
+	_cleanup_free_ char *shown = command_public(command);
 	char cpu[128];
 	cpu_name(cpu, sizeof(cpu));
 	_cleanup_json_ json_t *j = json_must(json_pack("{s:s, s:s, s:s, s:s}", "surface", node_surface_name(surface), "engine",
-		*command ? command : "external", "precision", "", "hardware", cpu));
+		*shown ? shown : "external", "precision", "", "hardware", cpu));
 	return json_text(j);
 }
 
@@ -199,7 +216,7 @@ static void stdin_close(struct served *s)
 }
 
 /* Has the process ended? Reaps it, and what is left of its group goes too. */
-static bool backend_reap(struct served *s, int flags)
+static bool backend_reap(struct served *s, int flags, enum log_level level)
 {
 	int status = 0;
 	pid_t got;
@@ -211,7 +228,7 @@ static bool backend_reap(struct served *s, int flags)
 	kill(-s->pid, SIGKILL);
 	s->pid = 0;
 	stdin_close(s);
-	LOG_EVENT(LOG_WARN, "backend.ended", L_STR("model", s->model), L_INT("status", WIFEXITED(status) ? WEXITSTATUS(status) : -1),
+	LOG_EVENT(level, "backend.ended", L_STR("model", s->model), L_INT("status", WIFEXITED(status) ? WEXITSTATUS(status) : -1),
 		  L_INT("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0));
 	return true;
 }
@@ -221,7 +238,7 @@ static void backend_kill(struct served *s)
 	if (s->pid <= 0)
 		return;
 	kill(-s->pid, SIGKILL);
-	backend_reap(s, 0);
+	backend_reap(s, 0, LOG_WARN);
 }
 
 void backend_stop_all(struct agent *a)
@@ -234,7 +251,7 @@ void backend_stop_all(struct agent *a)
 	}
 	deadline_ms until = deadline_in(STOP_WAIT_MS);
 	for (struct served *s = a->served; s; s = s->next) {
-		while (s->pid > 0 && !backend_reap(s, WNOHANG) && !deadline_passed(until))
+		while (s->pid > 0 && !backend_reap(s, WNOHANG, LOG_INFO) && !deadline_passed(until))
 			nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000000L }, NULL);
 		backend_kill(s);
 	}
@@ -295,7 +312,7 @@ static void backend_probe(struct agent *a, struct served *s)
 
 void backend_tick(struct agent *a, struct served *s)
 {
-	if (s->pid > 0 && backend_reap(s, WNOHANG)) {
+	if (s->pid > 0 && backend_reap(s, WNOHANG, LOG_WARN)) {
 		backend_later(a, s);
 		return;
 	}

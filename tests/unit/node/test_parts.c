@@ -299,13 +299,23 @@ static void test_argv(void **state)
 	argv_free(argv);
 }
 
+static void test_profile(void **state)
+{
+	struct node_settings s = { .tensor_backend_command = " /opt/x/node  ../y/onnx.mjs --model {dir}", .tensor_backend_url = "",
+				   .tensor_backend_profile = "", .chat_backend_profile = "{\"a\":1}", .chat_backend_command = "" };
+	(void)state;
+	_cleanup_free_ char *made = profile_make(&s, NODE_TENSOR), *given = profile_make(&s, NODE_CHAT);
+	assert_non_null(strstr(made, "\"node onnx.mjs --model {dir}\""));
+	assert_string_equal(given, "{\"a\":1}");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ticket_table), cmocka_unit_test(test_ticket_table_grows), cmocka_unit_test(test_ticket_bytes),
 		cmocka_unit_test(test_chat_rewrite), cmocka_unit_test(test_chat_refused), cmocka_unit_test(test_units), cmocka_unit_test(test_events),
 		cmocka_unit_test(test_events_refused), cmocka_unit_test(test_manifest), cmocka_unit_test(test_url_path),
-		cmocka_unit_test(test_serve_matches), cmocka_unit_test(test_argv),
+		cmocka_unit_test(test_serve_matches), cmocka_unit_test(test_argv), cmocka_unit_test(test_profile),
 	};
 	crypto_init();
 	return RUN_TESTS(tests);
