@@ -18,6 +18,7 @@ struct op {
 	enum lane_kind kind;
 	json_t *item;
 	bool settled;  /* err and status are final */
+	deadline_ms deadline; /* to learn the outcome, through lost connections too */
 	bool unknown;  /* an earlier try ended without an answer: it may have happened */
 	enum err err;
 	enum lane_status status;
@@ -117,11 +118,9 @@ static void pause_ms(long ms)
 	nanosleep(&t, NULL);
 }
 
-/* One operation alone, until it is final: through lost connections too, up to the deadline. */
+/* One operation alone, until it is final: through lost connections too, up to its deadline. */
 static void run_alone(struct lane *lane, struct op *op)
 {
-	deadline_ms deadline = deadline_in(OUTCOME_DEADLINE_MS);
-
 	metric_add(METRIC_LANE_REPLAYS, 1);
 	for (;;) {
 		bool happened = false;
@@ -146,7 +145,7 @@ static void run_alone(struct lane *lane, struct op *op)
 			return;
 		}
 		op->unknown = true;
-		if (deadline_passed(deadline)) {
+		if (deadline_passed(op->deadline)) {
 			settle(op, ERR_DB_DOWN, LANE_OK);
 			return;
 		}
@@ -238,7 +237,7 @@ void lane_stop(struct lane *lane)
 
 enum err lane_submit(struct lane *lane, enum lane_kind kind, json_t *take_item, enum lane_status *ret)
 {
-	struct op op = { .kind = kind, .item = take_item };
+	struct op op = { .kind = kind, .item = take_item, .deadline = deadline_in(OUTCOME_DEADLINE_MS) };
 	bool full;
 
 	sem_init(&op.done, 0, 0);
