@@ -5,7 +5,7 @@ export class ApiError extends Error {}
 async function fail(response) {
   const body = await response.json().catch(() => ({}));
   const error = new ApiError(body.detail ?? body.error?.message ?? `the gateway answered ${response.status}`);
-  Object.assign(error, { title: body.title, status: response.status, code: body.code, hint: body.hint, requestId: body.request_id });
+  Object.assign(error, { body, title: body.title, status: response.status, code: body.code, hint: body.hint, requestId: body.request_id });
   throw error;
 }
 

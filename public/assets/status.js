@@ -1,6 +1,6 @@
 // #/status: whether this gateway is ready, and whether its books add up.
 import { apiJson, formatOpg } from './api.js';
-import { el, facts, failure, identifier, tag } from './ui.js';
+import { el, facts, failure, identifier, tag, when } from './ui.js';
 
 const words = (key) => key.replaceAll('_', ' ').replace(/^\w/, (c) => c.toUpperCase());
 
@@ -12,13 +12,20 @@ function shown(key, value) {
   if (typeof value === 'object') return facts(Object.entries(value).map(([k, v]) => [words(k), shown(k, v)]));
   if (/^(0x[0-9a-f]{40,}|sha256:[0-9a-f]{64})$/i.test(value)) return identifier(value, words(key));
   if (typeof value === 'string' && /^-?[0-9]{1,40}$/.test(value)) return el('span', { class: 'price', title: `${value} base units` }, `${formatOpg(value)} OPG`);
-  if (typeof value === 'string' && ['ok', 'ready', 'up'].includes(value)) return tag(value, 'good');
+  if (key === 'status') return tag(value, value === 'ok' ? 'good' : 'bad');
+  if (/_at$/.test(key)) return when(value);
   return String(value);
 }
 
+// Not ready is an answer too: 503 with the same checks.
+const answer = (path) => apiJson(path).catch((error) => {
+  if (error.body?.checks) return error.body;
+  throw error;
+});
+
 async function part(title, path, about) {
   try {
-    const body = await apiJson(path);
+    const body = await answer(path);
     return [el('h2', {}, title), el('p', { class: 'soft' }, about), el('div', { class: 'card' }, facts(Object.entries(body).map(([k, v]) => [words(k), shown(k, v)])))];
   } catch (error) {
     return [el('h2', {}, title), failure(error)];

@@ -51,6 +51,7 @@ test('recovery refuses what is no signature', async () => {
     'high s': highS, 'r = 0': altered(0, word(0n)), 's = 0': altered(32, word(0n)), 'r = n': altered(0, word(N)),
     'v = 0': altered(64, [0]), 'v = 29': altered(64, [29]), 'x off the curve': altered(0, word(5n)), 'too short': good.subarray(0, 64),
   })) assert.equal(recoverAddress(hash, signature), null, what);
+  for (let k = 1n; k < 12n; k++) assert.equal(recoverAddress(hash, altered(0, word(N + k))), null, 'r above n'); // half of them are on the curve
 });
 
 test('the EIP-712 digest is viem’s', async () => {
