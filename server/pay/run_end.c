@@ -7,7 +7,7 @@
 #include "base/metrics.h"
 #include "pay/run_internal.h"
 
-#define STORED_ANSWER_MAX (8u << 20)
+#define REPLAY_MAX (4u << 20) /* of a foreground answer that is kept for its Idempotency-Key */
 
 static bool is_rejection(int status)
 {
@@ -50,9 +50,12 @@ static bool status_matches(const struct run *run)
 static enum outcome judge_complete(struct run *run)
 {
 	bool empty = run->result.streamed ? run->result.events == 0 : run->result.body.len == 0;
+	bool lost = run->background && !run->result.body.data; /* a stream too large to be kept: nobody would ever read it */
 
 	if (empty)
 		return OUTCOME_EMPTY_OUTPUT;
+	if (lost)
+		return OUTCOME_NODE_FAILED;
 	check_receipt(run);
 	if (run->report.verdict == VERDICT_PASSED && status_matches(run))
 		return OUTCOME_DELIVERED;
@@ -128,7 +131,7 @@ static void fill_answer(const struct run *run, bool delivered, struct job_close 
 		c->receipt = run->report.has_receipt ? r->receipt : NULL;
 		c->verdict = verdict_name(run->report.verdict);
 	}
-	if (delivered && run->keep_answer && r->body.len <= STORED_ANSWER_MAX && r->body.data) {
+	if (delivered && run->keep_answer && r->body.data && (run->background || r->body.len <= REPLAY_MAX)) {
 		c->response_body = r->body.data;
 		c->response_len = r->body.len;
 	}
@@ -159,8 +162,10 @@ static enum err close_job(struct run *run, struct db *db, enum outcome o, struct
 		c.ask = split.ask;
 		c.royalty = split.royalty;
 		c.fee = split.fee;
-		if (!e && run->background)
+		if (!e && run->background) {
 			e = db_job_produce(db, &c);
+			c.response_body = NULL; /* is stored now */
+		}
 	}
 	if (!e)
 		e = db_job_close(run->pay->lane, &c, &status);

@@ -84,8 +84,10 @@ static enum err on_sse_event(void *arg, const char *data, size_t len)
 {
 	struct attempt *a = arg;
 
-	if (a->spec.keep_stream && event_frame(data, len, &a->result.body))
-		a->spec.keep_stream = false; /* too large to be stored: it is still delivered */
+	if (a->spec.keep_stream && event_frame(data, len, &a->result.body)) {
+		a->spec.keep_stream = false; /* too large to be kept: it is still delivered, but never stored in part */
+		buf_done(&a->result.body);
+	}
 	if (a->spec.on_event) {
 		enum net_flow flow = a->spec.on_event(a->spec.arg, data, len);
 
@@ -111,6 +113,8 @@ static enum err on_sse_done(void *arg)
 	struct attempt *a = arg;
 
 	a->result.done = true;
+	if (a->spec.keep_stream && buf_puts(&a->result.body, "data: [DONE]\n\n"))
+		buf_done(&a->result.body);
 	return ERR_OK;
 }
 
@@ -218,7 +222,7 @@ enum err attempt_start(const struct attempt_spec *spec, struct attempt **ret)
 	atomic_init(&a->refs, 2); /* the starter's and the call's */
 	request = (struct net_request){
 		.method = "POST", .url = url, .headers = headers, .header_count = count, .body = spec->body, .body_len = spec->body_len,
-		.deadline_ms = spec->deadline_ms, .stall_timeout_ms = spec->stall_timeout_ms, .response_max = ANSWER_MAX,
+		.deadline_ms = spec->deadline_ms, .stall_timeout_ms = spec->stall_timeout_ms, .response_max = STREAM_MAX,
 		.on_head = on_head, .on_data = on_data, .on_done = on_done, .arg = a, .hold = true,
 	};
 	*ret = a; /* before the call: callbacks may come at once */

@@ -7,7 +7,8 @@
 #include "net/net.h"
 #include "proof/statements.h"
 
-#define ANSWER_MAX (16u << 20) /* bytes of one answer, streamed or not */
+#define ANSWER_MAX (16u << 20) /* bytes of one answer that is held in memory */
+#define STREAM_MAX (256u << 20) /* bytes of one answer on the wire */
 
 struct attempt;
 
