@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "handlers/front.h"
 #include "handlers/paid.h"
+#include "proof/sse.h"
 
 #define FRAME_MAX (2u << 20)
 
@@ -64,7 +65,7 @@ static enum err write_frame(struct front *f)
 static enum net_flow event(void *arg, const char *data, size_t len)
 {
 	struct front *f = arg;
-	enum err e = f->cut ? ERR_CANCELLED : event_frame(data, len, &f->frame);
+	enum err e = f->cut ? ERR_CANCELLED : sse_frame(data, len, &f->frame);
 
 	if (!e)
 		e = write_frame(f);

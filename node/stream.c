@@ -20,21 +20,7 @@ struct sse_rewrite {
 static enum err event_send(struct sse_rewrite *r, const char *data, size_t len)
 {
 	buf_reset(&r->text);
-	const char *end = data + len;
-	enum err e = ERR_OK;
-	for (const char *line = data; !e; ) {
-		const char *lf = memchr(line, '\n', (size_t)(end - line));
-		e = buf_append(&r->text, "data: ", 6);
-		if (!e)
-			e = buf_append(&r->text, line, (size_t)((lf ? lf : end) - line));
-		if (!e)
-			e = buf_append(&r->text, "\n", 1);
-		if (!lf)
-			break;
-		line = lf + 1;
-	}
-	if (!e)
-		e = buf_append(&r->text, "\n", 1);
+	enum err e = sse_frame(data, len, &r->text);
 	if (!e)
 		e = r->out.write(r->out.arg, r->text.data, r->text.len);
 	if (e)

@@ -171,3 +171,25 @@ bool sse_reader_partial(const struct sse_reader *r)
 {
 	return r->line.len > 0 || r->has_data;
 }
+
+enum err sse_frame(const char *data, size_t len, struct buf *out)
+{
+	const char *end = data + len;
+	enum err e = ERR_OK;
+
+	for (;;) {
+		const char *nl = memchr(data, '\n', (size_t)(end - data));
+		const char *stop = nl ? nl : end;
+
+		if (!e)
+			e = buf_puts(out, "data: ");
+		if (!e)
+			e = buf_append(out, data, (size_t)(stop - data));
+		if (!e)
+			e = buf_puts(out, "\n");
+		if (e || !nl)
+			break;
+		data = nl + 1;
+	}
+	return e ? e : buf_puts(out, "\n");
+}

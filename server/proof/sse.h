@@ -33,4 +33,7 @@ bool sse_reader_done(const struct sse_reader *r); /* [DONE] was seen */
 bool sse_reader_partial(const struct sse_reader *r); /* bytes of an unfinished line or event are waiting */
 void sse_reader_free(struct sse_reader *r); /* accepts NULL */
 
+/* One event as it goes on the wire: a "data: " line for each line of `data`, then the blank line. ERR_LIMIT: appended in part. */
+enum err sse_frame(const char *data, size_t len, struct buf *out) WARN_UNUSED;
+
 #endif

@@ -58,33 +58,11 @@ static void take_receipt(struct attempt *a, const char *base64, size_t len)
 	a->result.receipt = text;
 }
 
-enum err event_frame(const char *data, size_t len, struct buf *out)
-{
-	const char *end = data + len;
-	enum err e = ERR_OK;
-
-	for (;;) {
-		const char *nl = memchr(data, '\n', (size_t)(end - data));
-		const char *stop = nl ? nl : end;
-
-		if (!e)
-			e = buf_puts(out, "data: ");
-		if (!e)
-			e = buf_append(out, data, (size_t)(stop - data));
-		if (!e)
-			e = buf_puts(out, "\n");
-		if (e || !nl)
-			break;
-		data = nl + 1;
-	}
-	return e ? e : buf_puts(out, "\n");
-}
-
 static enum err on_sse_event(void *arg, const char *data, size_t len)
 {
 	struct attempt *a = arg;
 
-	if (a->spec.keep_stream && event_frame(data, len, &a->result.body)) {
+	if (a->spec.keep_stream && sse_frame(data, len, &a->result.body)) {
 		a->spec.keep_stream = false; /* too large to be kept: it is still delivered, but never stored in part */
 		buf_done(&a->result.body);
 	}

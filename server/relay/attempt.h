@@ -50,7 +50,4 @@ void attempt_resume(struct attempt *a);
 void attempt_unref(struct attempt *a);  /* the starter's reference */
 void attempt_result_done(struct attempt_result *r);
 
-/* One event as it goes on the wire: "data: …" lines and the blank line. */
-enum err event_frame(const char *data, size_t len, struct buf *out) WARN_UNUSED;
-
 #endif
