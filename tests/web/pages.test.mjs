@@ -1,16 +1,15 @@
 // The pages in a real browser: they show what the API says, a receipt is checked in the page itself, keys are enough to get
-// around, and a phone needs no sideways scrolling. Against the running stack, or against canned answers when none runs.
+// around, and a phone needs no sideways scrolling. With canned answers (strange names, no offers), and on a real stack.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import test from 'node:test';
 import { OTHER } from './fixtures.mjs';
-import { browserOpen, siteOpen } from './site.mjs';
+import { browserOpen, siteCanned, siteStack, stackMissing } from './site.mjs';
 
 const PHONE = { width: 360, height: 740 };
 const shots = process.env.OPGATE_WEB_SHOTS; // a folder: look at the pages yourself
 
-test('pages', async (t) => {
-  const site = await siteOpen(t);
+async function pages(t, site) {
   const browser = await browserOpen(t);
   const api = (route) => fetch(site.base + route).then((response) => response.json());
 
@@ -246,4 +245,7 @@ test('pages', async (t) => {
       }
     }
   });
-});
+}
+
+test('pages with canned answers', async (t) => pages(t, await siteCanned(t)));
+test('pages of a running stack', { skip: stackMissing() }, async (t) => pages(t, await siteStack()));

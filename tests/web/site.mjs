@@ -1,9 +1,10 @@
-// Where the browser tests go: the running stack (OPGATE_VAR's dev.json) when there is one, else public/ with canned answers.
+// Where the browser tests go: public/ with canned answers, and a running stack.
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
-import { inRoot, varFolder } from '../../script/lib/paths.mjs';
+import { inRoot } from '../../script/lib/paths.mjs';
+import { opgateBinary } from '../../script/lib/stack.mjs';
 import { GATEWAY, MODEL, NODE, OPERATOR, receiptMake, REQUEST, RESPONSE, statementMake } from './fixtures.mjs';
 
 const DIGEST = `sha256:${MODEL.slice(2)}`;
@@ -60,25 +61,26 @@ async function cannedServe(t) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-/// A job's receipt and all that belongs to it: run on the stack, or signed here.
-async function sampleMake(dev) {
-  if (!dev) return { job: JOB, key: 'none', receipt: await receiptMake(), response: RESPONSE, request: REQUEST.body, path: REQUEST.path, node: NODE.address, gateway: GATEWAY.address };
-  const chat = dev.models.find((m) => m.surface === 'chat');
-  const request = JSON.stringify({ model: chat.id, messages: [{ role: 'user', content: 'Once upon a time' }], max_tokens: 8 });
+/// public/ behind a small server of the tests' own: {base, sample}.
+export async function siteCanned(t) {
+  const sample = { job: JOB, key: 'none', receipt: await receiptMake(), response: RESPONSE, request: REQUEST.body, path: REQUEST.path, node: NODE.address, gateway: GATEWAY.address };
+  return { base: await cannedServe(t), sample };
+}
+
+export const stackMissing = () => (fs.existsSync(opgateBinary()) ? false : `not built: ${opgateBinary()}`);
+
+/// The running stack (or one brought up for this run), and a job that was really done there.
+export async function siteStack() {
+  const { dev } = await import('../api/stack.mjs');
+  const request = JSON.stringify({ model: dev.models.find((m) => m.surface === 'chat').id, messages: [{ role: 'user', content: 'Once upon a time' }], max_tokens: 8 });
   const answer = await fetch(`${dev.base_url}/v1/chat/completions`, {
     method: 'POST', headers: { authorization: `Bearer ${dev.api_keys.consumer}`, 'content-type': 'application/json' }, body: request,
   });
   const response = await answer.text();
   if (!answer.ok) throw new Error(`the stack answered ${answer.status}: ${response}`);
   const receipt = Buffer.from(answer.headers.get('opgate-receipt'), 'base64url').toString();
-  return { job: answer.headers.get('opgate-job'), key: dev.api_keys.consumer, receipt, response, request, path: '/v1/chat/completions', node: JSON.parse(receipt).message.node, gateway: dev.gateway_address };
-}
-
-export async function siteOpen(t) {
-  const file = path.join(varFolder(), 'dev.json');
-  let dev = fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')) : null;
-  if (dev && !await fetch(`${dev.base_url}/livez`).then((r) => r.ok, () => false)) dev = null;
-  return { dev, base: dev ? dev.base_url.replace(/\/$/, '') : await cannedServe(t), sample: await sampleMake(dev) };
+  const sample = { job: answer.headers.get('opgate-job'), key: dev.api_keys.consumer, receipt, response, request, path: '/v1/chat/completions', node: JSON.parse(receipt).message.node, gateway: dev.gateway_address };
+  return { base: dev.base_url, sample };
 }
 
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
