@@ -42,7 +42,6 @@ static void begin(void *arg, const char *content_type)
 {
 	struct front *f = arg;
 
-	reply_header(f->req, "Opgate-Job", uuid_format(run_job(atomic_load(&f->run))).s);
 	paid_headers(f->req, run_job(atomic_load(&f->run)), NULL);
 	reply_header(f->req, "X-Accel-Buffering", "no");
 	reply_header(f->req, "Cache-Control", "no-store");

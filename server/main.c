@@ -203,18 +203,34 @@ static void run(struct gateway *g, const sigset_t *signals)
 
 /* ---- stop: no new work, running jobs end, then the parts in reverse ---- */
 
-static void stop(struct gateway *g)
+/* What runs goes on, with the housekeeping it needs (signs of life, cancellations), until it has ended or time is up. */
+static void drain(struct gateway *g)
 {
 	struct app *app = &g->app;
 	deadline_ms deadline = deadline_in(g->settings.drain_timeout_ms);
-	size_t runs_left = 0, requests_left = 0;
+	size_t runs = runs_count(app->pay.runs), requests = 0;
 
-	if (app->http) {
-		LOG_EVENT(LOG_INFO, "draining", L_INT("running", app->pay.runs ? (int64_t)runs_count(app->pay.runs) : 0));
-		waiters_tick(app, g->db, true); /* they get the job as it stands; a background job goes on elsewhere or after the restart */
-		runs_left = runs_drain(&app->pay, deadline);
-		requests_left = http_drain(app->http, deadline);
-	}
+	LOG_EVENT(LOG_INFO, "draining", L_INT("running", runs));
+	atomic_store(&app->pay.draining, true);
+	do {
+		waiters_tick(app, g->db, true); /* they get the job as it stands; a queued one is run after the restart */
+		if (runs_tick(&app->pay, g->db))
+			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("why", db_error(g->db)));
+		requests = http_drain(app->http, deadline_in(100));
+		runs = runs_count(app->pay.runs);
+	} while ((runs || requests) && !deadline_passed(deadline));
+	atomic_store(&app->pay.leaving, true);
+	if (runs_tick(&app->pay, g->db)) /* partial receipts nobody will wait for any more */
+		LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("why", db_error(g->db)));
+	LOG_EVENT(LOG_INFO, "drained", L_INT("runs_left", runs), L_INT("requests_left", requests));
+}
+
+static void stop(struct gateway *g)
+{
+	struct app *app = &g->app;
+
+	if (app->http)
+		drain(g);
 	deposits_stop(app->deposits);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
 	if (app->http)
@@ -228,7 +244,7 @@ static void stop(struct gateway *g)
 	blob_store_close(app->blobs);
 	db_free(g->db);
 	crypto_wipe(&app->gateway_key, sizeof(app->gateway_key));
-	LOG_EVENT(LOG_INFO, "stopped", L_INT("runs_left", runs_left), L_INT("requests_left", requests_left));
+	LOG_EVENT(LOG_INFO, "stopped", L_STR("gateway", address_format(&app->gateway).s));
 }
 
 static int serve(const char *config_path)

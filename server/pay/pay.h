@@ -25,6 +25,8 @@ struct pay {
 	uint32_t fee_bps;
 	int64_t job_timeout_ms, stall_timeout_ms, node_timeout_ms, instance_timeout_ms;
 	int attempts_max;
+	atomic_bool draining; /* SIGTERM: what runs goes on, nothing else is begun */
+	atomic_bool leaving;  /* the drain's time is up: what still runs is left to another process */
 	atomic_bool stopped; /* reconciliation failed: no new paid work */
 	/* A background job ended here: whoever waits for it can be answered. */
 	void (*job_ended)(void *arg, const struct uuid *job);

@@ -70,7 +70,4 @@ void runs_dispatch(struct pay *pay, struct db *db);
 enum err runs_tick(struct pay *pay, struct db *db) WARN_UNUSED;
 /* A node's receipt for a stream that was cut. ERR_NOT_FOUND: no run waits for it. */
 enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, const char *text, size_t len) WARN_UNUSED;
-/* Waits until no run is left or the deadline. */
-size_t runs_drain(struct pay *pay, deadline_ms deadline);
-
 #endif

@@ -71,6 +71,8 @@ static enum outcome judge(struct run *run)
 
 	if (run->cancelled == CANCEL_OWNER)
 		return OUTCOME_CANCELLED_RUNNING;
+	if (atomic_load(&run->pay->leaving) && !complete)
+		return OUTCOME_GATEWAY_LOST;
 	if (run->cancelled == CANCEL_CLIENT_LEFT && !(complete && r->streamed))
 		return run->passed ? OUTCOME_PARTIAL : OUTCOME_CLIENT_LEFT;
 	if (complete)
@@ -240,6 +242,16 @@ static bool try_another(struct run *run, struct db *db, enum outcome o)
 	return true;
 }
 
+/* The process ends before the job: it goes back to the queue, and the next process runs it again. */
+static void leave_to_another(struct run *run, struct db *db)
+{
+	enum err e = db_job_requeue(db, &run->id, &run->pay->instance, run->attempt_no, "gateway_stopped");
+
+	run->pay->log_job("job_left", &run->id, e ? err_info(e)->code : "queued again");
+	runs_remove(run->pay->runs, run);
+	run_free(run);
+}
+
 void run_finish(void *arg)
 {
 	struct run *run = arg;
@@ -257,6 +269,10 @@ void run_finish(void *arg)
 	if (node_is_at_fault(o)) {
 		metric_add(METRIC_NODE_FAILURES, 1);
 		run->pay->log_job("attempt_failed", &run->id, run->result.err ? run->result.error : outcome_row(o)->name);
+	}
+	if (o == OUTCOME_GATEWAY_LOST && run->background) {
+		leave_to_another(run, db);
+		return;
 	}
 	if (o == OUTCOME_PARTIAL) {
 		runs_wait_partial(run->pay->runs, run);

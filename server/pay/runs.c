@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "base/metrics.h"
@@ -118,7 +117,7 @@ static void give_up_partials(struct pay *pay)
 
 		pthread_mutex_lock(&pay->runs->lock);
 		for (struct run *run = pay->runs->head; run && !found; run = run->next)
-			if (run->waiting && deadline_passed(run->wait_until))
+			if (run->waiting && (deadline_passed(run->wait_until) || atomic_load(&pay->leaving)))
 				found = run;
 		if (found)
 			found->waiting = false;
@@ -207,6 +206,8 @@ void runs_dispatch(struct pay *pay, struct db *db)
 	struct uuid ids[BATCH];
 	size_t n = 0;
 
+	if (atomic_load(&pay->draining))
+		return;
 	if (atomic_exchange(&pay->runs->dispatching, true)) {
 		runs_mark_queued(pay->runs); /* whoever dispatches now may have looked before this job was there */
 		return;
@@ -306,21 +307,12 @@ enum err runs_tick(struct pay *pay, struct db *db)
 	give_up_partials(pay);
 	if (!e)
 		e = cancel_requested(pay, db);
-	if (!e)
-		e = db_jobs_reap(db, &pay->instance, pay->instance_timeout_ms, ids, BATCH, &n);
+	if (e || atomic_load(&pay->draining))
+		return e;
+	e = db_jobs_reap(db, &pay->instance, pay->instance_timeout_ms, ids, BATCH, &n);
 	for (size_t i = 0; !e && i < n; i++)
 		e = resolve_orphan(pay, db, &ids[i]);
 	if (!e)
 		runs_dispatch(pay, db);
 	return e;
-}
-
-size_t runs_drain(struct pay *pay, deadline_ms deadline)
-{
-	const struct timespec t = { .tv_nsec = 20 * 1000000L };
-	size_t left;
-
-	while ((left = runs_count(pay->runs)) > 0 && !deadline_passed(deadline))
-		nanosleep(&t, NULL);
-	return left;
 }
