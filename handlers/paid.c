@@ -134,6 +134,15 @@ static void digest_request(const struct request *req, struct hash *ret)
 	sha256_free(s);
 }
 
+/* A header that is stored with the job. */
+static enum err check_text(struct request *req, const char *name, const char *value)
+{
+	for (const char *c = value; c && *c; c++)
+		if (*c < ' ' || *c > '~')
+			return request_fail(req, ERR_BAD_FIELD, "%s: must be printable ASCII", name);
+	return ERR_OK;
+}
+
 static enum err read_key(struct request *req, struct paid *p)
 {
 	const char *key = request_header(req, "Idempotency-Key");
@@ -142,9 +151,6 @@ static enum err read_key(struct request *req, struct paid *p)
 		return ERR_OK;
 	if (!*key || strlen(key) > 255)
 		return request_fail(req, ERR_BAD_FIELD, "Idempotency-Key: must have 1 to 255 characters");
-	for (const char *c = key; *c; c++)
-		if (*c < ' ' || *c > '~')
-			return request_fail(req, ERR_BAD_FIELD, "Idempotency-Key: must be printable ASCII");
 	p->spec.idempotency_key = key;
 	p->spec.route = req->route->name;
 	digest_request(req, &p->spec.body_digest);
@@ -167,7 +173,13 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 	p.spec = (struct run_spec){ .account = who->account, .api_key = who->api_key, .path = req->path, .content_type = type ? type : "application/json",
 				    .tensor_header_length = request_header(req, "Inference-Header-Content-Length"), .request_id = req->id,
 				    .body = req->body, .body_len = req->body_len };
-	e = read_key(req, &p);
+	e = check_text(req, "Content-Type", p.spec.content_type);
+	if (!e)
+		e = check_text(req, "Inference-Header-Content-Length", p.spec.tensor_header_length);
+	if (!e)
+		e = check_text(req, "Idempotency-Key", request_header(req, "Idempotency-Key"));
+	if (!e)
+		e = read_key(req, &p);
 	if (!e && surface)
 		e = !strcmp(surface, "chat") ? read_chat(req, &p, &policy, &max_price) : read_tensor(req, &p);
 	if (!e)

@@ -101,10 +101,21 @@ static bool is_event_stream(const char *content_type)
 	return content_type && !strncasecmp(content_type, "text/event-stream", 17);
 }
 
+/* What a node calls its answer, kept only when it can be stored and passed on: printable ASCII. */
+static const char *content_type_of(const struct attempt *a)
+{
+	const char *type = net_call_header(a->call, "content-type");
+
+	for (const char *c = type; c && *c; c++)
+		if (*c < ' ' || *c > '~')
+			return NULL;
+	return type;
+}
+
 static enum net_flow on_head(void *arg, int status)
 {
 	struct attempt *a = arg;
-	const char *type = net_call_header(a->call, "content-type");
+	const char *type = content_type_of(a);
 	const char *receipt = net_call_header(a->call, "opgate-receipt");
 
 	a->result.status = status;
