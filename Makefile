@@ -86,6 +86,8 @@ check-source:
 check: check-source unit
 
 include tests/fuzz/fuzz.mk
+-include tests/bench/bench.mk
+-include tests/mutants/mutants.mk
 
 clean:
 	rm -rf build

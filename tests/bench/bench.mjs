@@ -1,0 +1,145 @@
+// The measurements behind docs/OPERATIONS.md, on a stack of its own that is gone afterwards; see tests/bench/run.
+//   http: the gateway's whole paid path next to nginx in front of the same node    lane: the ledger next to pgbench
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { Api } from '../../script/lib/api.mjs';
+import { inRoot, inVar, varFolder } from '../../script/lib/paths.mjs';
+import { Procs } from '../../script/lib/procs.mjs';
+import { stackDown, stackUp } from '../../script/lib/stack.mjs';
+import { httpOk, portsFree, progress, waitFor } from '../../script/lib/wait.mjs';
+import { median, output, row, runs, RUNS, SECONDS, wrk } from './measure.mjs';
+import { BenchNode } from './node.mjs';
+
+const BIN = path.resolve(process.env.BENCH_BIN ?? inRoot('build/bench'));
+const parts = process.argv.length > 2 ? process.argv.slice(2) : ['http', 'lane'];
+
+// 300 bytes of tensor.
+const data = Array.from({ length: 115 }, () => 1).join();
+const BODY = `{"inputs":[{"name":"x","shape":[115],"datatype":"FP32","data":[${data}]}]}`.padEnd(300);
+
+const rates = {};
+async function measure(name, once, groups) {
+  const all = await runs(once, groups);
+  rates[name] = { rate: median(all.map((one) => one.rate)), p50: median(all.map((one) => one.p50)) };
+  console.log(row(name, all));
+}
+
+function header(title) {
+  console.log(`\n${title}\n\n| case | per second | p50 us | p99 us | processor us each |\n|---|---|---|---|---|`);
+}
+
+async function nginxStart(procs, [port, node_port]) {
+  const folder = inVar('nginx');
+  fs.mkdirSync(folder, { recursive: true });
+  fs.chmodSync(varFolder(), 0o755);
+  const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((kind) => `${kind}_temp_path ${folder}/${kind};`).join('\n  ');
+  fs.writeFileSync(path.join(folder, 'nginx.conf'), `
+daemon off; worker_processes 2; pid ${folder}/pid; error_log ${folder}/error.log; events { worker_connections 1024; }
+http {
+  access_log off; keepalive_requests 100000000; client_body_buffer_size 16k; ${temp}
+  upstream node { server 127.0.0.1:${node_port}; keepalive 128; keepalive_requests 100000000; }
+  server {
+    listen 127.0.0.1:${port} reuseport;
+    location = /ok { return 200 "ok"; }
+    location / { proxy_pass http://node; proxy_http_version 1.1; proxy_set_header Connection ""; }
+  }
+}`);
+  const nginx = ['/usr/sbin/nginx', '/usr/bin/nginx'].find((file) => fs.existsSync(file));
+  await procs.start('nginx', { file: nginx, args: ['-e', `${folder}/error.log`, '-c', `${folder}/nginx.conf`], stop_signal: 'SIGTERM' });
+  await waitFor('nginx answers', () => httpOk(`http://127.0.0.1:${port}/ok`), { alive: () => procs.demand('nginx') });
+}
+
+/// A tensor model of its own, served by bench_node alone: the stack's nodes are stopped.
+async function modelPublish(author) {
+  const files = [{ path: 'bench.onnx', bytes: fs.readFileSync(inRoot('examples/models/adder.onnx')) }, { path: 'README.md', bytes: Buffer.from('For the bench.\n') }];
+  return author.modelPublish({ name: 'bench', title: 'Bench', description: 'For measuring.', surface: 'tensor', price: { input: '500' }, files });
+}
+
+async function http(dev, procs) {
+  const [nginx_port, node_port] = await portsFree(2);
+  const api = new Api(dev.base_url);
+  const node = new BenchNode(api, { ...dev, operator_key: dev.accounts.find(({ role }) => role === 'operator').private_key, url: `http://127.0.0.1:${node_port}` });
+  fs.writeFileSync(inVar('keys/bench.key'), node.private_key.slice(2), { mode: 0o600 });
+  const node_args = [String(node_port), inVar('keys/bench.key'), String(dev.chain_id), node.profile_hash];
+  await procs.start('bench-node', { file: path.join(BIN, 'bench_node'), args: node_args });
+  await waitFor('bench_node answers', () => httpOk(node.url), { alive: () => procs.demand('bench-node') });
+  await nginxStart(procs, [nginx_port, node_port]);
+  const model = await modelPublish(api.as(dev.api_keys.author));
+  await node.register();
+  await node.offer(model.digest);
+
+  const nginx_url = `http://127.0.0.1:${nginx_port}`;
+  const json = { 'Content-Type': 'application/json' };
+  const post = { method: 'POST', body: BODY, headers: json };
+  const signed = { ...post, headers: { ...json, 'Opgate-Ticket': await node.ticket(model.digest) } };
+  const paid = { ...post, url: `${dev.base_url}/v2/models/${model.id}/infer`, headers: { ...json, Authorization: `Bearer ${dev.api_keys.consumer}` } };
+  const pid = (name) => procs.list[name].pid;
+  const [nginx, upstream, gateway, postgres] = ['nginx', 'bench-node', 'gateway', 'postgres'].map(pid);
+  try {
+    for (const c of [64, 1]) {
+      header(`${c} connection${c > 1 ? 's' : ''}, ${RUNS} runs of ${SECONDS} s (min/median/max)`);
+      const at = (request) => (seconds) => wrk(c, seconds, request);
+      await measure(`nginx return 200, c=${c}`, at({ url: `${nginx_url}/ok` }), { nginx });
+      await measure(`opgate GET /livez, c=${c}`, at({ url: `${dev.base_url}/livez` }), { opgate: gateway });
+      await measure(`nginx proxy, c=${c}`, at({ ...post, url: `${nginx_url}/infer` }), { nginx, node: upstream });
+      await measure(`nginx proxy, node signs, c=${c}`, at({ ...signed, url: `${nginx_url}/infer` }), { nginx, node: upstream });
+      await measure(`opgate paid inference, c=${c}`, at(paid), { opgate: gateway, postgres, node: upstream });
+      const [ours, theirs] = [rates[`opgate paid inference, c=${c}`], rates[`nginx proxy, node signs, c=${c}`]];
+      console.log(`\nopgate / nginx proxy, both with a node that signs: rate ${(ours.rate / theirs.rate).toFixed(3)}, p50 +${ours.p50 - theirs.p50} us`);
+      console.log(`opgate /livez / nginx return 200: rate ${(rates[`opgate GET /livez, c=${c}`].rate / rates[`nginx return 200, c=${c}`].rate).toFixed(2)}`);
+    }
+    const books = await api.reconciliation();
+    if (!books.ok) throw new Error(`the books do not hold: ${JSON.stringify(books)}`);
+  } finally {
+    node.stop();
+  }
+}
+
+async function lane(dev, procs) {
+  const bench_lane = path.join(BIN, 'bench_lane');
+  const url = dev.database_url.replace(/[^/]*$/, 'bench');
+  const postgres = procs.list.postgres.pid;
+  await output(bench_lane, ['setup', dev.database_url, 'bench', url]);
+  header(`Hold and capture, 10 000 payers, ${RUNS} runs of ${SECONDS} s (min/median/max)`);
+  const pgbench = (clients) => async (seconds) => {
+    const text = await output('pgbench', ['-n', '-M', 'prepared', '-j', '2', '-c', String(clients), '-T', String(seconds), '-l', '--log-prefix', inVar(`pgbench-${clients}`),
+      '-f', inRoot('tests/bench/pair.sql'), url]);
+    const files = fs.readdirSync(varFolder()).filter((name) => name.startsWith(`pgbench-${clients}.`)).map((name) => inVar(name));
+    const times = files.flatMap((file) => fs.readFileSync(file, 'utf8').trim().split('\n')).map((line) => Number(line.split(' ')[2])).sort((a, b) => a - b);
+    for (const file of files) fs.rmSync(file);
+    const requests = Number(/actually processed: (\d+)/.exec(text)[1]);
+    const tps = Number(/tps = ([\d.]+)/.exec(text)[1]);
+    const bad = Number(/failed transactions: (\d+)/.exec(text)[1]);
+    return { requests, us: (requests / tps) * 1e6, bad, p50: times[Math.floor(times.length / 2)], p99: times[Math.floor(times.length * 0.99)] };
+  };
+  for (const clients of [1, 8, 64]) {
+    await measure(`pgbench, ${clients} clients`, pgbench(clients), { postgres });
+    await measure(`opgate lane, ${clients} threads`, async (seconds) => JSON.parse(await output(bench_lane, ['run', url, String(seconds), String(clients)])), { postgres });
+  }
+  await output(bench_lane, ['check', url]);
+  console.log('');
+  for (const clients of [1, 8, 64])
+    console.log(`lane / pgbench, ${clients} at once: rate ${(rates[`opgate lane, ${clients} threads`].rate / rates[`pgbench, ${clients} clients`].rate).toFixed(2)}`);
+}
+
+process.env.OPGATE_VAR = fs.mkdtempSync(path.join(os.tmpdir(), 'opgate-bench-'));
+let interrupted = false;
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => { interrupted = true; });
+try {
+  const { dev } = await stackUp();
+  const procs = new Procs(varFolder());
+  for (const name of ['node-a', 'node-b']) await procs.stop(name);
+  console.log(`${os.cpus().length} processors (${os.cpus()[0].model.trim()}), load ${os.loadavg()[0].toFixed(1)} before`);
+  const all = { http, lane };
+  for (const part of parts) if (!interrupted) await all[part](dev, procs);
+} catch (error) {
+  console.error(`bench: ${error.message}`);
+  process.exitCode = 1;
+} finally {
+  progress('stopping');
+  const procs = new Procs(varFolder());
+  for (const name of ['nginx', 'bench-node']) await procs.stop(name);
+  await stackDown();
+  fs.rmSync(varFolder(), { recursive: true, force: true });
+}

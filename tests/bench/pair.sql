@@ -1,0 +1,5 @@
+-- What bench_lane does, for pgbench: hold and capture of one job, each its own transaction, through the same functions. Ids
+-- grow, as the gateway's do.
+\set payer random(1, 10000)
+SELECT job_open(jsonb_build_array(jsonb_build_object('id', lpad(to_hex(nextval('bench_job')), 32, '0'), 'account', :payer::bigint, 'version', 1, 'author', 10001, 'hold', '1000', 'policy', 'signed', 'background', false, 'state', 'running', 'path', '/v2/models/a/b/infer', 'content_type', 'application/json', 'request_hash', repeat('00', 32), 'input_units_max', 1, 'output_units_max', 0, 'royalty_input', '150', 'royalty_output', '0', 'ask_input_max', '700', 'ask_output_max', '0', 'fee_bps', 1000, 'timeout_ms', 300000, 'attempt', 1, 'lease', '01890000-0000-7000-8000-000000000000', 'node', repeat('11', 20), 'operator', 10002, 'ask_input', '700', 'ask_output', '0')));
+SELECT job_close(jsonb_build_array(jsonb_build_object('id', lpad(to_hex(currval('bench_job')), 32, '0'), 'account', :payer::bigint, 'lease', '01890000-0000-7000-8000-000000000000', 'attempt', 1, 'state', 'settled', 'outcome', 'delivered', 'ask', '700', 'royalty', '150', 'fee', '50', 'input_units', 1, 'output_units', 0)));
