@@ -29,12 +29,15 @@ function compile(sources) {
   if (problems.length > 0) throw new Error(problems.map((problem) => problem.formattedMessage).join('\n'));
   const artifacts = {};
   for (const file of Object.values(output.contracts))
-    for (const [name, made] of Object.entries(file))
-      artifacts[name] = { abi: made.abi, bytecode: `0x${made.evm.bytecode.object}` };
+    for (const [name, made] of Object.entries(file)) {
+      if (made.evm.bytecode.object === '') continue; // an interface or an abstract contract
+      const code = `0x${made.evm.deployedBytecode.object}`; // what is at the address afterwards, when nothing is immutable
+      artifacts[name] = { abi: made.abi, bytecode: `0x${made.evm.bytecode.object}`, code };
+    }
   return artifacts;
 }
 
-/// Returns {OPG: {abi, bytecode}, …}, from `folder` when it holds the result for exactly these sources.
+/// Returns {OPG: {abi, bytecode, code}, …}, from `folder` when it holds the result for exactly these sources.
 export function contractsCompile(folder = path.join(root, 'build', 'contracts')) {
   const sources = readSources();
   const made_from = createHash('sha256').update(JSON.stringify([sources, SETTINGS])).digest('hex');
