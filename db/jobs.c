@@ -36,7 +36,7 @@ static void set_uuid(json_t *o, const char *key, const struct uuid *u)
 	set_text(o, key, uuid_format(u).s);
 }
 
-enum err db_job_open(struct lane *lane, const struct job_open *j, enum lane_status *ret)
+json_t *db_job_open_item(const struct job_open *j)
 {
 	json_t *o = json_must(json_object());
 
@@ -77,10 +77,15 @@ enum err db_job_open(struct lane *lane, const struct job_open *j, enum lane_stat
 		set_text(o, "key", j->idempotency_key);
 		set_hex(o, "body_digest", j->body_digest.b, 32);
 	}
-	return lane_submit(lane, LANE_OPEN, o, ret);
+	return o;
 }
 
-enum err db_job_close(struct lane *lane, const struct job_close *c, enum lane_status *ret)
+enum err db_job_open(struct lane *lane, const struct job_open *j, enum lane_status *ret)
+{
+	return lane_submit(lane, LANE_OPEN, db_job_open_item(j), ret);
+}
+
+json_t *db_job_close_item(const struct job_close *c)
 {
 	json_t *o = json_must(json_object());
 
@@ -111,7 +116,12 @@ enum err db_job_close(struct lane *lane, const struct job_close *c, enum lane_st
 		set(o, "input_units", json_integer(c->input_units));
 	if (c->output_units >= 0)
 		set(o, "output_units", json_integer(c->output_units));
-	return lane_submit(lane, LANE_CLOSE, o, ret);
+	return o;
+}
+
+enum err db_job_close(struct lane *lane, const struct job_close *c, enum lane_status *ret)
+{
+	return lane_submit(lane, LANE_CLOSE, db_job_close_item(c), ret);
 }
 
 static enum err exec_fenced(struct db *db, const char *sql, const struct db_params *p)

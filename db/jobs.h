@@ -25,6 +25,7 @@ struct job_open {
 	const char *route, *idempotency_key /* or NULL */;
 	struct hash body_digest;
 };
+json_t *db_job_open_item(const struct job_open *j); /* what job_open takes; new reference */
 enum err db_job_open(struct lane *lane, const struct job_open *j, enum lane_status *ret) WARN_UNUSED;
 
 struct job_close {
@@ -46,6 +47,7 @@ struct job_close {
 	json_t *verdict_report; /* borrowed */
 	int64_t input_units, output_units; /* -1: none */
 };
+json_t *db_job_close_item(const struct job_close *c);
 enum err db_job_close(struct lane *lane, const struct job_close *c, enum lane_status *ret) WARN_UNUSED;
 
 /* A job as everyone reads it. Strings live in the row's result: free with db_job_row_done. */

@@ -1,0 +1,150 @@
+/* See payments.h: claiming, closing, reading. The settler's transactions are in settlements.c. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "db/payments.h"
+
+static void set_hex(json_t *o, const char *key, const void *p, size_t len)
+{
+	char hex[65];
+
+	hex_encode(p, len, hex);
+	json_object_set_new(o, key, json_must(json_string(hex)));
+}
+
+static json_t *claim_json(const struct payment_claim *c)
+{
+	json_t *o = json_must(json_pack("{s:s, s:I, s:s, s:s, s:s, s:O}", "id", uuid_format(&c->id).s, "chain_id", (json_int_t)c->chain_id, "scheme", c->scheme,
+					"method", c->method, "amount_max", amount_format(c->amount_max).s, "payload", c->payload));
+
+	set_hex(o, "verifier", c->verifier.b, 20);
+	set_hex(o, "payer", c->payer.b, 20);
+	set_hex(o, "nonce", c->nonce.b, 32);
+	set_hex(o, "request_digest", c->request_digest.b, 32);
+	return o;
+}
+
+enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	_cleanup_json_ json_t *claim = claim_json(c);
+	_cleanup_json_ json_t *item = db_job_open_item(job);
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_json(&p, claim);
+	db_json(&p, item);
+	e = db_query_one(db, "SELECT status, account FROM payment_claim($1::jsonb, $2::jsonb)", &p, &r);
+	if (e)
+		return e;
+	if (strcmp(db_get_text(r, 0, "status"), "ok") != 0)
+		return ERR_CONFLICT;
+	*ret_account = db_get_int(r, 0, "account");
+	return ERR_OK;
+}
+
+#define PAYMENT_COLUMNS \
+	"SELECT p.id, p.job, p.payer, p.account, p.request_digest, p.state, p.scheme, p.method, p.reason, p.amount_max, p.amount, p.tx_hash, j.outcome" \
+	" FROM payment p JOIN job j ON j.id = p.job"
+
+static const char *text_or_null(const struct db_result *r, const char *column)
+{
+	return db_is_null(r, 0, column) ? NULL : db_get_text(r, 0, column);
+}
+
+static void fill(struct db_result *r, struct payment_row *ret)
+{
+	*ret = (struct payment_row){ .r = r, .state = db_get_text(r, 0, "state"), .scheme = db_get_text(r, 0, "scheme"), .method = db_get_text(r, 0, "method"),
+				     .reason = text_or_null(r, "reason"), .outcome = text_or_null(r, "outcome"), .account = db_get_int(r, 0, "account"),
+				     .amount_max = db_get_amount(r, 0, "amount_max"), .amount = db_get_amount(r, 0, "amount"),
+				     .has_tx_hash = !db_is_null(r, 0, "tx_hash") };
+	db_get_uuid(r, 0, "id", &ret->id);
+	db_get_uuid(r, 0, "job", &ret->job);
+	db_get_address(r, 0, "payer", &ret->payer);
+	db_get_hash(r, 0, "request_digest", &ret->request_digest);
+	if (ret->has_tx_hash)
+		db_get_hash(r, 0, "tx_hash", &ret->tx_hash);
+}
+
+void db_payment_row_done(struct payment_row *p)
+{
+	db_result_free(p->r);
+	p->r = NULL;
+}
+
+enum err db_payment_get(struct db *db, const struct uuid *id, struct payment_row *ret)
+{
+	struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_uuid(&p, id);
+	e = db_query_one(db, PAYMENT_COLUMNS " WHERE p.id = $1::uuid", &p, &r);
+	if (!e)
+		fill(r, ret);
+	return e;
+}
+
+enum err db_payment_find(struct db *db, uint64_t chain_id, const struct address *verifier, const struct address *payer, const struct hash *nonce,
+			 struct payment_row *ret)
+{
+	struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, (int64_t)chain_id);
+	db_address(&p, verifier);
+	db_address(&p, payer);
+	db_hash(&p, nonce);
+	e = db_query_one(db, PAYMENT_COLUMNS " WHERE p.chain_id = $1::bigint AND p.verifier = $2 AND p.payer = $3 AND p.nonce = $4", &p, &r);
+	if (!e)
+		fill(r, ret);
+	return e;
+}
+
+enum err db_payment_exposure(struct db *db, const struct address *payer, struct amount *ret_payer, struct amount *ret_all)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_address(&p, payer);
+	e = db_query_one(db, "SELECT coalesce(sum(amount_max) FILTER (WHERE payer = $1), 0) AS one, coalesce(sum(amount_max), 0) AS every"
+			     " FROM payment WHERE state IN ('claimed', 'settling')", &p, &r);
+	if (!e) {
+		*ret_payer = db_get_amount(r, 0, "one");
+		*ret_all = db_get_amount(r, 0, "every");
+	}
+	return e;
+}
+
+enum err db_payment_settle(struct db *db, const struct uuid *id, struct amount amount)
+{
+	DB_PARAMS p = { 0 };
+	int64_t rows = 0;
+	enum err e;
+
+	db_uuid(&p, id);
+	db_amount(&p, amount);
+	e = db_exec(db, "UPDATE payment SET state = 'settling', amount = $2::numeric WHERE id = $1::uuid AND state = 'claimed'", &p, &rows);
+	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
+}
+
+enum err db_payment_close(struct db *db, const struct uuid *id, const struct job_close *c, bool dropped, const char *why)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	_cleanup_json_ json_t *item = db_job_close_item(c);
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_uuid(&p, id);
+	db_json(&p, item);
+	db_bool(&p, dropped);
+	db_text(&p, why);
+	e = db_query_one(db, "SELECT payment_close($1::uuid, $2::jsonb, $3::boolean, $4) AS status", &p, &r);
+	if (!e && strcmp(db_get_text(r, 0, "status"), "ok") != 0)
+		e = ERR_CONFLICT;
+	return e;
+}

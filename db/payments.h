@@ -1,0 +1,75 @@
+/* x402 payments and the transactions that settle them. Claiming and closing move money in the same transaction as the job; every
+ * step is in the database before it is on the wire. */
+#ifndef OPGATE_DB_PAYMENTS_H
+#define OPGATE_DB_PAYMENTS_H
+
+#include "db/jobs.h"
+
+struct payment_claim {
+	struct uuid id;
+	uint64_t chain_id;
+	struct address verifier, payer; /* verifier: the token or Permit2 */
+	struct hash nonce;
+	struct hash request_digest;
+	const char *scheme, *method;
+	struct amount amount_max;
+	json_t *payload; /* borrowed */
+};
+/* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. ERR_CONFLICT: this
+ * authorization was claimed before (db_payment_find tells by whom). */
+enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
+
+struct payment_row {
+	struct db_result *r;
+	struct uuid id, job;
+	struct address payer;
+	int64_t account;
+	struct hash request_digest;
+	const char *state, *scheme, *method, *reason, *outcome; /* outcome: of the job, NULL while open */
+	struct amount amount_max, amount;
+	bool has_tx_hash;
+	struct hash tx_hash;
+};
+void db_payment_row_done(struct payment_row *p);
+#define _cleanup_payment_row_ __attribute__((cleanup(db_payment_row_done)))
+enum err db_payment_get(struct db *db, const struct uuid *id, struct payment_row *ret) WARN_UNUSED;
+enum err db_payment_find(struct db *db, uint64_t chain_id, const struct address *verifier, const struct address *payer, const struct hash *nonce,
+			 struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
+/* Unsettled so far: of this payer and of all. */
+enum err db_payment_exposure(struct db *db, const struct address *payer, struct amount *ret_payer, struct amount *ret_all) WARN_UNUSED;
+
+/* claimed → settling: `amount` is to be taken. ERR_CONFLICT: not claimed any more. */
+enum err db_payment_settle(struct db *db, const struct uuid *id, struct amount amount) WARN_UNUSED;
+/* Closes the job; dropped: the money never came (why). ERR_CONFLICT: fenced. */
+enum err db_payment_close(struct db *db, const struct uuid *id, const struct job_close *c, bool dropped, const char *why) WARN_UNUSED;
+
+/* ---- the settler's side ---- */
+
+struct settling { /* a payment to be taken */
+	struct uuid id;
+	struct address payer;
+	struct hash nonce;
+	char method[16], scheme[8];
+	struct amount amount;
+	json_t *payload; /* new reference */
+};
+/* Payments to be settled that have no transaction yet, oldest first. */
+enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+
+struct signed_tx {
+	uint64_t chain_id;
+	struct address sender;
+	uint64_t nonce;
+	struct hash hash;
+	const void *raw;
+	size_t raw_len;
+	struct amount max_fee;
+};
+/* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
+enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
+/* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
+enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count, int64_t *ret_id) WARN_UNUSED;
+/* A replacement: same nonce, other fees. */
+enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx *tx) WARN_UNUSED;
+
+#endif
