@@ -68,8 +68,35 @@ struct signed_tx {
 /* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
-enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count, int64_t *ret_id) WARN_UNUSED;
+enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
 /* A replacement: same nonce, other fees. */
 enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx *tx) WARN_UNUSED;
+
+struct open_tx { /* a transaction that is not final: its newest form */
+	int64_t id;
+	uint64_t nonce;
+	bool mined;
+	uint64_t block_number;
+	struct hash block_hash, hash;
+	struct amount max_fee;
+	int64_t age_ms; /* since the newest form was sent */
+	char *raw;      /* free it */
+	size_t raw_len;
+};
+/* Oldest first. */
+enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct address *sender, struct open_tx *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+/* All hashes of one transaction, newest first. */
+enum err db_settlement_hashes(struct db *db, int64_t id, struct hash *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+/* The payments of one transaction that are not ended. */
+enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+/* Mined here; each payment whose money was seen to arrive is settled in the same transaction. */
+enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
+			     const struct uuid *arrived, size_t arrived_count) WARN_UNUSED;
+enum err db_settlement_unmined(struct db *db, int64_t id) WARN_UNUSED; /* a reorganisation took it back: it is sent again */
+enum err db_settlement_final(struct db *db, int64_t id) WARN_UNUSED;
+/* The money came by another transaction than ours. */
+enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash) WARN_UNUSED;
+/* It will never come: the job is resolved by whoever waits for it, or by the reaper. */
+enum err db_payment_failed(struct db *db, const struct uuid *payment, const char *reason) WARN_UNUSED;
 
 #endif

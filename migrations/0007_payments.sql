@@ -62,7 +62,7 @@ CREATE TABLE payment (
 	amount_max wei NOT NULL,
 	amount wei,
 	payload jsonb NOT NULL,
-	state text NOT NULL DEFAULT 'claimed' CHECK (state IN ('claimed', 'settling', 'settled', 'dropped')),
+	state text NOT NULL DEFAULT 'claimed' CHECK (state IN ('claimed', 'settling', 'settled', 'failed', 'dropped')),
 	tx bigint REFERENCES settlement_tx,
 	tx_hash hash32,
 	reason text,
@@ -85,7 +85,7 @@ COMMENT ON COLUMN payment.method IS 'how the money moves';
 COMMENT ON COLUMN payment.amount_max IS 'what was signed for';
 COMMENT ON COLUMN payment.amount IS 'what is settled';
 COMMENT ON COLUMN payment.payload IS 'the authorization and its signature, as needed to settle';
-COMMENT ON COLUMN payment.state IS 'claimed (job runs), settling (to be taken on chain), settled, dropped (never taken)';
+COMMENT ON COLUMN payment.state IS 'claimed (job runs), settling (to be taken on chain), settled, failed (the chain refused it; its job is still open), dropped (never taken)';
 COMMENT ON COLUMN payment.tx IS 'settling transaction';
 COMMENT ON COLUMN payment.tx_hash IS 'the transaction that moved the money, ours or somebody else''s';
 COMMENT ON COLUMN payment.reason IS 'why it was dropped';
@@ -158,7 +158,7 @@ BEGIN
 		RETURN closed;
 	END IF;
 	IF dropped THEN
-		UPDATE payment SET state = 'dropped', reason = why, ended_at = clock_timestamp() WHERE id = which AND state IN ('claimed', 'settling');
+		UPDATE payment SET state = 'dropped', reason = coalesce(why, reason), ended_at = clock_timestamp() WHERE id = which AND state IN ('claimed', 'failed');
 		IF NOT FOUND THEN
 			RAISE EXCEPTION 'payment % is %', which, p.state USING ERRCODE = 'OG409';
 		END IF;

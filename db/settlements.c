@@ -1,0 +1,234 @@
+/* The settler's transactions; see payments.h. Every write is fenced by the state it expects. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "db/payments.h"
+
+static enum err exec_one(struct db *db, const char *sql, const struct db_params *p)
+{
+	int64_t rows = 0;
+	enum err e = db_exec(db, sql, p, &rows);
+
+	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
+}
+
+static void fill_settling(const struct db_result *r, int i, struct settling *ret)
+{
+	*ret = (struct settling){ .amount = db_get_amount(r, i, "amount"), .payload = db_get_json(r, i, "payload") };
+	db_get_uuid(r, i, "id", &ret->id);
+	db_get_address(r, i, "payer", &ret->payer);
+	db_get_hash(r, i, "nonce", &ret->nonce);
+	snprintf(ret->method, sizeof(ret->method), "%s", db_get_text(r, i, "method"));
+	snprintf(ret->scheme, sizeof(ret->scheme), "%s", db_get_text(r, i, "scheme"));
+}
+
+static enum err list_settling(struct db *db, const char *sql, const struct db_params *p, struct settling *ret, size_t max, size_t *ret_count)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	enum err e = db_query(db, sql, p, &r);
+
+	if (e)
+		return e;
+	*ret_count = 0;
+	for (int i = 0; i < db_rows(r) && *ret_count < max; i++)
+		fill_settling(r, i, &ret[(*ret_count)++]);
+	return ERR_OK;
+}
+
+enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, size_t *ret_count)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, (int64_t)max);
+	return list_settling(db, "SELECT id, payer, nonce, method, scheme, amount, payload FROM payment WHERE state = 'settling' AND tx IS NULL"
+				 " ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
+}
+
+enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret, size_t max, size_t *ret_count)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, id);
+	return list_settling(db, "SELECT id, payer, nonce, method, scheme, amount, payload FROM payment WHERE state = 'settling' AND tx = $1::bigint ORDER BY id",
+			     &p, ret, max, ret_count);
+}
+
+enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, (int64_t)chain_id);
+	db_address(&p, sender);
+	db_int(&p, (int64_t)at_least);
+	e = db_query_one(db, "SELECT greatest(coalesce(max(nonce) + 1, 0), $3::bigint) AS nonce FROM settlement_tx WHERE chain_id = $1::bigint AND sender = $2", &p, &r);
+	if (!e)
+		*ret = (uint64_t)db_get_int(r, 0, "nonce");
+	return e;
+}
+
+struct writing {
+	const struct signed_tx *tx;
+	const struct uuid *payments;
+	size_t count;
+};
+
+static enum err write_tx(struct db *db, void *arg)
+{
+	const struct writing *w = arg;
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, (int64_t)w->tx->chain_id);
+	db_address(&p, &w->tx->sender);
+	db_int(&p, (int64_t)w->tx->nonce);
+	e = db_query_one(db, "INSERT INTO settlement_tx (chain_id, sender, nonce) VALUES ($1::bigint, $2, $3::bigint) RETURNING id", &p, &r);
+	if (!e)
+		e = db_settlement_replace(db, db_get_int(r, 0, "id"), w->tx);
+	for (size_t i = 0; !e && i < w->count; i++) {
+		DB_PARAMS q = { 0 };
+
+		db_uuid(&q, &w->payments[i]);
+		db_int(&q, db_get_int(r, 0, "id"));
+		e = exec_one(db, "UPDATE payment SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL", &q);
+	}
+	return e;
+}
+
+enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count)
+{
+	struct writing w = { tx, payments, count };
+
+	return db_transaction(db, write_tx, &w);
+}
+
+enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx *tx)
+{
+	DB_PARAMS p = { 0 };
+
+	db_hash(&p, &tx->hash);
+	db_int(&p, id);
+	db_bytes(&p, tx->raw, tx->raw_len);
+	db_amount(&p, tx->max_fee);
+	return exec_one(db, "INSERT INTO settlement_tx_version (hash, tx, raw, max_fee) VALUES ($1, $2::bigint, $3, $4::numeric)", &p);
+}
+
+#define SQL_OPEN \
+	"SELECT t.id, t.nonce, t.state, t.block_number, t.block_hash, v.hash, v.raw, v.max_fee, (extract(epoch FROM clock_timestamp() - v.sent_at) * 1000)::bigint AS age" \
+	" FROM settlement_tx t JOIN LATERAL (SELECT * FROM settlement_tx_version WHERE tx = t.id ORDER BY sent_at DESC LIMIT 1) v ON true" \
+	" WHERE t.chain_id = $1::bigint AND t.sender = $2 AND t.state <> 'final' ORDER BY t.nonce LIMIT $3::int"
+
+enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct address *sender, struct open_tx *ret, size_t max, size_t *ret_count)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, (int64_t)chain_id);
+	db_address(&p, sender);
+	db_int(&p, (int64_t)max);
+	e = db_query(db, SQL_OPEN, &p, &r);
+	if (e)
+		return e;
+	*ret_count = 0;
+	for (int i = 0; i < db_rows(r) && *ret_count < max; i++) {
+		struct open_tx *t = &ret[(*ret_count)++];
+
+		*t = (struct open_tx){ .id = db_get_int(r, i, "id"), .nonce = (uint64_t)db_get_int(r, i, "nonce"), .mined = !db_is_null(r, i, "block_hash"),
+				       .block_number = (uint64_t)db_get_int(r, i, "block_number"), .max_fee = db_get_amount(r, i, "max_fee"),
+				       .age_ms = db_get_int(r, i, "age") };
+		if (t->mined)
+			db_get_hash(r, i, "block_hash", &t->block_hash);
+		db_get_hash(r, i, "hash", &t->hash);
+		t->raw = db_get_bytes(r, i, "raw", &t->raw_len);
+	}
+	return ERR_OK;
+}
+
+enum err db_settlement_hashes(struct db *db, int64_t id, struct hash *ret, size_t max, size_t *ret_count)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, id);
+	db_int(&p, (int64_t)max);
+	e = db_query(db, "SELECT hash FROM settlement_tx_version WHERE tx = $1::bigint ORDER BY sent_at DESC LIMIT $2::int", &p, &r);
+	if (e)
+		return e;
+	*ret_count = 0;
+	for (int i = 0; i < db_rows(r) && *ret_count < max; i++)
+		db_get_hash(r, i, "hash", &ret[(*ret_count)++]);
+	return ERR_OK;
+}
+
+struct mined {
+	int64_t id;
+	bool succeeded;
+	uint64_t block_number;
+	const struct hash *block_hash, *tx_hash;
+	const struct uuid *arrived;
+	size_t count;
+};
+
+static enum err write_mined(struct db *db, void *arg)
+{
+	const struct mined *m = arg;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, m->id);
+	db_bool(&p, m->succeeded);
+	db_int(&p, (int64_t)m->block_number);
+	db_hash(&p, m->block_hash);
+	e = exec_one(db, "UPDATE settlement_tx SET state = 'mined', succeeded = $2::boolean, block_number = $3::bigint, block_hash = $4 WHERE id = $1::bigint AND state = 'signed'", &p);
+	for (size_t i = 0; !e && i < m->count; i++)
+		e = db_payment_arrived(db, &m->arrived[i], m->tx_hash);
+	return e;
+}
+
+enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
+			     const struct uuid *arrived, size_t arrived_count)
+{
+	struct mined m = { id, succeeded, block_number, block_hash, tx_hash, arrived, arrived_count };
+
+	return db_transaction(db, write_mined, &m);
+}
+
+enum err db_settlement_unmined(struct db *db, int64_t id)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, id);
+	return exec_one(db, "UPDATE settlement_tx SET state = 'signed', succeeded = NULL, block_number = NULL, block_hash = NULL WHERE id = $1::bigint AND state = 'mined'", &p);
+}
+
+enum err db_settlement_final(struct db *db, int64_t id)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, id);
+	return exec_one(db, "UPDATE settlement_tx SET state = 'final' WHERE id = $1::bigint AND state = 'mined'", &p);
+}
+
+enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash)
+{
+	DB_PARAMS p = { 0 };
+
+	db_uuid(&p, payment);
+	db_hash(&p, tx_hash);
+	return db_exec(db, "SELECT payment_settled($1::uuid, $2)", &p, NULL);
+}
+
+enum err db_payment_failed(struct db *db, const struct uuid *payment, const char *reason)
+{
+	DB_PARAMS p = { 0 };
+
+	db_uuid(&p, payment);
+	db_text(&p, reason);
+	return exec_one(db, "UPDATE payment SET state = 'failed', reason = $2 WHERE id = $1::uuid AND state = 'settling'", &p);
+}
