@@ -97,6 +97,14 @@ static enum err page_read(int folder, const char *name, const char *type, struct
 	return ERR_OK;
 }
 
+static void pages_drop(void)
+{
+	free(index_page.bytes);
+	index_page = (struct page){ 0 };
+	while (asset_count)
+		free(assets[--asset_count].bytes);
+}
+
 /* Takes every file of a known type; editors' leftovers have none. */
 static enum err assets_read(DIR *dir)
 {
@@ -117,6 +125,7 @@ static enum err assets_read(DIR *dir)
 
 enum err pages_load(const char *dir)
 {
+	pages_drop();
 	int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0)
 		return ERR_IO;

@@ -37,7 +37,7 @@ static enum err read_max_price(struct request *req, const char *text, struct pai
 	return ERR_OK;
 }
 
-/* The `opgate` member of a chat body: policy and max_price, nothing else (money fields are never ignored). */
+/* The `opgate` member of a body: policy and max_price, nothing else (money fields are never ignored). */
 static enum err read_extension(struct request *req, const json_t *body, const char **policy, const char **max_price)
 {
 	const json_t *ext = json_object_get(body, "opgate");
@@ -108,7 +108,7 @@ static enum err read_chat(struct request *req, struct paid *p, const char **poli
 }
 
 /* Tensors as JSON must at least be one JSON object; binary ones (with a header length) go through unread. */
-static enum err read_tensor(struct request *req, const struct paid *p)
+static enum err read_tensor(struct request *req, const struct paid *p, const char **policy, const char **max_price)
 {
 	json_t *body = NULL;
 	enum err e;
@@ -120,6 +120,24 @@ static enum err read_tensor(struct request *req, const struct paid *p)
 		e = request_fail(req, ERR_BAD_JSON, "the body must be a JSON object");
 	if (!e && !json_is_array(json_object_get(body, "inputs")))
 		e = request_fail(req, ERR_BAD_FIELD, "inputs: an array is required");
+	return e ? e : read_extension(req, body, policy, max_price);
+}
+
+/* What the caller demands: the query wins over the headers, they over the body's extension. */
+static enum err read_demands(struct request *req, const char *surface, struct paid *p)
+{
+	const char *policy = first(request_query(req, "policy"), request_header(req, "Opgate-Policy"));
+	const char *max_price = first(request_query(req, "max_price"), request_header(req, "Opgate-Max-Price"));
+	enum err e = ERR_OK;
+
+	if (surface)
+		e = !strcmp(surface, "chat") ? read_chat(req, p, &policy, &max_price) : read_tensor(req, p, &policy, &max_price);
+	if (!e)
+		e = read_policy(req, policy, p);
+	if (!e)
+		e = read_max_price(req, max_price, p);
+	if (!e)
+		p->spec.policy = p->policy;
 	return e;
 }
 
@@ -161,8 +179,6 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 {
 	const struct principal *who = req->principal;
 	const char *type = request_header(req, "Content-Type");
-	const char *policy = first(request_query(req, "policy"), request_header(req, "Opgate-Policy"));
-	const char *max_price = first(request_query(req, "max_price"), request_header(req, "Opgate-Max-Price"));
 	struct paid p = { .model = model, .surface = surface, .max_output = -1 };
 	enum err e;
 
@@ -180,23 +196,16 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 		e = check_text(req, "Idempotency-Key", request_header(req, "Idempotency-Key"));
 	if (!e)
 		e = read_key(req, &p);
-	if (!e && surface)
-		e = !strcmp(surface, "chat") ? read_chat(req, &p, &policy, &max_price) : read_tensor(req, &p);
 	if (!e)
-		e = read_policy(req, policy, &p);
+		e = read_demands(req, surface, &p);
 	if (!e)
-		e = read_max_price(req, max_price, &p);
-	if (e)
-		return e;
-	p.spec.policy = p.policy;
-	*ret = p;
-	return ERR_OK;
+		*ret = p;
+	return e;
 }
 
 enum err paid_quote(struct request *req, struct paid *p)
 {
 	struct pay *pay = &request_app(req)->pay;
-	const char *policy = NULL, *max_price = NULL;
 	enum err e;
 
 	p->quote = arena_alloc(req->arena, sizeof(*p->quote));
@@ -211,7 +220,7 @@ enum err paid_quote(struct request *req, struct paid *p)
 	if (p->surface && strcmp(p->surface, p->quote->version.surface) != 0)
 		return request_fail(req, ERR_UNPROCESSABLE, "model: %.200s is a %s model; this route serves %s models", p->model, p->quote->version.surface, p->surface);
 	if (!p->surface) /* POST /v1/jobs: only now is it known how to read the body */
-		e = !strcmp(p->quote->version.surface, "chat") ? read_chat(req, p, &policy, &max_price) : read_tensor(req, p);
+		e = read_demands(req, p->quote->version.surface, p);
 	if (!e)
 		e = quote_make(pay, request_db(req), req->body_len, p->max_output, p->quote);
 	if (e == ERR_NO_NODE)

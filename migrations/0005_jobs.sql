@@ -148,7 +148,10 @@ COMMENT ON COLUMN idempotency.at IS 'for the sweep, after 30 days';
 -- Opens jobs: hold, job and idempotency key in one statement each, a status per item:
 --   ok | key_revoked | insufficient | retry (only alone can tell) | key_exists
 -- batch: array of objects, see db/jobs.c. Locks: available and held balances of the payers, by id.
-CREATE FUNCTION job_open(batch jsonb) RETURNS TABLE (ord bigint, status text) LANGUAGE plpgsql AS $$
+-- A batch is small and the planner cannot know it: it would read whole tables (or whole indexes, to hash them) for a few rows, and
+-- keep to that plan while they grow. So it is held to one look-up a row.
+CREATE FUNCTION job_open(batch jsonb) RETURNS TABLE (ord bigint, status text) LANGUAGE plpgsql
+	SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
 	PERFORM FROM ledger_balance b
 	WHERE b.account IN (SELECT (i->>'account')::bigint * 16 + k FROM jsonb_array_elements(batch) i, (VALUES (1), (2)) v(k))
@@ -205,7 +208,8 @@ END $$;
 
 -- Closes jobs: capture or void, and the job's end, in one statement each; a status per item: ok | fenced.
 -- An item names the state it expects (lease and attempt): whoever lost the lease changes nothing.
-CREATE FUNCTION job_close(batch jsonb) RETURNS TABLE (ord bigint, status text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION job_close(batch jsonb) RETURNS TABLE (ord bigint, status text) LANGUAGE plpgsql
+	SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
 	PERFORM FROM job j WHERE j.id IN (SELECT (i->>'id')::uuid FROM jsonb_array_elements(batch) i) ORDER BY j.id FOR UPDATE;
 	PERFORM FROM ledger_balance b

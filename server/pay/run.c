@@ -153,6 +153,8 @@ enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run
 	open.ask_input = offer->ask_input;
 	open.ask_output = offer->ask_output;
 	e = db_job_open(pay->lane, &open, ret_status);
+	if (e == ERR_DB_DOWN)
+		runs_unsettled(pay->runs, &run->id); /* it may be there, or still come */
 	if (e || *ret_status != LANE_OK) {
 		health_release(pay->health, &offer->node, false);
 		run_free(run);

@@ -42,9 +42,19 @@ static void check_receipt(struct run *run)
 }
 
 /* A status the receipt names other than the one that came is a lie about what was answered. */
-static bool status_matches(const struct run *run)
+static void check_status(struct run *run)
 {
-	return !run->report.has_receipt || run->report.receipt.status == run->result.status;
+	struct verdict_report *rep = &run->report;
+
+	if (!rep->has_receipt || rep->receipt.status == run->result.status)
+		return;
+	for (size_t i = 0; i < rep->count; i++)
+		if (!strcmp(rep->checks[i].name, "status")) {
+			rep->checks[i].result = VERDICT_FAILED;
+			snprintf(rep->checks[i].detail, sizeof(rep->checks[i].detail), "the receipt says %u, the answer came with %d", rep->receipt.status,
+				 run->result.status);
+		}
+	rep->verdict = VERDICT_FAILED;
 }
 
 static enum outcome judge_complete(struct run *run)
@@ -57,7 +67,8 @@ static enum outcome judge_complete(struct run *run)
 	if (lost)
 		return OUTCOME_NODE_FAILED;
 	check_receipt(run);
-	if (run->report.verdict == VERDICT_PASSED && status_matches(run))
+	check_status(run);
+	if (run->report.verdict == VERDICT_PASSED)
 		return OUTCOME_DELIVERED;
 	if (!strcmp(run->policy, "none"))
 		return OUTCOME_UNPROVEN;
@@ -153,7 +164,10 @@ static enum err close_job(struct run *run, struct db *db, enum outcome o, struct
 	enum lane_status status = LANE_OK;
 	enum err e = ERR_OK;
 
-	fill_answer(run, row->charge != CHARGE_NOTHING, &c);
+	if (o == OUTCOME_INTERNAL_ERROR)
+		c.verdict_report = NULL; /* the answer may be what the books refused */
+	else
+		fill_answer(run, row->charge != CHARGE_NOTHING, &c);
 	if (row->charge != CHARGE_NOTHING) {
 		uint64_t input, output;
 
@@ -166,7 +180,10 @@ static enum err close_job(struct run *run, struct db *db, enum outcome o, struct
 		c.fee = split.fee;
 		if (!e && run->background) {
 			e = db_job_produce(db, &c);
-			c.response_body = NULL; /* is stored now */
+			if (!e)
+				c.response_body = NULL; /* is stored now */
+			if (e == ERR_DB_DOWN)
+				e = ERR_OK; /* the closing says all of it again, and waits for the database */
 		}
 	}
 	if (!e)
@@ -176,6 +193,18 @@ static enum err close_job(struct run *run, struct db *db, enum outcome o, struct
 	if (!e)
 		*ret = split;
 	return e;
+}
+
+/* The end as judged; or, when the books refuse that (rather than being out of reach), an end that charges nobody: a job always ends. */
+static enum err close_surely(struct run *run, struct db *db, enum outcome *o, struct split *ret)
+{
+	enum err e = close_job(run, db, *o, ret);
+
+	if (!e || e == ERR_CONFLICT || e == ERR_DB_DOWN || e == ERR_OVERLOADED)
+		return e;
+	run->pay->log_job("end_refused", &run->id, outcome_row(*o)->name);
+	*o = OUTCOME_INTERNAL_ERROR;
+	return close_job(run, db, *o, ret);
 }
 
 static void tell_front(struct run *run, enum outcome o, enum err e, const struct split *split)
@@ -199,12 +228,13 @@ void run_conclude(struct run *run, struct db *db, enum outcome o)
 {
 	struct pay *pay = run->pay;
 	struct split split = { AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO };
-	enum err e = close_job(run, db, o, &split);
+	enum err e = close_surely(run, db, &o, &split);
 	struct uuid id = run->id;
 	bool background = run->background;
 
 	if (e) {
 		pay->log_job("job_not_closed", &id, err_info(e)->code);
+		runs_unsettled(pay->runs, &id);
 	} else {
 		metric_add(outcome_row(o)->charge == CHARGE_NOTHING ? METRIC_JOBS_VOIDED : METRIC_JOBS_SETTLED, 1);
 		pay->log_job("job_ended", &id, outcome_row(o)->name);

@@ -50,5 +50,6 @@ void runs_add(struct runs *runs, struct run *run);
 void runs_remove(struct runs *runs, struct run *run);
 void runs_wait_partial(struct runs *runs, struct run *run);
 void runs_mark_queued(struct runs *runs); /* some background job waits for room */
+void runs_unsettled(struct runs *runs, const struct uuid *job); /* what became of it in the database is not known: found out in later turns */
 
 #endif

@@ -12,8 +12,17 @@
 #define PARTIAL_WAIT_MS 5000
 #define BATCH 64
 
+#define UNSETTLED_MS 60000 /* longer than any statement can still be on its way */
+
+struct unsettled {
+	struct unsettled *next;
+	struct uuid job;
+	deadline_ms until;
+};
+
 struct runs {
 	pthread_mutex_t lock;
+	struct unsettled *unsettled;
 	struct run *head;
 	size_t count;
 	atomic_bool queued; /* a background job found no room: look again when one ends */
@@ -32,6 +41,10 @@ void runs_free(struct runs *runs)
 {
 	if (!runs)
 		return;
+	for (struct unsettled *u = runs->unsettled, *next; u; u = next) {
+		next = u->next;
+		free(u);
+	}
 	pthread_mutex_destroy(&runs->lock);
 	free(runs);
 }
@@ -80,6 +93,18 @@ void runs_mark_queued(struct runs *runs)
 	atomic_store(&runs->queued, true);
 }
 
+void runs_unsettled(struct runs *runs, const struct uuid *job)
+{
+	struct unsettled *u = xcalloc(1, sizeof(*u));
+
+	u->job = *job;
+	u->until = deadline_in(UNSETTLED_MS);
+	pthread_mutex_lock(&runs->lock);
+	u->next = runs->unsettled;
+	runs->unsettled = u;
+	pthread_mutex_unlock(&runs->lock);
+}
+
 /* ---- partial receipts ---- */
 
 void runs_wait_partial(struct runs *runs, struct run *run)
@@ -93,16 +118,20 @@ void runs_wait_partial(struct runs *runs, struct run *run)
 enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, const char *text, size_t len)
 {
 	struct run *found = NULL;
+	bool early = false;
 
 	pthread_mutex_lock(&pay->runs->lock);
 	for (struct run *run = pay->runs->head; run && !found; run = run->next)
-		if (run->waiting && !memcmp(run->id.b, receipt->job_id.b, sizeof(run->id.b)) && (uint32_t)run->attempt_no == receipt->attempt)
+		if (!memcmp(run->id.b, receipt->job_id.b, sizeof(run->id.b)) && (uint32_t)run->attempt_no == receipt->attempt)
 			found = run;
-	if (found)
+	early = found && !found->waiting;
+	if (found && !early)
 		found->waiting = false; /* ours now */
 	pthread_mutex_unlock(&pay->runs->lock);
 	if (!found)
 		return ERR_NOT_FOUND;
+	if (early)
+		return ERR_OVERLOADED; /* the node was quicker than our own end of the attempt: it asks again */
 	free(found->result.receipt);
 	found->result.receipt = xstrndup(text, len);
 	found->result.receipt_len = len;
@@ -176,6 +205,7 @@ static bool start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 	char *body = NULL;
 	size_t body_len = 0;
 	int chosen;
+	enum err e;
 
 	if (db_job_get(db, id, 0, &job) || strcmp(job.state, "queued") != 0 || job.cancel_requested || job.left_ms <= 0)
 		return true;
@@ -188,9 +218,14 @@ static bool start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 		runs_mark_queued(pay->runs);
 		return q->candidate_count == 0;
 	}
-	if (db_job_body(db, id, &body, &body_len) ||
-	    db_job_claim(db, id, &pay->instance, job.attempt, &q->candidates[chosen].node, q->candidates[chosen].operator_account,
-			 q->candidates[chosen].ask_input, q->candidates[chosen].ask_output)) {
+	e = db_job_body(db, id, &body, &body_len);
+	if (!e) {
+		e = db_job_claim(db, id, &pay->instance, job.attempt, &q->candidates[chosen].node, q->candidates[chosen].operator_account,
+				 q->candidates[chosen].ask_input, q->candidates[chosen].ask_output);
+		if (e == ERR_DB_DOWN)
+			runs_unsettled(pay->runs, id);
+	}
+	if (e) {
 		health_release(pay->health, &q->candidates[chosen].node, false);
 		free(body);
 		return true;
@@ -274,6 +309,41 @@ static enum err resolve_orphan(struct pay *pay, struct db *db, const struct uuid
 	return e;
 }
 
+/* Jobs this process holds and has lost sight of: the database was away when one was opened, claimed or closed. What is still ours
+ * is resolved like an orphan; what is not there may yet come. */
+static enum err settle_unsettled(struct pay *pay, struct db *db)
+{
+	struct unsettled *list, *kept = NULL, **end = &kept;
+	enum err e = ERR_OK;
+
+	pthread_mutex_lock(&pay->runs->lock);
+	list = pay->runs->unsettled;
+	pay->runs->unsettled = NULL;
+	pthread_mutex_unlock(&pay->runs->lock);
+	while (list) {
+		struct unsettled *u = list;
+		_cleanup_job_row_ struct job_row job = { 0 };
+		enum err found = e ? e : db_job_get(db, &u->job, 0, &job);
+		bool ours = !found && job.leased && !memcmp(job.lease.b, pay->instance.b, sizeof(job.lease.b));
+
+		list = u->next;
+		if (ours)
+			found = resolve_orphan(pay, db, &u->job);
+		if (found == ERR_DB_DOWN || found == ERR_OVERLOADED || (found == ERR_NOT_FOUND && !deadline_passed(u->until))) {
+			e = found == ERR_NOT_FOUND ? e : found;
+			*end = u;
+			end = &u->next;
+		} else {
+			free(u);
+		}
+	}
+	pthread_mutex_lock(&pay->runs->lock);
+	*end = pay->runs->unsettled;
+	pay->runs->unsettled = kept;
+	pthread_mutex_unlock(&pay->runs->lock);
+	return e;
+}
+
 /* Runs whose owner asked to cancel through any gateway. */
 static enum err cancel_requested(struct pay *pay, struct db *db)
 {
@@ -307,6 +377,8 @@ enum err runs_tick(struct pay *pay, struct db *db)
 	give_up_partials(pay);
 	if (!e)
 		e = cancel_requested(pay, db);
+	if (!e)
+		e = settle_unsettled(pay, db);
 	if (e || atomic_load(&pay->draining))
 		return e;
 	e = db_jobs_reap(db, &pay->instance, pay->instance_timeout_ms, ids, BATCH, &n);

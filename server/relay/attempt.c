@@ -20,6 +20,7 @@ struct attempt {
 	struct attempt_result result;
 	struct sse_reader *sse;
 	enum net_flow flow;    /* of the last event */
+	bool begun;            /* on_stream was called: with the first event, because until then another node may answer instead */
 	atomic_bool paused, resumed; /* resumed: attempt_resume came while an event was being handled */
 	enum err stream_error; /* why the stream was given up, if it was */
 };
@@ -66,6 +67,9 @@ static enum err on_sse_event(void *arg, const char *data, size_t len)
 		a->spec.keep_stream = false; /* too large to be kept: it is still delivered, but never stored in part */
 		buf_done(&a->result.body);
 	}
+	if (a->spec.on_stream && !a->begun)
+		a->spec.on_stream(a->spec.arg, a->result.content_type);
+	a->begun = true;
 	if (a->spec.on_event) {
 		enum net_flow flow = a->spec.on_event(a->spec.arg, data, len);
 
@@ -117,6 +121,7 @@ static enum net_flow on_head(void *arg, int status)
 	struct attempt *a = arg;
 	const char *type = content_type_of(a);
 	const char *receipt = net_call_header(a->call, "opgate-receipt");
+	const char *coding = net_call_header(a->call, "content-encoding");
 
 	a->result.status = status;
 	snprintf(a->result.content_type, sizeof(a->result.content_type), "%s", type ? type : "application/octet-stream");
@@ -127,8 +132,11 @@ static enum net_flow on_head(void *arg, int status)
 
 		a->result.streamed = true;
 		a->sse = sse_reader_new(&handler);
-		if (a->spec.on_stream)
-			a->spec.on_stream(a->spec.arg, a->result.content_type);
+	}
+	/* Bytes in a coding that we pass on without its name would be garbage to the caller. */
+	if (coding && strcasecmp(coding, "identity") != 0) {
+		a->stream_error = ERR_IO;
+		return NET_ABORT;
 	}
 	return NET_CONTINUE;
 }
