@@ -150,24 +150,23 @@ static void fill_answer(const struct run *run, bool delivered, struct job_close 
 	}
 }
 
-/* Writes the end down. Background answers are stored as produced first, so that a death between here and the capture
- * loses nothing: the reaper captures what is produced. */
-static enum err close_job(struct run *run, struct db *db, enum outcome o, struct split *ret)
+/* Everything an end says, but how the money goes. `report` is the caller's to free. */
+enum err run_closing(const struct run *run, enum outcome o, struct job_close *ret, struct split *ret_split, json_t **ret_report)
 {
 	const struct outcome_row *row = outcome_row(o);
 	struct price price = quote_price(&run->quote, &run->quote.candidates[run->current]);
-	_cleanup_json_ json_t *report = run->has_report ? verdict_json(&run->report) : NULL;
 	struct job_close c = { .id = run->id, .account = run->account, .leased = true, .lease = run->pay->instance, .attempt = run->attempt_no,
 			       .state = row->state, .outcome = row->name, .error = row->err == ERR_OK ? NULL : err_info(row->err)->code,
-			       .verdict_report = report, .input_units = -1, .output_units = -1 };
+			       .input_units = -1, .output_units = -1 };
 	struct split split = { AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO };
-	enum lane_status status = LANE_OK;
 	enum err e = ERR_OK;
 
-	if (o == OUTCOME_INTERNAL_ERROR)
-		c.verdict_report = NULL; /* the answer may be what the books refused */
-	else
+	*ret_report = NULL;
+	if (o != OUTCOME_INTERNAL_ERROR) { /* there the answer may be what the books refused */
+		if (run->has_report)
+			c.verdict_report = *ret_report = verdict_json(&run->report);
 		fill_answer(run, row->charge != CHARGE_NOTHING, &c);
+	}
 	if (row->charge != CHARGE_NOTHING) {
 		uint64_t input, output;
 
@@ -178,13 +177,28 @@ static enum err close_job(struct run *run, struct db *db, enum outcome o, struct
 		c.ask = split.ask;
 		c.royalty = split.royalty;
 		c.fee = split.fee;
-		if (!e && run->background) {
-			e = db_job_produce(db, &c);
-			if (!e)
-				c.response_body = NULL; /* is stored now */
-			if (e == ERR_DB_DOWN)
-				e = ERR_OK; /* the closing says all of it again, and waits for the database */
-		}
+	}
+	*ret = c;
+	*ret_split = split;
+	return e;
+}
+
+/* Writes the end down. Background answers are stored as produced first, so that a death between here and the capture
+ * loses nothing: the reaper captures what is produced. */
+static enum err close_job(struct run *run, struct db *db, enum outcome o, struct split *ret)
+{
+	_cleanup_json_ json_t *report = NULL;
+	enum lane_status status = LANE_OK;
+	struct job_close c;
+	struct split split;
+	enum err e = run_closing(run, o, &c, &split, &report);
+
+	if (!e && run->background && outcome_row(o)->charge != CHARGE_NOTHING) {
+		e = db_job_produce(db, &c);
+		if (!e)
+			c.response_body = NULL; /* is stored now */
+		if (e == ERR_DB_DOWN)
+			e = ERR_OK; /* the closing says all of it again, and waits for the database */
 	}
 	if (!e)
 		e = db_job_close(run->pay->lane, &c, &status);
