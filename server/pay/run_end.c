@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "pay/run_internal.h"
@@ -180,14 +181,17 @@ static enum err close_job(struct run *run, struct db *db, enum outcome o, struct
 		c.fee = split.fee;
 		if (!e && run->background) {
 			e = db_job_produce(db, &c);
+			FAULT(produced);
 			if (!e)
 				c.response_body = NULL; /* is stored now */
 			if (e == ERR_DB_DOWN)
 				e = ERR_OK; /* the closing says all of it again, and waits for the database */
 		}
 	}
+	FAULT(closing);
 	if (!e)
 		e = db_job_close(run->pay->lane, &c, &status);
+	FAULT(closed);
 	if (!e && status == LANE_FENCED)
 		e = ERR_CONFLICT;
 	if (!e)
@@ -241,6 +245,7 @@ void run_conclude(struct run *run, struct db *db, enum outcome o)
 	}
 	runs_remove(pay->runs, run);
 	tell_front(run, o, e, &split);
+	FAULT(answer_sent);
 	run_free(run);
 	if (background && pay->job_ended)
 		pay->job_ended(pay->job_ended_arg, &id);
@@ -265,6 +270,7 @@ static bool try_another(struct run *run, struct db *db, enum outcome o)
 		run->current = failed;
 		return false;
 	}
+	FAULT(attempt_replaced);
 	run->current = next;
 	run->attempt_no++;
 	run->has_report = false;
@@ -295,6 +301,7 @@ void run_finish(void *arg)
 	pthread_mutex_unlock(&run->lock);
 	attempt_unref(attempt);
 	o = judge(run);
+	FAULT(verdict_made);
 	health_release(run->pay->health, &run->quote.candidates[run->current].node, node_is_at_fault(o));
 	if (node_is_at_fault(o)) {
 		metric_add(METRIC_NODE_FAILURES, 1);
@@ -306,6 +313,7 @@ void run_finish(void *arg)
 	}
 	if (o == OUTCOME_PARTIAL) {
 		runs_wait_partial(run->pay->runs, run);
+		FAULT(partial_waiting);
 		return;
 	}
 	if (another_may_do_better(run, o) && try_another(run, db, o))

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "pay/run_internal.h"
@@ -132,6 +133,7 @@ enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, co
 		return ERR_NOT_FOUND;
 	if (early)
 		return ERR_OVERLOADED; /* the node was quicker than our own end of the attempt: it asks again */
+	FAULT(partial_received);
 	free(found->result.receipt);
 	found->result.receipt = xstrndup(text, len);
 	found->result.receipt_len = len;
@@ -230,6 +232,7 @@ static bool start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 		free(body);
 		return true;
 	}
+	FAULT(job_claimed);
 	struct run *run = run_of_job(pay, q, &job, body, body_len, chosen);
 	runs_add(pay->runs, run);
 	run_start_attempt(run);
@@ -280,8 +283,11 @@ static enum err resolve_orphan(struct pay *pay, struct db *db, const struct uuid
 	if (e)
 		return e;
 	o = orphan_outcome(&job);
-	if (o == OUTCOME_GATEWAY_LOST && job.background)
-		return db_job_requeue(db, id, &pay->instance, job.attempt, "gateway_lost");
+	if (o == OUTCOME_GATEWAY_LOST && job.background) {
+		e = db_job_requeue(db, id, &pay->instance, job.attempt, "gateway_lost");
+		FAULT(orphan_requeued);
+		return e;
+	}
 	c.account = job.account;
 	c.attempt = job.attempt;
 	c.state = outcome_row(o)->state;
@@ -300,6 +306,7 @@ static enum err resolve_orphan(struct pay *pay, struct db *db, const struct uuid
 		c.fee = split.fee;
 	}
 	e = db_job_close(pay->lane, &c, &status);
+	FAULT(orphan_closed);
 	if (!e && status == LANE_OK) {
 		metric_add(outcome_row(o)->charge == CHARGE_NOTHING ? METRIC_JOBS_VOIDED : METRIC_JOBS_SETTLED, 1);
 		pay->log_job("orphan_resolved", id, c.outcome);
@@ -382,6 +389,8 @@ enum err runs_tick(struct pay *pay, struct db *db)
 	if (e || atomic_load(&pay->draining))
 		return e;
 	e = db_jobs_reap(db, &pay->instance, pay->instance_timeout_ms, ids, BATCH, &n);
+	if (!e && n > 0)
+		FAULT(orphan_taken);
 	for (size_t i = 0; !e && i < n; i++)
 		e = resolve_orphan(pay, db, &ids[i]);
 	if (!e)
