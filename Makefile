@@ -3,6 +3,7 @@
 #   make CC=clang            another compiler
 #   make SAN=address|thread  sanitizers (address includes UBSan); objects live apart, in build/<name>
 #   make BUILD=dir           another output directory
+#   make FAULTS=1 BUILD=build/faults   with the points of server/base/fault.h at which tests end the process
 
 ifeq ($(origin CC),default)
 CC     := gcc
@@ -15,7 +16,7 @@ CFLAGS_san_address := -fsanitize=address,undefined -fno-sanitize-recover=undefin
 CFLAGS_san_thread  := -fsanitize=thread -fno-omit-frame-pointer
 OPT      ?= $(if $(SAN),-O1,-O2)
 HARDEN   := -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
-CPPFLAGS += -I. -Iserver -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
+CPPFLAGS += $(if $(FAULTS),-DOPGATE_FAULTS) -I. -Iserver -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 CFLAGS   += -std=c11 $(OPT) -g -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla $(HARDEN) $(CFLAGS_san_$(SAN)) -pthread
 LDFLAGS  += $(CFLAGS_san_$(SAN)) -pie -Wl,-z,relro,-z,now -pthread
 LDLIBS   += $(shell pkg-config --libs $(PKGS)) -lm
@@ -88,6 +89,7 @@ check: check-source unit
 include tests/fuzz/fuzz.mk
 -include tests/bench/bench.mk
 -include tests/mutants/mutants.mk
+-include tests/faults/faults.mk
 
 clean:
 	rm -rf build

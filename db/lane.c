@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "db/lane.h"
@@ -75,7 +76,9 @@ static enum err run_batch(struct lane *lane, enum lane_kind kind, struct op **op
 	for (size_t i = 0; i < count; i++)
 		json_array_append(batch, ops[i]->item);
 	db_json(&p, batch);
+	FAULT(lane_batch_before);
 	e = db_query(lane->db, kind == LANE_OPEN ? SQL_OPEN : SQL_CLOSE, &p, &r);
+	FAULT(lane_batch_after);
 	if (e)
 		return e;
 	for (int i = 0; i < db_rows(r); i++) {

@@ -104,6 +104,19 @@ enum err db_payment_find(struct db *db, uint64_t chain_id, const struct address 
 	return e;
 }
 
+enum err db_payment_of_job(struct db *db, const struct uuid *job, struct payment_row *ret)
+{
+	struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_uuid(&p, job);
+	e = db_query_one(db, PAYMENT_COLUMNS " WHERE p.job = $1::uuid", &p, &r);
+	if (!e)
+		fill(r, ret);
+	return e;
+}
+
 enum err db_payment_exposure(struct db *db, const struct address *payer, struct amount *ret_payer, struct amount *ret_all)
 {
 	_cleanup_result_ struct db_result *r = NULL;

@@ -35,6 +35,7 @@ void db_payment_row_done(struct payment_row *p);
 enum err db_payment_get(struct db *db, const struct uuid *id, struct payment_row *ret) WARN_UNUSED;
 enum err db_payment_find(struct db *db, uint64_t chain_id, const struct address *verifier, const struct address *payer, const struct hash *nonce,
 			 struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
+enum err db_payment_of_job(struct db *db, const struct uuid *job, struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
 /* Unsettled so far: of this payer and of all. */
 enum err db_payment_exposure(struct db *db, const struct address *payer, struct amount *ret_payer, struct amount *ret_all) WARN_UNUSED;
 

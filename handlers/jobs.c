@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "handlers/input.h"
 #include "handlers/jobs.h"
 #include "handlers/paid.h"
@@ -85,6 +86,7 @@ enum err handle_jobs_create(struct request *req)
 		e = open_job(req, &p, &job);
 	if (e)
 		return e;
+	FAULT(job_acknowledged);
 	runs_dispatch(&request_app(req)->pay, request_db(req));
 	reply_header(req, "Location", arena_printf(req->arena, "/v1/jobs/%s", uuid_format(&job).s));
 	return show_or_wait(req, &job);
@@ -135,6 +137,7 @@ enum err handle_jobs_cancel(struct request *req)
 		e = db_job_cancel(request_db(req), &job, caller(req), state);
 	if (e)
 		return e == ERR_NOT_FOUND ? request_fail(req, e, "no such job") : e;
+	FAULT(cancel_written);
 	if (strcmp(state, "queued") != 0 && strcmp(state, "running") != 0)
 		return request_fail(req, ERR_CONFLICT, "the job is %s already", state);
 	e = runs_tick(pay, request_db(req)); /* at once, not at the janitor's next turn */

@@ -230,7 +230,8 @@ BEGIN
 	), freed AS (
 		UPDATE hold h SET state = CASE WHEN l.i->>'state' = 'settled' THEN 'captured' ELSE 'voided' END, captured = l.charged,
 			closed_at = clock_timestamp()
-		FROM live l WHERE h.job = l.id AND h.state = 'open' RETURNING h.job, h.amount
+		FROM live l WHERE h.job = l.id AND coalesce(h.state, '') = 'open' -- coalesce: by the job's id, never through all open holds
+		RETURNING h.job, h.amount
 	), ended AS (
 		UPDATE job j SET state = l.i->>'state', outcome = l.i->>'outcome', ended_at = clock_timestamp(), lease = NULL, request_body = NULL,
 			operator = l.operator, ask = l.ask, royalty = l.royalty, fee = l.fee, charged = l.charged,

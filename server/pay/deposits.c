@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "pay/deposits.h"
@@ -56,8 +57,12 @@ static enum err look_at(const struct deposits_config *c, struct db *db, const st
 		e = amount_from_be(transfers[i].value_be, &seen[i].amount);
 	}
 	free(transfers);
+	if (count > 0)
+		FAULT(deposit_seen);
 	if (!e)
 		e = db_watch_advance(db, &c->watch, block->number, &block->hash, seen, count, c->confirmations, &credited);
+	if (credited > 0)
+		FAULT(deposit_written);
 	if (!e && credited > 0) {
 		metric_add(METRIC_DEPOSITS, credited);
 		c->log("deposits_credited", credited, "");

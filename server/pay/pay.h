@@ -28,6 +28,10 @@ struct pay {
 	atomic_bool draining; /* SIGTERM: what runs goes on, nothing else is begun */
 	atomic_bool leaving;  /* the drain's time is up: what still runs is left to another process */
 	atomic_bool stopped; /* reconciliation failed: no new paid work */
+	/* A payment is to be settled: the settler looks at once. */
+	void (*settle_now)(void *arg);
+	void *settle_now_arg;
+	int64_t payment_wait_ms; /* how long a caller waits for the chain before it gets a status link */
 	/* A background job ended here: whoever waits for it can be answered. */
 	void (*job_ended)(void *arg, const struct uuid *job);
 	void *job_ended_arg;

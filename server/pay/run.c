@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "pay/run_internal.h"
@@ -50,8 +51,8 @@ static enum net_flow on_event(void *arg, const char *data, size_t len)
 
 	if (run->front.event)
 		flow = run->front.event(run->front.arg, data, len);
-	if (flow != NET_ABORT)
-		run->passed++;
+	if (flow != NET_ABORT && run->passed++ == 0)
+		FAULT(first_event);
 	return flow;
 }
 
@@ -59,6 +60,7 @@ static void on_end(void *arg, struct attempt_result *result)
 {
 	struct run *run = arg;
 
+	FAULT(answer_received);
 	run->result = *result;
 	*result = (struct attempt_result){ 0 };
 	http_post(run->pay->http, run_finish, run);
@@ -96,6 +98,7 @@ void run_start_attempt(struct run *run)
 	if (!e && run->cancelled != CANCEL_NONE)
 		attempt_cancel(attempt);
 	pthread_mutex_unlock(&run->lock);
+	FAULT(attempt_sent);
 	if (e) {
 		run->result = (struct attempt_result){ .err = e, .error = "the node's URL cannot be called" };
 		http_post(run->pay->http, run_finish, run);
@@ -113,7 +116,7 @@ static void fill(struct run *run, const struct run_spec *spec)
 	run->request_id = spec->request_id ? xstrdup(spec->request_id) : NULL;
 	run->body = spec->body;
 	run->body_len = spec->body_len;
-	run->keep_answer = spec->idempotency_key != NULL;
+	run->keep_answer = spec->idempotency_key || spec->payment; /* the same payment with the same request gets it again */
 	run->deadline = deadline_in(run->pay->job_timeout_ms);
 	request_hash("POST", spec->path, spec->content_type, spec->tensor_header_length, spec->body, spec->body_len, &run->request_hash);
 }
@@ -152,7 +155,8 @@ enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run
 	open.operator_ = offer->operator_account;
 	open.ask_input = offer->ask_input;
 	open.ask_output = offer->ask_output;
-	e = db_job_open(pay->lane, &open, ret_status);
+	FAULT(job_opening);
+	e = spec->payment ? payment_open(run, http_worker_state(), spec, &open, ret_status) : db_job_open(pay->lane, &open, ret_status);
 	if (e == ERR_DB_DOWN)
 		runs_unsettled(pay->runs, &run->id); /* it may be there, or still come */
 	if (e || *ret_status != LANE_OK) {
@@ -160,10 +164,14 @@ enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run
 		run_free(run);
 		return e;
 	}
+	FAULT(job_opened);
 	metric_add(METRIC_JOBS_STARTED, 1);
 	runs_add(pay->runs, run);
 	run->front.opened(run->front.arg, run);
-	run_start_attempt(run);
+	if (run->payment.set)
+		payment_begin(run, http_worker_state());
+	else
+		run_start_attempt(run);
 	return ERR_OK;
 }
 
@@ -178,8 +186,10 @@ enum err run_open_background(struct pay *pay, const struct run_spec *spec, struc
 	open.background = true;
 	open.body = spec->body;
 	open.body_len = spec->body_len;
+	FAULT(job_opening);
 	e = db_job_open(pay->lane, &open, ret_status);
 	if (!e && *ret_status == LANE_OK) {
+		FAULT(job_queued);
 		metric_add(METRIC_JOBS_STARTED, 1);
 		*ret_job = run->id;
 	}

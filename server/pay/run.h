@@ -8,13 +8,26 @@
 #ifndef OPGATE_PAY_RUN_H
 #define OPGATE_PAY_RUN_H
 
-#include "db/jobs.h"
+#include "db/payments.h"
 #include "pay/charging.h"
 #include "pay/quote.h"
 #include "proof/verdict.h"
 #include "relay/attempt.h"
 
 struct run;
+
+/* How a run that x402 pays for stands with its payment. */
+enum payment_state { PAYMENT_CLAIMED, PAYMENT_SETTLED, PAYMENT_FAILED, PAYMENT_PENDING /* sent, and the chain has not said */ };
+struct run_payment {
+	bool set;
+	struct uuid id;
+	struct address payer;
+	bool upfront, upto;
+	struct amount amount_max, amount; /* amount: what is settled */
+	enum payment_state state;
+	struct hash tx; /* settled */
+	char reason[64]; /* failed */
+};
 
 struct run_end {
 	struct uuid job;
@@ -28,6 +41,7 @@ struct run_end {
 	bool streamed;
 	const char *receipt; /* JSON form, or NULL */
 	struct split charged;
+	const struct run_payment *payment; /* NULL: paid from a balance */
 };
 
 struct run_front {
@@ -47,6 +61,8 @@ struct run_spec {
 	const char *route, *idempotency_key; /* or NULL */
 	struct hash body_digest;
 	struct quote *quote;
+	const struct payment_claim *payment; /* NULL: from the balance of `account` */
+	bool upfront;                        /* settled before the work */
 };
 
 /* Places the hold and starts the first attempt: front.opened has come, front.ended will come. With an error or a status other than
@@ -67,6 +83,8 @@ size_t runs_count(struct runs *runs);
 /* Takes queued background jobs that a node has room for. On a worker or the janitor, with its own connection. */
 void runs_dispatch(struct pay *pay, struct db *db);
 /* One turn of housekeeping: heartbeat, cancel requests, partial receipts that never came, orphans of dead gateways, the queue. */
+/* A payment ended: the run that waits for it, if it is here, goes on. Any thread. */
+void runs_payment_ended(struct pay *pay, const struct uuid *payment);
 enum err runs_tick(struct pay *pay, struct db *db) WARN_UNUSED;
 /* A node's receipt for a stream that was cut. ERR_NOT_FOUND: no run waits for it. */
 enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, const char *text, size_t len) WARN_UNUSED;

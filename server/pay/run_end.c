@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "pay/run_internal.h"
@@ -150,7 +151,6 @@ static void fill_answer(const struct run *run, bool delivered, struct job_close 
 	}
 }
 
-/* Everything an end says, but how the money goes. `report` is the caller's to free. */
 enum err run_closing(const struct run *run, enum outcome o, struct job_close *ret, struct split *ret_split, json_t **ret_report)
 {
 	const struct outcome_row *row = outcome_row(o);
@@ -195,13 +195,16 @@ static enum err close_job(struct run *run, struct db *db, enum outcome o, struct
 
 	if (!e && run->background && outcome_row(o)->charge != CHARGE_NOTHING) {
 		e = db_job_produce(db, &c);
+		FAULT(produced);
 		if (!e)
 			c.response_body = NULL; /* is stored now */
 		if (e == ERR_DB_DOWN)
 			e = ERR_OK; /* the closing says all of it again, and waits for the database */
 	}
+	FAULT(closing);
 	if (!e)
 		e = db_job_close(run->pay->lane, &c, &status);
+	FAULT(closed);
 	if (!e && status == LANE_FENCED)
 		e = ERR_CONFLICT;
 	if (!e)
@@ -227,9 +230,11 @@ static void tell_front(struct run *run, enum outcome o, enum err e, const struct
 	const struct attempt_result *r = &run->result;
 	struct run_end end = { .job = run->id, .outcome = o, .err = e ? e : row->err, .status = r->status, .content_type = r->content_type,
 			       .body = r->body.data ? r->body.data : "", .body_len = r->body.len, .streamed = r->streamed,
-			       .receipt = run->has_report && run->report.has_receipt ? r->receipt : NULL, .charged = *split };
+			       .receipt = run->has_report && run->report.has_receipt ? r->receipt : NULL, .charged = *split,
+			       .payment = run->payment.set ? &run->payment : NULL };
 
-	end.detail = e == ERR_CONFLICT ? "the job was resolved by another gateway; nothing was charged here" :
+	end.detail = e == ERR_PAYMENT_PENDING ? "the payment was sent and the chain has not said yet; do not pay again" :
+		     e == ERR_CONFLICT ? "the job was resolved by another gateway; nothing was charged here" :
 		     e		       ? "the job could not be closed; nothing was charged" :
 					 row->when;
 	if (end.err == ERR_CONFLICT)
@@ -240,21 +245,33 @@ static void tell_front(struct run *run, enum outcome o, enum err e, const struct
 
 void run_conclude(struct run *run, struct db *db, enum outcome o)
 {
-	struct pay *pay = run->pay;
 	struct split split = { AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO };
-	enum err e = close_surely(run, db, &o, &split);
+	enum err e;
+
+	if (run->payment.set) {
+		payment_conclude(run, db, o);
+		return;
+	}
+	e = close_surely(run, db, &o, &split);
+	run_over(run, o, e, &split);
+}
+
+void run_over(struct run *run, enum outcome o, enum err e, const struct split *split)
+{
+	struct pay *pay = run->pay;
 	struct uuid id = run->id;
 	bool background = run->background;
 
 	if (e) {
-		pay->log_job("job_not_closed", &id, err_info(e)->code);
+		pay->log_job(e == ERR_PAYMENT_PENDING ? "payment_pending" : "job_not_closed", &id, err_info(e)->code);
 		runs_unsettled(pay->runs, &id);
 	} else {
 		metric_add(outcome_row(o)->charge == CHARGE_NOTHING ? METRIC_JOBS_VOIDED : METRIC_JOBS_SETTLED, 1);
 		pay->log_job("job_ended", &id, outcome_row(o)->name);
 	}
 	runs_remove(pay->runs, run);
-	tell_front(run, o, e, &split);
+	tell_front(run, o, e, split);
+	FAULT(answer_sent);
 	run_free(run);
 	if (background && pay->job_ended)
 		pay->job_ended(pay->job_ended_arg, &id);
@@ -279,6 +296,7 @@ static bool try_another(struct run *run, struct db *db, enum outcome o)
 		run->current = failed;
 		return false;
 	}
+	FAULT(attempt_replaced);
 	run->current = next;
 	run->attempt_no++;
 	run->has_report = false;
@@ -309,6 +327,7 @@ void run_finish(void *arg)
 	pthread_mutex_unlock(&run->lock);
 	attempt_unref(attempt);
 	o = judge(run);
+	FAULT(verdict_made);
 	health_release(run->pay->health, &run->quote.candidates[run->current].node, node_is_at_fault(o));
 	if (node_is_at_fault(o)) {
 		metric_add(METRIC_NODE_FAILURES, 1);
@@ -320,6 +339,7 @@ void run_finish(void *arg)
 	}
 	if (o == OUTCOME_PARTIAL) {
 		runs_wait_partial(run->pay->runs, run);
+		FAULT(partial_waiting);
 		return;
 	}
 	if (another_may_do_better(run, o) && try_another(run, db, o))

@@ -25,6 +25,8 @@ struct run {
 	uint32_t tried;
 	int current; /* candidate of the running attempt */
 	uint64_t passed; /* events handed to the front */
+	struct run_payment payment;
+	enum outcome outcome; /* while the payment settles */
 
 	pthread_mutex_t lock;
 	struct attempt *attempt; /* while one runs */
@@ -33,6 +35,7 @@ struct run {
 	struct attempt_result result; /* of the attempt that ended */
 	struct verdict_report report;
 	bool has_report;
+	bool settling; /* waits for the payment until wait_until; under runs' lock */
 	bool waiting; /* for a partial receipt until wait_until; under runs' lock */
 	deadline_ms wait_until;
 };
@@ -44,11 +47,22 @@ void run_start_attempt(struct run *run); /* run->current is acquired; ends in ru
 /* run_end.c */
 void run_finish(void *run); /* on a worker: the attempt ended */
 void run_conclude(struct run *run, struct db *db, enum outcome outcome); /* verdict is in run->report: close, tell the front, free */
+/* Everything an end says, but how the money goes. `report` is the caller's to free. */
+enum err run_closing(const struct run *run, enum outcome o, struct job_close *ret, struct split *ret_split, json_t **ret_report) WARN_UNUSED;
+void run_over(struct run *run, enum outcome o, enum err e, const struct split *split); /* it is closed (or could not be): tell the front, free */
 void run_conclude_partial(void *run); /* on a worker: the partial receipt came (result.receipt) or did not */
+/* payment.c: runs paid by x402 */
+enum err payment_open(struct run *run, struct db *db, const struct run_spec *spec, struct job_open *open, enum lane_status *ret_status) WARN_UNUSED;
+void payment_begin(struct run *run, struct db *db);                   /* settle first, or start the work */
+void payment_conclude(struct run *run, struct db *db, enum outcome o); /* instead of run_conclude */
+/* The end of a job nobody runs any more, by what became of its payment. ERR_NOT_FOUND: it has none; ERR_PAYMENT_PENDING: later. */
+enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *job) WARN_UNUSED;
+void payment_resume(void *run);                                        /* on a worker: the payment ended, or the wait did */
 /* runs.c */
 void runs_add(struct runs *runs, struct run *run);
 void runs_remove(struct runs *runs, struct run *run);
 void runs_wait_partial(struct runs *runs, struct run *run);
+void runs_wait_payment(struct runs *runs, struct run *run, int64_t wait_ms);
 void runs_mark_queued(struct runs *runs); /* some background job waits for room */
 void runs_unsettled(struct runs *runs, const struct uuid *job); /* what became of it in the database is not known: found out in later turns */
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "pay/run_internal.h"
@@ -132,6 +133,7 @@ enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, co
 		return ERR_NOT_FOUND;
 	if (early)
 		return ERR_OVERLOADED; /* the node was quicker than our own end of the attempt: it asks again */
+	FAULT(partial_received);
 	free(found->result.receipt);
 	found->result.receipt = xstrndup(text, len);
 	found->result.receipt_len = len;
@@ -155,6 +157,41 @@ static void give_up_partials(struct pay *pay)
 			return;
 		http_post(pay->http, run_conclude_partial, found);
 	}
+}
+
+/* ---- payments ---- */
+
+void runs_wait_payment(struct runs *runs, struct run *run, int64_t wait_ms)
+{
+	pthread_mutex_lock(&runs->lock);
+	run->settling = true;
+	run->wait_until = deadline_in(wait_ms);
+	pthread_mutex_unlock(&runs->lock);
+}
+
+/* Runs parked for a payment go on: that of `payment`, or (NULL) those whose time is up. */
+static void resume_payments(struct pay *pay, const struct uuid *payment)
+{
+	for (;;) {
+		struct run *found = NULL;
+
+		pthread_mutex_lock(&pay->runs->lock);
+		for (struct run *run = pay->runs->head; run && !found; run = run->next)
+			if (run->settling && (payment ? !memcmp(run->payment.id.b, payment->b, sizeof(payment->b))
+						      : deadline_passed(run->wait_until) || atomic_load(&pay->leaving)))
+				found = run;
+		if (found)
+			found->settling = false;
+		pthread_mutex_unlock(&pay->runs->lock);
+		if (!found)
+			return;
+		http_post(pay->http, payment_resume, found);
+	}
+}
+
+void runs_payment_ended(struct pay *pay, const struct uuid *payment)
+{
+	resume_payments(pay, payment);
 }
 
 /* ---- the queue ---- */
@@ -230,6 +267,7 @@ static bool start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 		free(body);
 		return true;
 	}
+	FAULT(job_claimed);
 	struct run *run = run_of_job(pay, q, &job, body, body_len, chosen);
 	runs_add(pay->runs, run);
 	run_start_attempt(run);
@@ -279,9 +317,15 @@ static enum err resolve_orphan(struct pay *pay, struct db *db, const struct uuid
 
 	if (e)
 		return e;
+	e = payment_orphan(pay, db, &job);
+	if (e != ERR_NOT_FOUND)
+		return e;
 	o = orphan_outcome(&job);
-	if (o == OUTCOME_GATEWAY_LOST && job.background)
-		return db_job_requeue(db, id, &pay->instance, job.attempt, "gateway_lost");
+	if (o == OUTCOME_GATEWAY_LOST && job.background) {
+		e = db_job_requeue(db, id, &pay->instance, job.attempt, "gateway_lost");
+		FAULT(orphan_requeued);
+		return e;
+	}
 	c.account = job.account;
 	c.attempt = job.attempt;
 	c.state = outcome_row(o)->state;
@@ -300,6 +344,7 @@ static enum err resolve_orphan(struct pay *pay, struct db *db, const struct uuid
 		c.fee = split.fee;
 	}
 	e = db_job_close(pay->lane, &c, &status);
+	FAULT(orphan_closed);
 	if (!e && status == LANE_OK) {
 		metric_add(outcome_row(o)->charge == CHARGE_NOTHING ? METRIC_JOBS_VOIDED : METRIC_JOBS_SETTLED, 1);
 		pay->log_job("orphan_resolved", id, c.outcome);
@@ -329,8 +374,9 @@ static enum err settle_unsettled(struct pay *pay, struct db *db)
 		list = u->next;
 		if (ours)
 			found = resolve_orphan(pay, db, &u->job);
-		if (found == ERR_DB_DOWN || found == ERR_OVERLOADED || (found == ERR_NOT_FOUND && !deadline_passed(u->until))) {
-			e = found == ERR_NOT_FOUND ? e : found;
+		if (found == ERR_DB_DOWN || found == ERR_OVERLOADED || found == ERR_PAYMENT_PENDING ||
+		    (found == ERR_NOT_FOUND && !deadline_passed(u->until))) {
+			e = found == ERR_NOT_FOUND || found == ERR_PAYMENT_PENDING ? e : found;
 			*end = u;
 			end = &u->next;
 		} else {
@@ -375,6 +421,7 @@ enum err runs_tick(struct pay *pay, struct db *db)
 	enum err e = db_instance_beat(db, &pay->instance);
 
 	give_up_partials(pay);
+	resume_payments(pay, NULL);
 	if (!e)
 		e = cancel_requested(pay, db);
 	if (!e)
@@ -382,8 +429,15 @@ enum err runs_tick(struct pay *pay, struct db *db)
 	if (e || atomic_load(&pay->draining))
 		return e;
 	e = db_jobs_reap(db, &pay->instance, pay->instance_timeout_ms, ids, BATCH, &n);
-	for (size_t i = 0; !e && i < n; i++)
+	if (!e && n > 0)
+		FAULT(orphan_taken);
+	for (size_t i = 0; !e && i < n; i++) {
 		e = resolve_orphan(pay, db, &ids[i]);
+		if (e == ERR_PAYMENT_PENDING) {
+			runs_unsettled(pay->runs, &ids[i]); /* ours now; looked at again until the chain has said */
+			e = ERR_OK;
+		}
+	}
 	if (!e)
 		runs_dispatch(pay, db);
 	return e;

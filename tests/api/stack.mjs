@@ -213,7 +213,7 @@ export async function assertBooks() {
 
 /// Rows of a statement, each a list of texts.
 export function sql(statement) {
-  const out = execFileSync('psql', ['-X', '-A', '-t', '-F', '\t', '-v', 'ON_ERROR_STOP=1', '-c', statement, dev.database_url], { encoding: 'utf8' });
+  const out = execFileSync('psql', ['-X', '-A', '-t', '-F', '\t', '-v', 'ON_ERROR_STOP=1', '-c', statement, dev.database_url], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   return out.split('\n').filter(Boolean).map((line) => line.split('\t'));
 }
 

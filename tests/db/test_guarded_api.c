@@ -304,7 +304,8 @@ static void test_registry(void **state)
 	expect_code(422, "unprocessable", "POST", "/v1/models/ann/vad/versions/2/publish", author, "");
 }
 
-static char *node_header(const struct secret_key *k, const char *path, const char *body, int64_t shift_ms, uint8_t nonce)
+/* A request in the name of `k`'s node, signed by `signs`. */
+static char *node_header_by(const struct secret_key *k, const struct secret_key *signs, const char *path, const char *body, int64_t shift_ms, uint8_t nonce)
 {
 	struct node_request r = { .gateway = app.gateway, .issued_at = (uint64_t)(clock_wall_ms() + shift_ms), .nonce = { { nonce } } };
 	struct signature sig;
@@ -312,10 +313,15 @@ static char *node_header(const struct secret_key *k, const char *path, const cha
 	snprintf(r.method, sizeof(r.method), "POST");
 	snprintf(r.path, sizeof(r.path), "%s", path);
 	sha256_of(body, strlen(body), &r.body_hash);
-	doc_sign(&NODE_REQUEST_TYPE, &r, 84532, k, &sig);
+	doc_sign(&NODE_REQUEST_TYPE, &r, 84532, signs, &sig);
 	_cleanup_free_ char *text = doc_write(&NODE_REQUEST_TYPE, &r, 84532, &sig), *b64 = xmalloc(base64url_encoded_len(strlen(text)) + 1);
 	base64url_encode(text, strlen(text), b64);
 	return xasprintf("Opgate-Node: %s\r\n", b64);
+}
+
+static char *node_header(const struct secret_key *k, const char *path, const char *body, int64_t shift_ms, uint8_t nonce)
+{
+	return node_header_by(k, k, path, body, shift_ms, nonce);
 }
 
 static int node_call(const struct secret_key *k, const char *signed_path, const char *signed_body, int64_t shift_ms, uint8_t nonce, const char *path, const char *body)
@@ -344,6 +350,8 @@ static void test_node_requests(void **state)
 	assert_int_equal(node_call(&k, path, "{}", 70000, 6, path, "{}"), 401);    /* early */
 	assert_int_equal(node_call(&k, other_path, "{}", 0, 7, other_path, "{}"), 403); /* in another's name */
 	assert_int_equal(node_call(&stranger, path, "{}", 0, 8, path, "{}"), 403);
+	_cleanup_free_ char *forged_header = node_header_by(&k, &stranger, path, "{}", 0, 10), *forged = call("POST", path, NULL, forged_header, "{}");
+	assert_status(forged, 401); /* in the node's name, by another key */
 	app.gateway.b[5] ^= 1;
 	_cleanup_free_ char *elsewhere = node_header(&k, path, "{}", 0, 9);
 	app.gateway.b[5] ^= 1;

@@ -253,6 +253,10 @@ static void test_revoked_key(void **state)
 	struct many m = { .hold = 1, .api_key = 1 };
 
 	(void)state;
+	assert_ok(db_script(pg, "UPDATE api_key SET expires_at = now() - interval '1 millisecond' WHERE id = 1"));
+	assert_int_equal(open_many(&m, 1, LANE_KEY_REVOKED), 1);
+	m.next = 0;
+	assert_ok(db_script(pg, "UPDATE api_key SET expires_at = now() + interval '1 hour' WHERE id = 1"));
 	assert_int_equal(open_many(&m, 1, LANE_OK), 1);
 	assert_ok(db_script(pg, "UPDATE api_key SET revoked_at = now() WHERE id = 1"));
 	m.next = 0;

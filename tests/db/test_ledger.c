@@ -84,6 +84,21 @@ static void test_amounts(void **state)
 	}
 }
 
+/* What no account can have, no column holds. */
+static void test_stored_amounts(void **state)
+{
+	static const char *const bad[] = { "'NaN'::numeric", "-1", "170141183460469231731687303715884105728" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		_cleanup_free_ char *sql = xasprintf("INSERT INTO hold (job, account, amount) VALUES (gen_random_uuid(), 1, %s)", bad[i]);
+
+		if (db_script(pg, sql) == ERR_OK)
+			fail_msg("allowed: %s", bad[i]);
+	}
+	assert_ok(db_script(pg, "BEGIN; INSERT INTO hold (job, account, amount) VALUES (gen_random_uuid(), 1, 170141183460469231731687303715884105727); ROLLBACK"));
+}
+
 static void test_fold(void **state)
 {
 	(void)state;
@@ -153,7 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_zero_sum), cmocka_unit_test(test_overdraft), cmocka_unit_test(test_once), cmocka_unit_test(test_append_only),
-		cmocka_unit_test(test_amounts), cmocka_unit_test(test_fold), cmocka_unit_test(test_fold_waits_for_open_transactions),
+		cmocka_unit_test(test_amounts), cmocka_unit_test(test_stored_amounts), cmocka_unit_test(test_fold), cmocka_unit_test(test_fold_waits_for_open_transactions),
 		cmocka_unit_test(test_hold_closes_once), cmocka_unit_test(test_everything_is_commented), cmocka_unit_test(test_migrations_twice),
 	};
 

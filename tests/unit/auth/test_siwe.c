@@ -148,6 +148,8 @@ static void other_sites_and_chains(void **state)
 	assert_int_equal(check(PLAIN, "http://127.0.0.1", CHAIN, NOW), ERR_BAD_SIGNATURE);
 	assert_int_equal(check(PLAIN, BASE, 1, NOW), ERR_BAD_SIGNATURE);
 	assert_int_equal(check(FULL, "https://127.0.0.1:8080", CHAIN, NOW), ERR_BAD_SIGNATURE); /* another scheme */
+	/* what a phishing page would show: the URI is ours, the domain is its own */
+	assert_int_equal(check("evil.example wants you to sign in with your Ethereum account:\n" ADDRESS "\n\n\n" BODY, BASE, CHAIN, NOW), ERR_BAD_SIGNATURE);
 	/* the domain is ours, the URI is not, nor begins like it */
 	assert_int_equal(check(HEAD "URI: http://evil.example\nVersion: 1\nChain ID: 84532\nNonce: abcDEF1234567890\nIssued At: 2026-01-01T00:00:00Z",
 			       BASE, CHAIN, NOW), ERR_BAD_SIGNATURE);

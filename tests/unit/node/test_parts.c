@@ -250,6 +250,9 @@ static void test_manifest(void **state)
 	(void)state;
 	sha256_of(good, strlen(good), &digest);
 	assert_int_equal(version_manifest(good, strlen(good) - 1, &digest, &m, &why), ERR_UNPROCESSABLE);
+	digest.b[7] ^= 1; /* well-formed, but not what was asked for */
+	assert_int_equal(version_manifest(good, strlen(good), &digest, &m, &why), ERR_UNPROCESSABLE);
+	digest.b[7] ^= 1;
 	assert_int_equal(version_manifest(good, strlen(good), &digest, &m, &why), ERR_OK);
 	assert_int_equal(m.count, 2);
 	for (size_t i = 0; i < COUNT_OF(bad); i++) {

@@ -16,6 +16,7 @@ static struct fake_backend backend;
 static struct agent agent;
 static struct served *served;
 static pthread_t pusher;
+static bool up; /* between start and stop */
 
 static char *chunk(const char *text)
 {
@@ -27,6 +28,9 @@ static void start(enum node_surface surface)
 	const struct net_config net = { .reactors = 1, .allow_private = true, .connections_per_host_max = 64 };
 	const struct http_config http = { .host = "127.0.0.1", .daemons = 1, .workers = 2, .queue_max = 64, .connections_max = 64,
 					  .routes = NODE_ROUTES, .route_count = NODE_ROUTES_COUNT, .app = &agent, .after = node_after };
+	if (up) /* everything is in one process: what a failed test left would answer for this one, or wait for ever */
+		fail_msg("the test before this one did not come to its end");
+	up = true;
 	memset(&agent, 0, sizeof(agent));
 	memset(&backend, 0, sizeof(backend));
 	fake_gateway_start(&gateway, "chat");
@@ -69,6 +73,7 @@ static void stop(void)
 	fake_backend_stop(&backend);
 	fake_gateway_stop(&gateway);
 	agent_done(&agent);
+	up = false;
 }
 
 static struct order tensor_order(void)

@@ -1,0 +1,166 @@
+/* Runs that x402 pays for. The claim opens the job; then either the money is settled first and the work follows (upfront), or the
+ * work is done, its answer stored as produced, the money settled, and only then is the answer given. Whoever waits for the chain
+ * does not hold a thread: the run is parked in `runs` until the settler says that its payment ended, or the wait does. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/metrics.h"
+#include "pay/run_internal.h"
+
+static const struct split NOTHING;
+
+enum err payment_open(struct run *run, struct db *db, const struct run_spec *spec, struct job_open *open, enum lane_status *ret_status)
+{
+	const struct payment_claim *claim = spec->payment;
+	enum err e;
+
+	open->hold = claim->amount_max;
+	e = db_payment_claim(db, claim, open, &run->account);
+	*ret_status = e == ERR_CONFLICT ? LANE_KEY_EXISTS : LANE_OK;
+	if (e)
+		return e == ERR_CONFLICT ? ERR_OK : e;
+	run->payment = (struct run_payment){ .set = true, .id = claim->id, .payer = claim->payer, .upfront = spec->upfront, .upto = !strcmp(claim->scheme, "upto"),
+					     .amount_max = claim->amount_max };
+	return ERR_OK;
+}
+
+static void wait_for_chain(struct run *run)
+{
+	struct pay *pay = run->pay;
+
+	runs_wait_payment(pay->runs, run, pay->payment_wait_ms);
+	pay->settle_now(pay->settle_now_arg);
+}
+
+void payment_begin(struct run *run, struct db *db)
+{
+	enum err e;
+
+	if (!run->payment.upfront) {
+		run_start_attempt(run);
+		return;
+	}
+	run->payment.amount = run->payment.amount_max;
+	e = db_payment_settle(db, &run->payment.id, run->payment.amount);
+	if (e) {
+		health_release(run->pay->health, &run->quote.candidates[run->current].node, false);
+		run_over(run, OUTCOME_INTERNAL_ERROR, e, &NOTHING); /* the reaper drops what is claimed and not ours any more */
+		return;
+	}
+	wait_for_chain(run);
+}
+
+/* The end is written; dropped: the money never came. */
+static void close_payment(struct run *run, struct db *db, enum outcome o, bool dropped)
+{
+	_cleanup_json_ json_t *report = NULL;
+	struct job_close c;
+	struct split split;
+	enum err e = run_closing(run, o, &c, &split, &report);
+
+	if (!e)
+		e = db_payment_close(db, &run->payment.id, &c, dropped, dropped ? outcome_row(o)->name : NULL);
+	run_over(run, o, e, &split);
+}
+
+/* The answer is good: it is stored, and what it costs is to be taken. */
+static enum err produce(struct run *run, struct db *db, enum outcome o)
+{
+	_cleanup_json_ json_t *report = NULL;
+	struct job_close c;
+	struct split split;
+	enum err e = run_closing(run, o, &c, &split, &report);
+
+	run->payment.amount = run->payment.upto ? amount_min(split.total, run->payment.amount_max) : run->payment.amount_max;
+	if (!e)
+		e = db_job_produce(db, &c);
+	return e ? e : db_payment_settle(db, &run->payment.id, run->payment.amount);
+}
+
+void payment_conclude(struct run *run, struct db *db, enum outcome o)
+{
+	enum err e;
+
+	if (run->payment.upfront || outcome_row(o)->charge == CHARGE_NOTHING) {
+		close_payment(run, db, o, !run->payment.upfront);
+		return;
+	}
+	run->outcome = o;
+	e = produce(run, db, o);
+	if (e) {
+		close_payment(run, db, OUTCOME_INTERNAL_ERROR, true);
+		return;
+	}
+	wait_for_chain(run);
+}
+
+static enum err look(struct run *run, struct db *db)
+{
+	_cleanup_payment_row_ struct payment_row row = { 0 };
+	enum err e = db_payment_get(db, &run->payment.id, &row);
+
+	if (e)
+		return e;
+	run->payment.state = !strcmp(row.state, "settled") ? PAYMENT_SETTLED : !strcmp(row.state, "failed") ? PAYMENT_FAILED : PAYMENT_PENDING;
+	if (row.has_tx_hash)
+		run->payment.tx = row.tx_hash;
+	snprintf(run->payment.reason, sizeof(run->payment.reason), "%s", row.reason ? row.reason : "");
+	return ERR_OK;
+}
+
+void payment_resume(void *arg)
+{
+	struct run *run = arg;
+	struct db *db = http_worker_state();
+	bool started = run->result.status != 0;
+	enum err e = look(run, db);
+
+	if (!e && run->payment.state == PAYMENT_SETTLED && !started && run->cancelled == CANCEL_NONE) {
+		run_start_attempt(run); /* upfront: paid, now the work */
+		return;
+	}
+	if (!started)
+		health_release(run->pay->health, &run->quote.candidates[run->current].node, false);
+	if (!e && run->payment.state == PAYMENT_SETTLED)
+		close_payment(run, db, started ? run->outcome : OUTCOME_CLIENT_LEFT, false);
+	else if (!e && run->payment.state == PAYMENT_FAILED)
+		close_payment(run, db, OUTCOME_SETTLEMENT_FAILED, true);
+	else
+		run_over(run, started ? run->outcome : OUTCOME_SETTLEMENT_FAILED, ERR_PAYMENT_PENDING, &NOTHING); /* closed later, by runs_tick */
+}
+
+/* ---- orphans ---- */
+
+enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *job)
+{
+	struct job_close c = { .id = job->id, .account = job->account, .leased = true, .lease = job->lease, .attempt = job->attempt, .input_units = -1,
+			       .output_units = -1 };
+	_cleanup_payment_row_ struct payment_row row = { 0 };
+	bool produced = !strcmp(job->state, "produced");
+	struct split split = NOTHING;
+	enum outcome o;
+	enum err e = db_payment_of_job(db, &job->id, &row);
+
+	if (e)
+		return e;
+	if (!strcmp(row.state, "settling"))
+		return ERR_PAYMENT_PENDING;
+	o = !strcmp(row.state, "failed") ? OUTCOME_SETTLEMENT_FAILED : produced && !strcmp(row.state, "settled") ? OUTCOME_DELIVERED : OUTCOME_GATEWAY_LOST;
+	if (o == OUTCOME_DELIVERED) {
+		const struct price price = { .ask_input = job->ask_input, .ask_output = job->ask_output, .royalty_input = job->royalty_input,
+					     .royalty_output = job->royalty_output, .fee_bps = (uint32_t)job->fee_bps };
+
+		e = price_split(&price, (uint64_t)job->input_units, (uint64_t)job->output_units, &split);
+	}
+	c.state = outcome_row(o)->state;
+	c.outcome = outcome_row(o)->name;
+	c.error = outcome_row(o)->err == ERR_OK ? NULL : err_info(outcome_row(o)->err)->code;
+	c.ask = split.ask;
+	c.royalty = split.royalty;
+	c.fee = split.fee;
+	if (!e)
+		e = db_payment_close(db, &row.id, &c, strcmp(row.state, "settled") != 0, NULL);
+	if (!e)
+		pay->log_job("orphan_resolved", &job->id, c.outcome);
+	return e;
+}

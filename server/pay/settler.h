@@ -1,0 +1,43 @@
+/* The settler: takes payments that are `settling` to the chain, many in one transaction through contracts/Settler.sol, and looks after
+ * each transaction until it is final. One process at a time works for a key (an advisory lock of the database); the nonce table is
+ * the only source of nonces, and signed bytes are written before they are sent, so a death at any point repeats only those bytes. */
+#ifndef OPGATE_PAY_SETTLER_H
+#define OPGATE_PAY_SETTLER_H
+
+#include "chain/send.h"
+#include "chain/tx.h"
+#include "db/payments.h"
+
+struct settler;
+
+struct settler_config {
+	struct chain *chain;
+	const char *database_url;
+	uint64_t chain_id;
+	struct address token, pay_to, contract; /* contract: Settler */
+	struct secret_key key;
+	uint64_t confirmations; /* after which a transaction is not looked at any more */
+	struct chain_fee_caps caps;
+	int64_t poll_ms;
+	void (*ended)(void *arg, const struct uuid *payment); /* settled or failed */
+	void *arg;
+	void (*log)(const char *event, int64_t number, const char *detail);
+};
+
+struct settler *settler_start(const struct settler_config *config);
+void settler_kick(void *settler); /* there is something to settle: look now */
+void settler_stop(struct settler *s); /* accepts NULL */
+
+/* One turn, for tests. ret_busy: something is under way, come back soon. */
+enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy) WARN_UNUSED;
+
+/* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? */
+enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p) WARN_UNUSED;
+
+/* The settlement call of one payment: what a transaction of its own would carry, selector included. ERR_BAD_FIELD: the stored
+ * authorization cannot be read. */
+enum err settler_call(const struct settler_config *c, const struct settling *p, uint8_t *ret_kind, struct buf *out) WARN_UNUSED;
+/* Settler.settle(items) for these payments. */
+enum err settler_batch(const struct settler_config *c, const struct settling *payments, size_t count, struct buf *out, uint64_t *ret_gas) WARN_UNUSED;
+
+#endif

@@ -1,0 +1,301 @@
+/* Deposits: credited once, when they are old enough, to whom they came from; taken back when their block is gone. What the watcher
+ * writes is driven here block by block, with a chain that is only numbers. */
+#include "db/deposits.h"
+#include "db/ledger.h"
+#include "tests/db/pg.h"
+
+#define CONFIRMATIONS 3
+
+static const struct watch WATCH = { .chain_id = 84532, .token = { { 0x70 } }, .treasury = { { 0x7e } } };
+static uint64_t at; /* the last block looked at */
+
+static struct address sender(uint8_t n)
+{
+	struct address a = { { 0 } };
+
+	a.b[19] = n;
+	return a;
+}
+
+/* The hash of block `number` on a fork of that name. */
+static struct hash block(uint64_t number, uint8_t fork)
+{
+	struct hash h = { { 0 } };
+
+	memcpy(h.b, &number, sizeof(number));
+	h.b[31] = fork;
+	return h;
+}
+
+static struct deposit_seen deposit(uint8_t tx, uint32_t ordinal, uint8_t from, uint64_t amount)
+{
+	return (struct deposit_seen){ .tx = { { 0xdd, tx } }, .ordinal = ordinal, .from = sender(from), .amount = amount_from_u64(amount) };
+}
+
+/* Looks at the next block, which holds these deposits; how many were credited by it. */
+static int64_t next(const struct watch *w, uint8_t fork, const struct deposit_seen *seen, size_t count)
+{
+	struct hash h = block(at + 1, fork);
+	int64_t credited = -1;
+
+	assert_ok(db_watch_advance(pg, w, at + 1, &h, seen, count, CONFIRMATIONS, &credited));
+	at++;
+	return credited;
+}
+
+static int64_t empty(size_t blocks)
+{
+	int64_t credited = 0;
+
+	while (blocks-- > 0)
+		credited += next(&WATCH, 0, NULL, 0);
+	return credited;
+}
+
+static void rewind_to(uint64_t number)
+{
+	assert_ok(db_watch_rewind(pg, &WATCH, at, number));
+	at = number - 1;
+}
+
+static void assert_balance_of(uint8_t from, const char *expected)
+{
+	_cleanup_free_ char *sql = xasprintf("SELECT coalesce((SELECT b.amount FROM ledger_balance b JOIN account a ON b.account = a.id * 16 + 1"
+					     " WHERE a.address = decode(lpad('%x', 40, '0'), 'hex')), 0) AS v", from);
+
+	assert_value(sql, expected);
+}
+
+static void assert_state(uint8_t tx, const char *expected)
+{
+	_cleanup_free_ char *sql = xasprintf("SELECT string_agg(state, ' ' ORDER BY ordinal) AS v FROM deposit WHERE tx = decode(rpad('dd%02x', 64, '0'), 'hex')", tx);
+
+	assert_value(sql, expected);
+}
+
+static void assert_books(void)
+{
+	struct books b;
+
+	assert_ok(db_books(pg, &b));
+	assert_string_equal(b.ledger_sum, "0");
+	assert_int_equal(b.wrong_balances, 0);
+}
+
+/* An account spends what it has, so that a reversal finds less than was deposited. */
+static void spend(uint8_t from, uint64_t amount)
+{
+	static int n;
+	_cleanup_free_ char *sql = xasprintf("WITH t AS (INSERT INTO ledger_transfer (key, kind) VALUES ('spent:%d', 'capture') RETURNING id)"
+					     " INSERT INTO ledger_entry (transfer, line, account, amount) SELECT t.id, v.* FROM t, (VALUES"
+					     " (1, (SELECT id * 16 + 1 FROM account WHERE address = decode(lpad('%x', 40, '0'), 'hex')), -%llu), (2, 9::bigint, %llu)) v(line, account, amount)",
+					     n++, from, (unsigned long long)amount, (unsigned long long)amount);
+
+	assert_ok(db_script(pg, sql));
+}
+
+/* Each test begins on a chain of its own length, with an empty book. */
+static int setup(void **state)
+{
+	uint64_t number = 99;
+	struct hash h;
+	bool has_hash = true;
+
+	if (pg_setup(state))
+		return -1;
+	at = 0;
+	return db_watch_cursor(pg, &WATCH, 0, &number, &h, &has_hash) || number != 0 || has_hash ? -1 : 0;
+}
+
+static void test_credited_when_confirmed(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+
+	(void)state;
+	assert_int_equal(next(&WATCH, 0, &d, 1), 0);
+	assert_balance_of(0xa1, "0");
+	assert_int_equal(empty(1), 0); /* two blocks deep, its own included */
+	assert_balance_of(0xa1, "0");
+	assert_state(1, "seen");
+	assert_int_equal(empty(1), 1);
+	assert_balance_of(0xa1, "100");
+	assert_state(1, "credited");
+	assert_int_equal(empty(5), 0);
+	assert_balance_of(0xa1, "100");
+	assert_value("SELECT -ledger_balance_of(8) AS v", "100"); /* custody: what the treasury must hold */
+	assert_books();
+}
+
+static void test_each_log_once(void **state)
+{
+	const struct deposit_seen two[] = { deposit(1, 0, 0xa1, 100), deposit(1, 4, 0xa2, 7) };
+
+	(void)state;
+	assert_int_equal(next(&WATCH, 0, two, 2), 0);
+	assert_int_equal(empty(2), 2);
+	assert_balance_of(0xa1, "100");
+	assert_balance_of(0xa2, "7");
+	/* the same logs again, credited long ago: an endpoint that lies, or a watcher that lost its place */
+	assert_int_equal(next(&WATCH, 0, two, 2), 0);
+	assert_int_equal(empty(4), 0);
+	assert_balance_of(0xa1, "100");
+	assert_balance_of(0xa2, "7");
+	assert_books();
+}
+
+static void test_one_watcher_per_block(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+	struct hash h = block(1, 0);
+	int64_t credited = -1;
+
+	(void)state;
+	next(&WATCH, 0, NULL, 0);
+	assert_int_equal(db_watch_advance(pg, &WATCH, 1, &h, &d, 1, CONFIRMATIONS, &credited), ERR_CONFLICT);
+	assert_int_equal(db_watch_advance(pg, &WATCH, 3, &h, &d, 1, CONFIRMATIONS, &credited), ERR_CONFLICT);
+	assert_int_equal(db_watch_rewind(pg, &WATCH, 3, 1), ERR_CONFLICT);
+	assert_int_equal(credited, -1);
+	assert_value("SELECT count(*) AS v FROM deposit", "0"); /* nothing of it stays */
+	assert_value("SELECT number AS v FROM chain_cursor", "1");
+}
+
+static void test_unconfirmed_vanishes(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+
+	(void)state;
+	empty(1);
+	next(&WATCH, 0, &d, 1);
+	rewind_to(2);
+	assert_state(1, "vanished");
+	assert_int_equal(empty(6), 0);
+	assert_balance_of(0xa1, "0");
+	assert_books();
+}
+
+static void test_included_again(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+
+	(void)state;
+	next(&WATCH, 0, &d, 1);
+	rewind_to(1);
+	next(&WATCH, 1, NULL, 0);
+	assert_int_equal(next(&WATCH, 1, &d, 1), 0); /* a block later; its confirmations begin anew */
+	assert_int_equal(empty(1), 0);
+	assert_int_equal(empty(1), 1);
+	assert_balance_of(0xa1, "100");
+	assert_value("SELECT block_number AS v FROM deposit", "2");
+	assert_books();
+}
+
+static void test_credited_and_taken_back(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100), other = deposit(2, 0, 0xa2, 5);
+
+	(void)state;
+	next(&WATCH, 0, &other, 1);
+	next(&WATCH, 0, &d, 1);
+	assert_int_equal(empty(2), 2);
+	rewind_to(2);
+	assert_state(1, "reversed");
+	assert_state(2, "credited"); /* its block stayed */
+	assert_balance_of(0xa1, "0");
+	assert_balance_of(0xa2, "5");
+	assert_value("SELECT -ledger_balance_of(8) AS v", "5");
+	/* back in the chain: credited again, once, under a key of its own */
+	next(&WATCH, 1, &d, 1);
+	assert_int_equal(empty(2), 1);
+	assert_balance_of(0xa1, "100");
+	assert_value("SELECT credits AS v FROM deposit WHERE amount = 100", "2");
+	rewind_to(2);
+	assert_balance_of(0xa1, "0");
+	assert_value("SELECT count(*) AS v FROM ledger_transfer WHERE kind = 'deposit_reversal'", "2");
+	assert_books();
+}
+
+/* What was spent cannot be taken back: the account goes to zero, not below, and the rest is our loss. */
+static void test_spent_before_reversal(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+
+	(void)state;
+	next(&WATCH, 0, &d, 1);
+	empty(2);
+	spend(0xa1, 70);
+	rewind_to(1);
+	assert_state(1, "reversed");
+	assert_balance_of(0xa1, "0");
+	assert_value("SELECT shortfall AS v FROM deposit", "70");
+	assert_value("SELECT ledger_balance_of(10) AS v", "-70");
+	assert_value("SELECT -ledger_balance_of(8) AS v", "0");
+	assert_books();
+}
+
+/* Another token of the same chain, watched by a cursor that is far ahead, confirms nothing of ours. */
+static void test_tokens_are_apart(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+	struct watch other = WATCH;
+	uint64_t number = 0;
+	struct hash h;
+	bool has_hash = false;
+	int64_t credited = -1;
+
+	(void)state;
+	next(&WATCH, 0, &d, 1);
+	other.token.b[0] = 0x71;
+	assert_ok(db_watch_cursor(pg, &other, 50, &number, &h, &has_hash));
+	assert_int_equal(number, 50);
+	h = block(51, 0);
+	assert_ok(db_watch_advance(pg, &other, 51, &h, NULL, 0, CONFIRMATIONS, &credited));
+	assert_int_equal(credited, 0);
+	assert_balance_of(0xa1, "0");
+	assert_int_equal(empty(2), 1);
+	assert_balance_of(0xa1, "100");
+}
+
+static void test_nothing_is_a_deposit_too(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 0);
+
+	(void)state;
+	next(&WATCH, 0, &d, 1);
+	assert_int_equal(empty(2), 1);
+	assert_state(1, "credited");
+	assert_balance_of(0xa1, "0");
+	rewind_to(1);
+	assert_state(1, "reversed");
+	assert_books();
+}
+
+static void test_blocks_are_remembered(void **state)
+{
+	uint64_t number = 0;
+	struct hash h, expected = block(2, 0);
+	bool has_hash = false;
+
+	(void)state;
+	empty(2);
+	assert_ok(db_watch_cursor(pg, &WATCH, 0, &number, &h, &has_hash));
+	assert_int_equal(number, 2);
+	assert_true(has_hash && hash_equal(&h, &expected));
+	assert_ok(db_watch_block(pg, &WATCH, 1, &h));
+	assert_int_equal(db_watch_block(pg, &WATCH, 3, &h), ERR_NOT_FOUND);
+	rewind_to(2);
+	assert_int_equal(db_watch_block(pg, &WATCH, 2, &h), ERR_NOT_FOUND);
+	assert_ok(db_watch_block(pg, &WATCH, 1, &h));
+}
+
+int main(void)
+{
+#define OF_ITS_OWN(test) cmocka_unit_test_setup_teardown(test, setup, pg_teardown)
+	const struct CMUnitTest tests[] = {
+		OF_ITS_OWN(test_credited_when_confirmed), OF_ITS_OWN(test_each_log_once), OF_ITS_OWN(test_one_watcher_per_block),
+		OF_ITS_OWN(test_unconfirmed_vanishes), OF_ITS_OWN(test_included_again), OF_ITS_OWN(test_credited_and_taken_back),
+		OF_ITS_OWN(test_spent_before_reversal), OF_ITS_OWN(test_tokens_are_apart), OF_ITS_OWN(test_nothing_is_a_deposit_too),
+		OF_ITS_OWN(test_blocks_are_remembered),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
