@@ -13,8 +13,8 @@ pragma solidity ^0.8.20;
 ///
 /// Gas: an item that fails, whatever it burns, costs at most its own `gasLimit`, and an item is tried only when its whole
 /// limit can be given to it; otherwise it is reported as skipped and its authorization stays unused. Sending
-/// Σ (gasLimit · 64/63 + 15,000) on top of the transaction's own cost is always enough for all of them. Do not ask the node
-/// for an estimate: skipping is no failure, so it would find the gas with which everything is skipped.
+/// 10,000 + Σ (gasLimit · 64/63 + 15,000) on top of the transaction's own cost is always enough for all of them. Do not ask
+/// the node for an estimate: skipping is no failure, so it would find the gas with which everything is skipped.
 ///
 /// Reading the events: every item has exactly one, `Settled` or `Skipped`. Tokens may emit look-alikes: only those whose
 /// address is this contract count. `ok` says that the call returned; what moved is told by the token's Transfer event.

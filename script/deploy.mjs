@@ -54,8 +54,8 @@ async function multicall3Install({ client, read }) {
 }
 
 /// Returns {opg_token, permit2, settler, exact_proxy, upto_proxy, multicall3, genesis_hash, chain_id}. `callers` are the
-/// addresses that may settle by the Settler, besides those its owner, account SETTLER_OWNER, adds later. Refuses anything that is not an anvil of our chain id: the
-/// published key it deploys with must never meet another chain.
+/// addresses that may settle by the Settler; its owner, account SETTLER_OWNER, can add others later. Refuses anything that is
+/// not an anvil of our chain id: the published key it deploys with must never meet another chain.
 export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((i) => chainAccount(i).address) } = {}) {
   const chain = chainOpen(rpc_url);
   const software = await chain.client.request({ method: 'web3_clientVersion' });
