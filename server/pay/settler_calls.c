@@ -20,6 +20,16 @@ static enum err member(const json_t *o, const char *name, uint8_t *ret, size_t l
 	return s && strlen(s) == 2 * len + 2 ? hex_decode(s + 2, 2 * len, ret, len) : ERR_BAD_FIELD;
 }
 
+static enum err number(const json_t *o, const char *name, struct u256 *ret)
+{
+	uint8_t be[32];
+	enum err e = member(o, name, be, sizeof(be));
+
+	if (!e)
+		*ret = u256_from_be(be);
+	return e;
+}
+
 static enum err signature(const json_t *o, uint8_t *ret, size_t cap, size_t *ret_len)
 {
 	const char *s = json_string_value(json_object_get(o, "signature"));
@@ -42,11 +52,11 @@ static enum err eip3009(const json_t *o, uint8_t *ret_kind, struct buf *out)
 	if (!e)
 		e = member(o, "to", a.to.b, 20);
 	if (!e)
-		e = member(o, "value", a.value_be, 32);
+		e = number(o, "value", &a.value);
 	if (!e)
-		e = member(o, "validAfter", a.valid_after_be, 32);
+		e = number(o, "validAfter", &a.valid_after);
 	if (!e)
-		e = member(o, "validBefore", a.valid_before_be, 32);
+		e = number(o, "validBefore", &a.valid_before);
 	if (!e)
 		e = member(o, "nonce", a.nonce.b, 32);
 	if (!e)
@@ -70,17 +80,17 @@ static enum err permit2(const struct settler_config *c, const struct settling *p
 	enum err e = member(o, "from", s.owner.b, 20);
 
 	s.permit.token = c->token;
-	amount_to_be(p->amount, s.upto_amount_be);
+	s.upto_amount = u256_from_amount(p->amount);
 	if (!e)
 		e = member(o, "to", s.to.b, 20);
 	if (!e)
-		e = member(o, "value", s.permit.amount_be, 32);
+		e = number(o, "value", &s.permit.amount);
 	if (!e)
-		e = member(o, "nonce", s.permit.nonce_be, 32);
+		e = number(o, "nonce", &s.permit.nonce);
 	if (!e)
-		e = member(o, "validBefore", s.permit.deadline_be, 32);
+		e = number(o, "validBefore", &s.permit.deadline);
 	if (!e)
-		e = member(o, "validAfter", s.valid_after_be, 32);
+		e = number(o, "validAfter", &s.valid_after);
 	if (!e)
 		e = signature(o, sig, sizeof(sig), &s.sig_len);
 	if (e)

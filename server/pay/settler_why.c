@@ -10,17 +10,18 @@ static enum err nonce_used(const struct settler_config *c, const struct settling
 {
 	bool eip3009 = !strcmp(p->method, "eip3009");
 	struct buf call = BUF_INIT(256), answer = BUF_INIT(4096);
-	uint8_t word[32], value[32], bit = 0;
+	struct u256 nonce = u256_from_be(p->nonce.b), word, value;
+	uint8_t bit = 0;
 	enum err e;
 
-	calls_permit2_nonce_place(p->nonce.b, word, &bit);
-	e = eip3009 ? calls_eip3009_state(&p->payer, &p->nonce, &call) : calls_permit2_nonce_bitmap(&p->payer, word, &call);
+	calls_permit2_nonce_place(&nonce, &word, &bit);
+	e = eip3009 ? calls_eip3009_state(&p->payer, &p->nonce, &call) : calls_permit2_nonce_bitmap(&p->payer, &word, &call);
 	if (!e)
 		e = chain_call(c->chain, eip3009 ? &c->token : &CALLS_PERMIT2, call.data, call.len, 100000, UINT64_MAX, &answer);
 	if (!e)
-		e = calls_read_word(answer.data, answer.len, value);
+		e = calls_read_u256(answer.data, answer.len, &value);
 	if (!e)
-		*ret = eip3009 ? value[31] == 1 : calls_permit2_nonce_used(value, bit);
+		*ret = eip3009 ? !u256_is_zero(&value) : calls_permit2_nonce_used(&value, bit);
 	buf_done(&call);
 	buf_done(&answer);
 	return e == ERR_BAD_FIELD ? ERR_CHAIN_DOWN : e;
