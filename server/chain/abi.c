@@ -66,12 +66,17 @@ void abi_word(struct abi_writer *w, struct abi_part *part, const uint8_t be[32])
 	w->missing--;
 }
 
+void abi_u256(struct abi_writer *w, struct abi_part *part, const struct u256 *v)
+{
+	uint8_t be[32];
+	u256_to_be(v, be);
+	abi_word(w, part, be);
+}
+
 void abi_uint(struct abi_writer *w, struct abi_part *part, uint64_t v)
 {
-	uint8_t be[32] = { 0 };
-	for (int i = 0; i < 8; i++)
-		be[31 - i] = (uint8_t)(v >> (8 * i));
-	abi_word(w, part, be);
+	struct u256 wide = u256_from_u64(v);
+	abi_u256(w, part, &wide);
 }
 
 void abi_address(struct abi_writer *w, struct abi_part *part, const struct address *a)

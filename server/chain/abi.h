@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/hex.h"
+#include "base/u256.h"
 
 extern const struct hash ABI_TRANSFER_TOPIC; /* keccak256("Transfer(address,address,uint256)") */
 
@@ -43,6 +44,7 @@ struct abi_part {
 void abi_begin(struct abi_writer *w, struct buf *out, const uint8_t selector[4], size_t words, struct abi_part *ret);
 void abi_word(struct abi_writer *w, struct abi_part *part, const uint8_t be[32]);
 void abi_uint(struct abi_writer *w, struct abi_part *part, uint64_t v); /* or a bool */
+void abi_u256(struct abi_writer *w, struct abi_part *part, const struct u256 *v);
 void abi_address(struct abi_writer *w, struct abi_part *part, const struct address *a);
 void abi_bytes(struct abi_writer *w, struct abi_part *part, const void *p, size_t len);     /* bytes or string */
 void abi_tuple(struct abi_writer *w, struct abi_part *part, size_t words, struct abi_part *ret); /* a dynamic tuple */

@@ -70,12 +70,9 @@ enum err chain_block_by_number(struct chain *c, uint64_t number, struct chain_bl
 
 enum err chain_call(struct chain *c, const struct address *to, const void *data, size_t len, uint64_t gas, uint64_t at, struct buf *out)
 {
-	_cleanup_free_ char *hex = xmalloc(2 + 2 * len + 1);
-	memcpy(hex, "0x", 2);
-	hex_encode(data, len, hex + 2);
 	_cleanup_json_ json_t *result = NULL;
 	enum err e = rpc_call(c, "eth_call",
-			      json_pack("[{s:s, s:s, s:o}, o]", "to", address_format(to).s, "data", hex, "gas", rpc_quantity(gas), rpc_block_tag(at)),
+			      json_pack("[{s:s, s:o, s:o}, o]", "to", address_format(to).s, "data", rpc_data(data, len), "gas", rpc_quantity(gas), rpc_block_tag(at)),
 			      &result);
 	return e ? e : rpc_read_data(result, "the call's result", out);
 }

@@ -16,16 +16,32 @@ enum err rpc_refuse(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* One call. Takes over params (an array). ret_result may be JSON null; the caller drops it. */
 enum err rpc_call(struct chain *c, const char *method, json_t *params, json_t **ret_result) WARN_UNUSED;
 
+/* The same, and when the endpoint answered this very call with a JSON-RPC error, that object (code and message are there; the
+ * caller drops it). ret_error is NULL after every other failure: then nothing is known about what the call did. */
+enum err rpc_ask(struct chain *c, const char *method, json_t *params, json_t **ret_result, json_t **ret_error) WARN_UNUSED;
+
 /* The answer to the call `id`, from its bytes. */
 enum err rpc_read_answer(const char *text, size_t len, uint64_t id, json_t **ret_result) WARN_UNUSED;
 
 /* Values. `what` names them in the words. */
 enum err rpc_read_quantity(const json_t *v, const char *what, uint64_t *ret) WARN_UNUSED; /* "0x1f": no leading zeros */
+enum err rpc_read_quantity_be(const json_t *v, const char *what, uint8_t ret_be[32]) WARN_UNUSED;
 enum err rpc_read_hash(const json_t *v, const char *what, struct hash *ret) WARN_UNUSED;
 enum err rpc_read_address(const json_t *v, const char *what, struct address *ret) WARN_UNUSED;
 enum err rpc_read_data(const json_t *v, const char *what, struct buf *out) WARN_UNUSED; /* appends */
 
+struct rpc_log {
+	struct address address;
+	struct hash topics[4];
+	size_t topic_count;
+	struct hash tx, block;
+	uint64_t block_number, index; /* in the block */
+	const json_t *data;           /* not looked at; borrowed */
+};
+enum err rpc_read_log(const json_t *j, struct rpc_log *ret) WARN_UNUSED; /* a removed log is refused */
+
 json_t *rpc_quantity(uint64_t v);
+json_t *rpc_data(const void *p, size_t len); /* "0x…" */
 json_t *rpc_block_tag(uint64_t at); /* UINT64_MAX: "latest" */
 
 #endif

@@ -17,46 +17,12 @@ struct filter {
 	uint64_t block_number;
 };
 
-struct log {
-	struct address address;
-	struct hash topics[4];
-	size_t topic_count;
-	struct hash tx, block;
-	uint64_t block_number, index; /* in the block */
-	const json_t *data;
-};
-
 struct found { /* a transfer and where in the block its log stands */
 	struct chain_transfer transfer;
 	uint64_t index;
 };
 
-static enum err log_read(const json_t *j, struct log *ret)
-{
-	const json_t *removed = json_object_get(j, "removed");
-	if (removed && !json_is_false(removed))
-		return rpc_refuse("a log was removed by a reorganisation");
-	const json_t *topics = json_object_get(j, "topics");
-	size_t count = json_array_size(topics);
-	if (!json_is_array(topics) || count > 4)
-		return rpc_refuse("a log has malformed topics");
-	enum err e = rpc_read_address(json_object_get(j, "address"), "a log's address", &ret->address);
-	for (size_t i = 0; i < count && !e; i++)
-		e = rpc_read_hash(json_array_get(topics, i), "a log's topic", &ret->topics[i]);
-	if (!e)
-		e = rpc_read_hash(json_object_get(j, "transactionHash"), "a log's transaction", &ret->tx);
-	if (!e)
-		e = rpc_read_hash(json_object_get(j, "blockHash"), "a log's block", &ret->block);
-	if (!e)
-		e = rpc_read_quantity(json_object_get(j, "blockNumber"), "a log's block number", &ret->block_number);
-	if (!e)
-		e = rpc_read_quantity(json_object_get(j, "logIndex"), "a log's index", &ret->index);
-	ret->topic_count = count;
-	ret->data = json_object_get(j, "data");
-	return e;
-}
-
-static bool log_matches(const struct log *l, const struct filter *f)
+static bool log_matches(const struct rpc_log *l, const struct filter *f)
 {
 	return address_equal(&l->address, &f->token) && l->topic_count >= 3 && hash_equal(&l->topics[0], &ABI_TRANSFER_TOPIC) &&
 	       hash_equal(&l->topics[2], &f->to_word);
@@ -65,8 +31,8 @@ static bool log_matches(const struct log *l, const struct filter *f)
 /* A log that must be one of ours, as a transfer (without its ordinal). */
 static enum err transfer_read(const json_t *j, const struct filter *f, struct found *ret)
 {
-	struct log l;
-	enum err e = log_read(j, &l);
+	struct rpc_log l;
+	enum err e = rpc_read_log(j, &l);
 	if (e)
 		return e;
 	if (!log_matches(&l, f) || l.topic_count != 3)
@@ -105,9 +71,9 @@ static bool transfer_equal(const struct chain_transfer *a, const struct chain_tr
 static enum err ordinal_from_log(const json_t *j, size_t ordinal, const struct filter *f, const struct hash *tx, struct found *list,
 				 size_t count, size_t *next)
 {
-	struct log l;
+	struct rpc_log l;
 	struct found again;
-	enum err e = log_read(j, &l);
+	enum err e = rpc_read_log(j, &l);
 	if (e)
 		return e;
 	if (!hash_equal(&l.tx, tx) || !hash_equal(&l.block, &f->block))

@@ -10,6 +10,8 @@
 /* The nine fields that are signed, without their list. */
 static enum err fields_put(struct buf *b, const struct tx *tx)
 {
+	uint8_t value[32];
+	u256_to_be(&tx->value, value);
 	enum err e = rlp_put_uint(b, tx->chain_id);
 	if (!e)
 		e = rlp_put_uint(b, tx->nonce);
@@ -22,7 +24,7 @@ static enum err fields_put(struct buf *b, const struct tx *tx)
 	if (!e)
 		e = rlp_put_bytes(b, tx->to.b, sizeof(tx->to.b));
 	if (!e)
-		e = rlp_put_word(b, tx->value_be);
+		e = rlp_put_word(b, value);
 	if (!e)
 		e = rlp_put_bytes(b, tx->data, tx->data_len);
 	return e ? e : rlp_close_list(b, b->len); /* no access list */
@@ -80,6 +82,7 @@ enum err tx_sign(const struct tx *tx, const struct secret_key *key, struct buf *
 static enum err fields_read(struct rlp *r, struct tx *tx)
 {
 	struct rlp access = { NULL, 1 };
+	uint8_t value[32] = { 0 };
 	enum err e = rlp_read_uint(r, &tx->chain_id);
 	if (!e)
 		e = rlp_read_uint(r, &tx->nonce);
@@ -92,11 +95,12 @@ static enum err fields_read(struct rlp *r, struct tx *tx)
 	if (!e)
 		e = rlp_read_fixed(r, tx->to.b, sizeof(tx->to.b));
 	if (!e)
-		e = rlp_read_word(r, tx->value_be);
+		e = rlp_read_word(r, value);
 	if (!e)
 		e = rlp_read_bytes(r, &tx->data, &tx->data_len);
 	if (!e)
 		e = rlp_read_list(r, &access);
+	tx->value = u256_from_be(value);
 	if (!e && (access.len || tx->max_priority_fee > tx->max_fee))
 		e = ERR_BAD_FIELD;
 	return e;

@@ -3,6 +3,7 @@
 #define OPGATE_CHAIN_TX_H
 
 #include "base/buf.h"
+#include "base/u256.h"
 #include "crypto/crypto.h"
 
 #define TX_RAW_MAX ((size_t)128 << 10) /* what pools accept of one transaction */
@@ -12,7 +13,7 @@ struct tx {
 	uint64_t max_priority_fee, max_fee; /* wei for a unit of gas */
 	uint64_t gas;
 	struct address to; /* never a creation */
-	uint8_t value_be[32];
+	struct u256 value;
 	const uint8_t *data; /* borrowed */
 	size_t data_len;
 };

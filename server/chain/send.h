@@ -1,0 +1,103 @@
+/* Sending: what a transaction will cost, whether it would work, giving it to the chain, and what became of it. Called by the
+ * settler from any thread; no locks. As in chain.h every call has the chain's deadline, answers are bounded and read
+ * strictly, outputs are written only on success, and the words of the last failure are in chain_error().
+ *
+ * Nothing an endpoint says about a transaction we gave it is final: the words of an error are a hint what to ask next. Only a
+ * receipt in a block that stays, or a used nonce, ends a transaction's story. */
+#ifndef OPGATE_CHAIN_SEND_H
+#define OPGATE_CHAIN_SEND_H
+
+#include "chain/chain.h"
+
+/* ---- Accounts ---- */
+enum chain_when { CHAIN_LATEST, CHAIN_PENDING /* counts what waits in the endpoint's pool, too */ };
+enum err chain_nonce(struct chain *c, const struct address *a, enum chain_when when, uint64_t *ret) WARN_UNUSED; /* the next one */
+/* Wei at a block number (UINT64_MAX: latest). ERR_OVERFLOW above 2^127-1. */
+enum err chain_native_balance(struct chain *c, const struct address *a, uint64_t at, struct amount *ret) WARN_UNUSED;
+/* Appends the code; nothing for an account without. A delegation (EIP-7702) is code. */
+enum err chain_code_at(struct chain *c, const struct address *a, uint64_t at, struct buf *out) WARN_UNUSED;
+
+/* ---- Would it work? ---- */
+struct chain_message {
+	struct address from, to;
+	const void *data;
+	size_t len;
+	uint64_t gas; /* no more than this */
+};
+/* ERR_OK: the chain ran it. ret_ok says how it ended, `out` gets what it answered, or the revert data. A revert's words are in
+ * chain_error(); they are a contract's, not to be believed. */
+enum err chain_simulate(struct chain *c, const struct chain_message *m, uint64_t at, struct buf *out, bool *ret_ok) WARN_UNUSED;
+/* ERR_UNPROCESSABLE: it would revert, or need more than m->gas. */
+enum err chain_gas_estimate(struct chain *c, const struct chain_message *m, uint64_t *ret) WARN_UNUSED;
+
+/* ---- Fees, in wei for a unit of gas ---- */
+struct chain_fee_caps {
+	uint64_t priority, fee; /* what we pay at most; fee includes the priority fee */
+};
+struct chain_fees {
+	uint64_t base; /* of the head block */
+	uint64_t priority, fee; /* what to sign: priority <= fee <= the caps */
+	bool affordable;        /* fee covers base + priority; if not, waiting is better than sending */
+};
+/* Twice the base fee and the priority fee the endpoint suggests, both capped. */
+enum err chain_fees(struct chain *c, const struct chain_fee_caps *caps, struct chain_fees *ret) WARN_UNUSED;
+/* What a replacement of a transaction with the fees `sent` signs: an eighth more of each (pools want a tenth), or today's fees
+ * where they are higher. ERR_LIMIT when the caps leave no room for that. */
+enum err chain_fees_bump(const struct chain_fees *sent, const struct chain_fees *now, const struct chain_fee_caps *caps,
+			 struct chain_fees *ret) WARN_UNUSED;
+
+/* ---- Sending ---- */
+enum chain_sent {
+	CHAIN_SENT,                   /* taken: the endpoint answers the transaction's own hash */
+	CHAIN_SENT_KNOWN,             /* it already has exactly this transaction */
+	CHAIN_SENT_NONCE_TOO_LOW,     /* the nonce is used: perhaps by this transaction. Ask by hash */
+	CHAIN_SENT_UNDERPRICED,       /* for the pool, or to replace what has this nonce */
+	CHAIN_SENT_INSUFFICIENT_FUNDS, /* the sender cannot pay for the gas */
+	CHAIN_SENT_REJECTED,          /* will not be taken as it is */
+	CHAIN_SENT_UNKNOWN,           /* no answer that can be used: it may have been taken */
+};
+enum chain_sent chain_send_raw(struct chain *c, const void *raw, size_t len);
+/* What the words of a refusal mean, whoever wrapped them; words that mean two things mean UNKNOWN. */
+enum chain_sent chain_sent_by_words(const char *words);
+const char *chain_sent_name(enum chain_sent s);
+
+/* ---- What became of it ---- */
+#define CHAIN_RECEIPT_LOGS_MAX 4096
+struct chain_log { /* its ordinal is its index in the receipt */
+	struct address address;
+	struct hash topics[4];
+	size_t topic_count;
+	const uint8_t *data; /* in the receipt's `bytes` */
+	size_t data_len;
+};
+struct chain_receipt {
+	struct hash tx, block;
+	uint64_t block_number;
+	bool ok; /* false: it was mined and reverted; its nonce is used */
+	struct address from, to; /* to: zero for a creation */
+	uint64_t gas_used, gas_price; /* the effective price: wei for a unit */
+	struct chain_log *logs;
+	size_t log_count;
+	uint8_t *bytes;
+};
+/* ERR_NOT_FOUND: the endpoint has none (not mined, or not seen yet, or mined in a block that is gone). The block may still go:
+ * compare its hash with the chain before believing in it. Free with chain_receipt_done. */
+enum err chain_receipt(struct chain *c, const struct hash *tx, struct chain_receipt *ret) WARN_UNUSED;
+void chain_receipt_done(struct chain_receipt *r);
+
+enum chain_tx_state { CHAIN_TX_UNKNOWN, CHAIN_TX_POOL, CHAIN_TX_MINED };
+struct chain_tx {
+	enum chain_tx_state state;
+	struct address from; /* this and below: not when UNKNOWN */
+	uint64_t nonce;
+	struct hash block; /* this and below: only when MINED */
+	uint64_t block_number;
+};
+enum err chain_tx_by_hash(struct chain *c, const struct hash *tx, struct chain_tx *ret) WARN_UNUSED;
+
+/* The transaction that used this EIP-3009 authorization, when it moved exactly `amount` from payer to `to`. ERR_NOT_FOUND: it was not
+ * used, was cancelled, or paid somebody else. */
+enum err chain_authorization_tx(struct chain *c, const struct address *token, const struct address *payer, const struct hash *nonce, const struct address *to,
+				struct amount amount, struct hash *ret) WARN_UNUSED;
+
+#endif
