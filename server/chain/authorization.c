@@ -5,6 +5,7 @@
 #include "chain/abi.h"
 #include "chain/rpc.h"
 #include "chain/send.h"
+#include "crypto/crypto.h"
 
 static struct hash word_of(const struct address *a)
 {
