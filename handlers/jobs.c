@@ -137,9 +137,9 @@ enum err handle_jobs_cancel(struct request *req)
 		e = db_job_cancel(request_db(req), &job, caller(req), state);
 	if (e)
 		return e == ERR_NOT_FOUND ? request_fail(req, e, "no such job") : e;
-	FAULT(cancel_written);
 	if (strcmp(state, "queued") != 0 && strcmp(state, "running") != 0)
 		return request_fail(req, ERR_CONFLICT, "the job is %s already", state);
+	FAULT(cancel_written);
 	e = runs_tick(pay, request_db(req)); /* at once, not at the janitor's next turn */
 	return e ? e : show(req, &job);
 }

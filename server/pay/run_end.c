@@ -304,6 +304,21 @@ static bool try_another(struct run *run, struct db *db, enum outcome o)
 	return true;
 }
 
+/* Nobody waits for a background job, so it can wait until a node it has not tried has room: back to the queue. */
+static bool wait_for_room(struct run *run, struct db *db, enum outcome o)
+{
+	struct pay *pay = run->pay;
+
+	if (!run->background || (run->tried | 1u << run->current) == (1u << run->quote.candidate_count) - 1)
+		return false;
+	if (db_job_requeue(db, &run->id, &pay->instance, run->attempt_no, outcome_row(o)->name))
+		return false;
+	runs_mark_queued(pay->runs);
+	runs_remove(pay->runs, run);
+	run_free(run);
+	return true;
+}
+
 /* The process ends before the job: it goes back to the queue, and the next process runs it again. */
 static void leave_to_another(struct run *run, struct db *db)
 {
@@ -342,7 +357,7 @@ void run_finish(void *arg)
 		FAULT(partial_waiting);
 		return;
 	}
-	if (another_may_do_better(run, o) && try_another(run, db, o))
+	if (another_may_do_better(run, o) && (try_another(run, db, o) || wait_for_room(run, db, o)))
 		return;
 	run_conclude(run, db, o);
 }

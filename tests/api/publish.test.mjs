@@ -235,6 +235,17 @@ test('a language model of the author streams token by token for the consumer', a
   assert.equal(royalty, 3n * BigInt(job.usage.input_units) + 5n * BigInt(job.usage.output_units));
 });
 
+test('what no engine can read is never offered, and everything else goes on', async () => {
+  const tensor = { title: '', description: '', surface: 'tensor', price: { input: '1' } };
+  const broken = await author.api.modelPublish({ ...tensor, name: 'broken', files: [{ path: 'model.onnx', bytes: randomBytes(4000) }] });
+  const sound = await author.api.modelPublish({ ...tensor, name: 'sound', files: [{ path: 'model.onnx', bytes: fs.readFileSync(inRoot('examples/models/adder.onnx')) }, files[1]] });
+  await waitFor('both nodes offer what came after it', async () => (await author.api.offerCount(sound.id)) === dev.nodes.length);
+  assert.equal(await author.api.offerCount(broken.id), 0);
+  assertError(await call('POST', `/v2/models/${broken.id}/infer`, { key: consumer.key, body: { inputs: [] } }), 'oip', 503, 'no_node');
+  const good = await call('POST', `/v2/models/${sound.id}/infer`, { key: consumer.key, body: { inputs: [{ name: 'x', shape: [1], datatype: 'FP32', data: [3] }] } });
+  assert.deepEqual(assertStatus(good, 200).json.outputs[0].data, [7]);
+});
+
 const sanitized = fs.readFileSync(opgateBinary()).includes('__asan_init');
 
 test('a large file is hashed while it comes, and never whole in memory', { skip: sanitized && 'freed memory stays in quarantine under ASan' }, async () => {

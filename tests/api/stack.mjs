@@ -212,8 +212,8 @@ export async function assertBooks() {
 // ---- programs ----
 
 /// Rows of a statement, each a list of texts.
-export function sql(statement) {
-  const out = execFileSync('psql', ['-X', '-A', '-t', '-F', '\t', '-v', 'ON_ERROR_STOP=1', '-c', statement, dev.database_url], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+export function sql(statement, database_url = dev.database_url) {
+  const out = execFileSync('psql', ['-X', '-A', '-t', '-F', '\t', '-v', 'ON_ERROR_STOP=1', '-c', statement, database_url], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   return out.split('\n').filter(Boolean).map((line) => line.split('\t'));
 }
 
@@ -222,11 +222,14 @@ export function opgate(...args) {
   return spawnSync(opgateBinary(), args, { encoding: 'utf8', env: environmentClean(), timeout: 30_000 });
 }
 
-/// A folder that is gone when the test file ends.
+let folders;
+/// A new folder that is gone when the test file ends.
 export function folderMake() {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'opgate-test-'));
-  process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
-  return folder;
+  if (!folders) {
+    folders = fs.mkdtempSync(path.join(os.tmpdir(), 'opgate-test-'));
+    process.on('exit', () => fs.rmSync(folders, { recursive: true, force: true }));
+  }
+  return fs.mkdtempSync(path.join(folders, 'f-'));
 }
 
 export const uuid = randomUUID;

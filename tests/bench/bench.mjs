@@ -13,6 +13,10 @@ import { BenchNode } from './node.mjs';
 
 const BIN = path.resolve(process.env.BENCH_BIN ?? inRoot('build/bench'));
 const parts = process.argv.length > 2 ? process.argv.slice(2) : ['http', 'lane'];
+if (parts.some((part) => !['http', 'lane'].includes(part))) {
+  console.error('usage: tests/bench/run [http] [lane]');
+  process.exit(2);
+}
 
 // 300 bytes of tensor.
 const data = Array.from({ length: 115 }, () => 1).join();
@@ -104,7 +108,8 @@ async function lane(dev, procs) {
   header(`Hold and capture, 10 000 payers, ${RUNS} runs of ${SECONDS} s (min/median/max)`);
   const pgbench = (clients) => async (seconds) => {
     const text = await output('pgbench', ['-n', '-M', 'prepared', '-j', '2', '-c', String(clients), '-T', String(seconds), '-l', '--log-prefix', inVar(`pgbench-${clients}`),
-      '-f', inRoot('tests/bench/pair.sql'), url]);
+      '-f', inRoot('tests/bench/pair.sql'), url],
+    { env: { ...process.env, PGOPTIONS: '-c plan_cache_mode=force_generic_plan' } }); // or a short run is mostly planning
     const files = fs.readdirSync(varFolder()).filter((name) => name.startsWith(`pgbench-${clients}.`)).map((name) => inVar(name));
     const times = files.flatMap((file) => fs.readFileSync(file, 'utf8').trim().split('\n')).map((line) => Number(line.split(' ')[2])).sort((a, b) => a - b);
     for (const file of files) fs.rmSync(file);
@@ -133,6 +138,7 @@ try {
   console.log(`${os.cpus().length} processors (${os.cpus()[0].model.trim()}), load ${os.loadavg()[0].toFixed(1)} before`);
   const all = { http, lane };
   for (const part of parts) if (!interrupted) await all[part](dev, procs);
+  console.log(`\nload ${os.loadavg()[0].toFixed(1)} after`);
 } catch (error) {
   console.error(`bench: ${error.message}`);
   process.exitCode = 1;

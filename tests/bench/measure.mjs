@@ -18,16 +18,19 @@ function statRead(pid) {
   }
 }
 
+const childrenOf = (pid) => fs.readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name)).map(statRead).filter((one) => one?.parent === pid);
+
 /// Processor time of `pid`, of its living children and of those it has reaped, in us.
-export function cpuOf(pid) {
-  const self = statRead(pid);
-  let ticks = self.own + self.reaped;
-  for (const name of fs.readdirSync('/proc'))
-    if (/^[0-9]+$/.test(name)) {
-      const one = statRead(name);
-      if (one?.parent === pid) ticks += one.own + one.reaped;
-    }
-  return ticks * TICK_US;
+function cpuOf(pid) {
+  return [statRead(pid), ...childrenOf(pid)].reduce((sum, one) => sum + one.own + one.reaped, 0) * TICK_US;
+}
+
+/// Children that end with a client (a connection's backend) are counted once their parent has reaped them: waits for that, as
+/// long as `limits` is exceeded, but not for ever, because some have come to stay.
+async function childrenSettle(groups, limits) {
+  const over = () => Object.entries(groups).some(([name, pid]) => childrenOf(pid).length > limits[name]);
+  for (const end = Date.now() + 1000; over() && Date.now() < end;) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (const [name, pid] of Object.entries(groups)) limits[name] = Math.max(limits[name], childrenOf(pid).length);
 }
 
 /// A child's standard output; rejects when it fails. The event loop goes on meanwhile, so heartbeats are sent.
@@ -50,11 +53,14 @@ export async function wrk(connections, seconds, { url, method = 'GET', body = ''
 
 /// Runs `once` RUNS times after a warm-up; `groups` are {name: pid} whose processor time is told per request.
 export async function runs(once, groups) {
+  const limits = Object.fromEntries(Object.entries(groups).map(([name, pid]) => [name, childrenOf(pid).length]));
   await once(1);
   const all = [];
   for (let i = 0; i < RUNS; i++) {
+    await childrenSettle(groups, limits);
     const before = Object.fromEntries(Object.entries(groups).map(([name, pid]) => [name, cpuOf(pid)]));
     const one = await once(SECONDS);
+    await childrenSettle(groups, limits);
     if (one.bad) throw new Error(`${one.bad} of ${one.requests} requests failed`);
     const cpu = Object.fromEntries(Object.entries(groups).map(([name, pid]) => [name, (cpuOf(pid) - before[name]) / one.requests]));
     all.push({ rate: one.requests / (one.us / 1e6), p50: one.p50, p99: one.p99, cpu });

@@ -289,6 +289,116 @@ static void test_reaping(void **state)
 	assert_books();
 }
 
+static enum err claim(const struct uuid *id, const struct uuid *lease, int attempt_now)
+{
+	return db_job_claim(pg, id, lease, attempt_now, &NODE, operator_, AMOUNT_ZERO, AMOUNT_ZERO);
+}
+
+static enum err retry(const struct uuid *id, const struct uuid *lease, int attempt_now)
+{
+	return db_job_retry(pg, id, lease, attempt_now, "node_failed", &NODE, operator_, AMOUNT_ZERO, AMOUNT_ZERO);
+}
+
+/* Every step between hold and close names the lease and the attempt it stands on; whoever lost either changes nothing. */
+static void test_steps_are_fenced(void **state)
+{
+	struct job_open o = opening(10);
+	const struct hash answer = { { 7 } };
+	struct job_close c = closing(&o.id, "settled", "delivered", 1, 0, 0);
+	enum lane_status status;
+
+	(void)state;
+	o.background = true;
+	o.body = "{}";
+	o.body_len = 2;
+	assert_ok(db_job_open(lane, &o, &status));
+	assert_ok(claim(&o.id, &ME, 0));
+	assert_int_equal(claim(&o.id, &OTHER, 0), ERR_CONFLICT);
+	assert_int_equal(claim(&o.id, &OTHER, 1), ERR_CONFLICT); /* it runs */
+	assert_int_equal(db_job_requeue(pg, &o.id, &OTHER, 1, "no_node"), ERR_CONFLICT);
+	assert_int_equal(db_job_requeue(pg, &o.id, &ME, 0, "no_node"), ERR_CONFLICT);
+	assert_ok(db_job_requeue(pg, &o.id, &ME, 1, "no_node"));
+	assert_int_equal(claim(&o.id, &ME, 0), ERR_CONFLICT); /* it is queued again, after another attempt */
+	assert_ok(claim(&o.id, &ME, 1));
+	assert_int_equal(retry(&o.id, &OTHER, 2), ERR_CONFLICT);
+	assert_int_equal(retry(&o.id, &ME, 1), ERR_CONFLICT);
+	assert_ok(retry(&o.id, &ME, 2));
+	c.response_status = 200;
+	c.response_type = "application/json";
+	c.response_hash = &answer;
+	c.response_body = "{}";
+	c.response_len = 2;
+	c.attempt = 2;
+	assert_int_equal(db_job_produce(pg, &c), ERR_CONFLICT);
+	c.attempt = 3;
+	c.lease = OTHER;
+	assert_int_equal(db_job_produce(pg, &c), ERR_CONFLICT);
+	c.lease = ME;
+	assert_ok(db_job_produce(pg, &c));
+	assert_int_equal(db_job_produce(pg, &c), ERR_CONFLICT); /* an answer is not replaced */
+	assert_ok(db_job_close(lane, &c, &status));
+	assert_int_equal(status, LANE_OK);
+	assert_balance(823, 0);
+	assert_books();
+}
+
+static void test_only_the_owner(void **state)
+{
+	struct job_open o = opening(10);
+	struct job_close c = closing(&o.id, "cancelled", "cancelled_queued", 0, 0, 0);
+	_cleanup_job_row_ struct job_row row = { 0 };
+	enum lane_status status;
+	struct uuid ids[4];
+	size_t n = 9;
+	char was[16], *body = NULL, type[128];
+	int code;
+
+	(void)state;
+	o.background = true;
+	o.body = "{}";
+	o.body_len = 2;
+	assert_ok(db_job_open(lane, &o, &status));
+	assert_int_equal(db_job_get(pg, &o.id, author, &row), ERR_NOT_FOUND);
+	assert_int_equal(db_job_output(pg, &o.id, author, &body, &n, type, &code), ERR_NOT_FOUND);
+	assert_int_equal(db_job_cancel(pg, &o.id, author, was), ERR_NOT_FOUND);
+	assert_value("SELECT count(*) AS v FROM job WHERE cancel_requested", "0");
+	assert_ok(db_jobs_reap(pg, &OTHER, 1000, ids, 4, &n));
+	assert_int_equal(n, 0); /* it waits for its turn */
+	assert_ok(db_job_cancel(pg, &o.id, payer, was));
+	assert_string_equal(was, "queued");
+	assert_int_equal(claim(&o.id, &ME, 0), ERR_CONFLICT); /* nobody starts it any more */
+	assert_ok(db_jobs_reap(pg, &OTHER, 1000, ids, 4, &n));
+	assert_int_equal(n, 1);
+	c.lease = OTHER;
+	assert_ok(db_job_close(lane, &c, &status));
+	assert_int_equal(status, LANE_OK);
+	assert_balance(823, 0);
+}
+
+/* Jobs of a gateway that gives signs of life are its own. */
+static void test_the_living_are_spared(void **state)
+{
+	struct job_open o = opening(10);
+	struct job_close c = closing(&o.id, "failed", "node_failed", 0, 0, 0);
+	enum lane_status status;
+	struct uuid ids[4];
+	size_t n = 9;
+
+	(void)state;
+	assert_ok(db_instance_beat(pg, &ME));
+	assert_ok(db_job_open(lane, &o, &status));
+	assert_ok(db_jobs_reap(pg, &OTHER, 60000, ids, 4, &n));
+	assert_int_equal(n, 0);
+	assert_ok(db_script(pg, "UPDATE gateway_instance SET heartbeat_at = now() - interval '61 seconds'"));
+	assert_ok(db_jobs_reap(pg, &OTHER, 60000, ids, 4, &n));
+	assert_int_equal(n, 1);
+	c.lease = OTHER;
+	c.attempt = 2;
+	assert_ok(db_job_close(lane, &c, &status));
+	assert_int_equal(status, LANE_OK);
+	assert_balance(823, 0);
+}
+
 /* The checker is tested by seeding corruption: each kind is seen, and only that kind. */
 static void test_books_see_corruption(void **state)
 {
@@ -309,7 +419,7 @@ static void test_books_see_corruption(void **state)
 	assert_int_equal(b.wrong_balances, 0);
 	assert_ok(db_script(pg, "UPDATE job SET charged = charged + 1, fee = fee + 1 WHERE state = 'settled'"));
 	assert_ok(db_books(pg, &b));
-	assert_int_equal(b.wrong_captures, 2);
+	assert_int_equal(b.wrong_captures, 3);
 	assert_ok(db_script(pg, "ALTER TABLE ledger_entry DISABLE TRIGGER ledger_entry_inserted; INSERT INTO ledger_entry (transfer, line, account, amount)"
 				" SELECT min(id), 9, 9, 5 FROM ledger_transfer; ALTER TABLE ledger_entry ENABLE TRIGGER ledger_entry_inserted"));
 	assert_ok(db_books(pg, &b));
@@ -322,6 +432,7 @@ int main(void)
 		cmocka_unit_test(test_hold_and_capture), cmocka_unit_test(test_closes_once), cmocka_unit_test(test_fencing),
 		cmocka_unit_test(test_never_more_than_held), cmocka_unit_test(test_no_overdraft_at_once), cmocka_unit_test(test_one_key_one_job),
 		cmocka_unit_test(test_refused_key_stays_free), cmocka_unit_test(test_revoked_key), cmocka_unit_test(test_reaping),
+		cmocka_unit_test(test_steps_are_fenced), cmocka_unit_test(test_only_the_owner), cmocka_unit_test(test_the_living_are_spared),
 		cmocka_unit_test(test_books_see_corruption),
 	};
 
