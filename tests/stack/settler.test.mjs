@@ -346,16 +346,19 @@ describe('settler', () => {
       most = results.filter(({ ok }) => ok).length;
     }
   });
-  it('keeps enough to report the others when an item uses all it may', async () => {
-    const greedy = await hostile(GREEDY, { gasLimit: 500_000n, args: toHex(1, { size: 8192 }) });
-    const items = [greedy, ...Array(20).fill(endless())];
-    const least = await edge(items);
-    for (let gas = least - 2_000n; gas < least + 6_000n; gas += 199n) {
-      const { status, results } = await probe(items, gas);
-      assert.equal(status, 'success', `with ${gas - least} gas more than the least`);
-      assert.deepEqual(results[0], gas < least ? { skipped: 'NotEnoughGas' } : { ok: false, reason: `0x${'00'.repeat(256)}` });
-    }
-  });
+  for (const [what, gasLimit, others, args] of [
+    ['a long item', 500_000n, 20, toHex(1, { size: 8192 })], ['a small item', 60_000n, 1],
+  ])
+    it(`keeps enough to report the others when ${what} uses all it may`, async () => {
+      const greedy = await hostile(GREEDY, { gasLimit, ...(args && { args }) });
+      const items = [greedy, ...Array(others).fill(endless())];
+      const least = await edge(items);
+      for (let gas = least - 2_000n; gas < least + 6_000n; gas += 199n) {
+        const { status, results } = await probe(items, gas);
+        assert.equal(status, 'success', `with ${gas - least} gas more than the least`);
+        assert.deepEqual(results[0], gas < least ? { skipped: 'NotEnoughGas' } : { ok: false, reason: `0x${'00'.repeat(256)}` });
+      }
+    });
   it('tries a large item only when its whole limit is left, 63 of 64 parts being what a call gets', async () => {
     const items = [await hostile(DEMANDS, { gasLimit: 3_000_000n })];
     const least = await edge(items);
