@@ -236,6 +236,11 @@ static void aggregates_are_read(void **state)
 		assert_int_equal(calls_read_aggregate3(cut, n, r, 3), ERR_BAD_FIELD);
 		free(cut);
 	}
+	uint8_t *more = xcalloc(1, len + 32);
+	memcpy(more, p, len);
+	assert_int_equal(calls_read_aggregate3(more, len + 1, r, 3), ERR_BAD_FIELD);
+	assert_int_equal(calls_read_aggregate3(more, len + 32, r, 3), ERR_BAD_FIELD);
+	free(more);
 	/* No bit of the frame may change: what changes is content, padding or a flag. */
 	size_t accepted = 0;
 	for (size_t bit = 0; bit < 8 * len; bit++) {

@@ -115,6 +115,24 @@ static void refuses(void **state)
 	}
 }
 
+/* All bytes are there, but the length is spelled longer than it needs to be. */
+static void refuses_long_spellings(void **state)
+{
+	(void)state;
+	static const struct { uint8_t head[4]; size_t head_len, len; } rows[] = {
+		{ { 0xb8, 55 }, 2, 55 }, { { 0xb8, 1 }, 2, 1 }, { { 0xb9, 0, 56 }, 3, 56 }, { { 0xf8, 55 }, 2, 55 }, { { 0xf9, 0, 200 }, 3, 200 },
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		uint8_t bytes[256] = { 0 };
+		memcpy(bytes, rows[i].head, rows[i].head_len);
+		struct rlp r = { bytes, rows[i].head_len + rows[i].len }, list;
+		const uint8_t *p;
+		size_t n;
+		assert_int_equal(rlp_read_bytes(&r, &p, &n), ERR_BAD_FIELD);
+		assert_int_equal(rlp_read_list(&r, &list), ERR_BAD_FIELD);
+	}
+}
+
 static void numbers(void **state)
 {
 	(void)state;
@@ -150,7 +168,8 @@ static void numbers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(writes), cmocka_unit_test(lengths), cmocka_unit_test(full_buffers), cmocka_unit_test(refuses), cmocka_unit_test(numbers),
+		cmocka_unit_test(writes), cmocka_unit_test(lengths), cmocka_unit_test(full_buffers), cmocka_unit_test(refuses),
+		cmocka_unit_test(refuses_long_spellings), cmocka_unit_test(numbers),
 	};
 	return RUN_TESTS(tests);
 }

@@ -110,6 +110,8 @@ static void simulations(void **state)
 		if (rows[i].out)
 			expect_hex(&out, rows[i].out);
 		assert_true(ok || chain_error()[0]);
+		if (strstr(rows[i].body, "\\u0000")) /* two zero characters, and a text that only looks like one */
+			assert_non_null(strstr(chain_error(), "reverted: ??????\\u0000"));
 		buf_done(&out);
 	}
 	assert_true(fake_was_asked(&fake, "[{\"from\":\"0x0100000000000000000000000000000000000000\",\"to\":\"0x0200000000000000000000000000000000000000\","
