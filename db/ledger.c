@@ -82,7 +82,8 @@ enum err db_transfers(struct db *db, int64_t account, int64_t after, int limit, 
 	" (SELECT count(*) FROM ledger_balance b LEFT JOIN open o ON o.account * 16 + 2 = b.account WHERE b.account % 16 = 2 AND b.amount <> coalesce(o.amount, 0)) AS wrong_holds," \
 	" (SELECT count(*) FROM job j JOIN hold h ON h.job = j.id LEFT JOIN taken t ON t.job = j.id WHERE h.state <> 'open'" \
 	"   AND (coalesce(j.charged, 0) <> h.captured OR coalesce(t.amount, 0) <> h.captured)) AS wrong_captures," \
-	" (SELECT greatest(coalesce(sum(amount), 0), 0) FROM sums WHERE account NOT IN (8, 9, 10)) AS liabilities," \
+	" (SELECT greatest(coalesce(sum(amount), 0), 0) FROM sums WHERE account NOT IN (8, 9, 10, 11)) AS liabilities," \
+	" (SELECT greatest(-coalesce(sum(amount), 0), 0) FROM sums WHERE account = 11) AS unsettled," \
 	" (SELECT greatest(-coalesce(sum(amount), 0), 0) FROM sums WHERE account = 8) AS custody"
 
 enum err db_books(struct db *db, struct books *ret)
@@ -97,6 +98,7 @@ enum err db_books(struct db *db, struct books *ret)
 	ret->wrong_holds = db_get_int(r, 0, "wrong_holds");
 	ret->wrong_captures = db_get_int(r, 0, "wrong_captures");
 	ret->liabilities = db_get_amount(r, 0, "liabilities");
+	ret->unsettled = db_get_amount(r, 0, "unsettled");
 	ret->custody = db_get_amount(r, 0, "custody");
 	return ERR_OK;
 }

@@ -7,11 +7,13 @@
 #include "handlers/settings.h"
 #include "http/http.h"
 #include "pay/pay.h"
+#include "pay/x402.h"
 
 struct blob_store;
 struct chain;
 struct net;
 struct deposits;
+struct settler;
 struct waiters;
 
 struct app {
@@ -24,8 +26,10 @@ struct app {
 	struct deposits *deposits;
 	struct waiters *waiters;
 	struct pay pay;
-	struct secret_key gateway_key;
-	struct address gateway; /* its address */
+	struct x402 x402; /* chain NULL: off */
+	struct settler *settler;
+	struct secret_key gateway_key, settler_key;
+	struct address gateway, settler_sender; /* their addresses; the latter zero when x402 is off */
 	uint8_t jwt_secret[32];
 };
 

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "handlers/front.h"
 #include "handlers/paid.h"
+#include "handlers/x402.h"
 #include "proof/sse.h"
 
 #define FRAME_MAX (2u << 20)
@@ -122,7 +123,9 @@ static enum err rejected(struct request *req, const struct run_end *end)
 static void answer(struct request *req, const struct run_end *end)
 {
 	paid_headers(req, &end->job, end->receipt);
-	if (end->err == ERR_OK)
+	if (x402_answer(req, end))
+		;
+	else if (end->err == ERR_OK)
 		reply_bytes(req, end->status, arena_strdup(req->arena, end->content_type), arena_memdup(req->arena, end->body, end->body_len), end->body_len);
 	else if (end->outcome == OUTCOME_REJECTED)
 		reply_error(req, rejected(req, end));

@@ -8,6 +8,7 @@
 #include "handlers/front.h"
 #include "handlers/input.h"
 #include "handlers/paid.h"
+#include "handlers/x402.h"
 
 #define OUTPUTS_MAX 16 /* `n` of a chat request */
 
@@ -97,6 +98,7 @@ static enum err read_chat(struct request *req, struct paid *p, const char **poli
 		request_fail_param(req, "stream");
 		return request_fail(req, ERR_BAD_FIELD, "stream: must be true or false");
 	}
+	p->stream = json_is_true(stream);
 	e = read_count(req, body, "max_tokens", INT32_MAX, &p->max_output);
 	if (!e)
 		e = read_count(req, body, "max_completion_tokens", INT32_MAX, &p->max_output);
@@ -165,13 +167,13 @@ static enum err read_key(struct request *req, struct paid *p)
 {
 	const char *key = request_header(req, "Idempotency-Key");
 
+	digest_request(req, &p->spec.body_digest);
 	if (!key)
 		return ERR_OK;
 	if (!*key || strlen(key) > 255)
 		return request_fail(req, ERR_BAD_FIELD, "Idempotency-Key: must have 1 to 255 characters");
 	p->spec.idempotency_key = key;
 	p->spec.route = req->route->name;
-	digest_request(req, &p->spec.body_digest);
 	return ERR_OK;
 }
 
@@ -186,7 +188,7 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 		return request_fail(req, ERR_SETTLEMENT_STOPPED, "reconciliation failed: paid work is stopped until an operator has resolved it");
 	if (req->body_len == 0)
 		return request_fail(req, ERR_BAD_REQUEST, "the body is empty");
-	p.spec = (struct run_spec){ .account = who->account, .api_key = who->api_key, .path = req->path, .content_type = type ? type : "application/json",
+	p.spec = (struct run_spec){ .account = who ? who->account : 0, .api_key = who ? who->api_key : 0, .path = req->path, .content_type = type ? type : "application/json",
 				    .tensor_header_length = request_header(req, "Inference-Header-Content-Length"), .request_id = req->id,
 				    .body = req->body, .body_len = req->body_len };
 	e = check_text(req, "Content-Type", p.spec.content_type);
@@ -290,7 +292,11 @@ enum err paid_run(struct request *req, struct paid *p)
 	struct uuid earlier;
 	bool found = false;
 	enum lane_status status = LANE_OK;
-	enum err e = paid_find_replay(req, p, &earlier, &found);
+	enum err e;
+
+	if (!req->principal)
+		return x402_run(req, p);
+	e = paid_find_replay(req, p, &earlier, &found);
 
 	if (!e && found)
 		return replay(req, &earlier);

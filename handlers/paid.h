@@ -11,6 +11,7 @@ struct paid {
 	const char *surface;   /* what the route speaks: "chat", "tensor", or NULL when the version decides */
 	const char *policy;    /* "none" or "signed" */
 	int64_t max_output;    /* -1: not bounded by the caller */
+	bool stream;           /* the caller wants events */
 	bool has_max_price;
 	struct amount max_price;
 	struct run_spec spec;  /* for pay */

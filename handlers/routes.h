@@ -55,21 +55,22 @@ X(GET,   "/v1/jobs/{id}",          jobs_get,       WORKER, ACCOUNT,  "read", NUL
 X(POST,  "/v1/jobs/{id}/cancel",   jobs_cancel,    WORKER, ACCOUNT,  "inference", NULL, KB, "write", PROBLEM, NULL, "Job", "Cancel a job") \
 X(GET,   "/v1/jobs/{id}/output",   jobs_output,    WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, NULL, "The node's answer, byte for byte") \
 X(GET,   "/v1/jobs/{id}/receipt",  jobs_receipt,   WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, NULL, "The receipt, byte for byte") \
-X(POST,  "/v1/chat/completions",   chat_completions, WORKER, ACCOUNT, "inference", NULL, 16 * MB, "paid", OPENAI, NULL, NULL, "OpenAI chat completions, streamed or not") \
-X(POST,  "/v1/completions",        completions,    WORKER, ACCOUNT,  "inference", NULL, 16 * MB, "paid", OPENAI, NULL, NULL, "OpenAI completions, streamed or not") \
+X(POST,  "/v1/chat/completions",   chat_completions, WORKER, OPTIONAL, "inference", NULL, 16 * MB, "paid", OPENAI, NULL, NULL, "OpenAI chat completions, streamed or not") \
+X(POST,  "/v1/completions",        completions,    WORKER, OPTIONAL,  "inference", NULL, 16 * MB, "paid", OPENAI, NULL, NULL, "OpenAI completions, streamed or not") \
 X(GET,   "/v2/health/live",        oip_live,       INLINE, PUBLIC,   NULL, NULL, 0, "read", OIP, NULL, NULL, "Open Inference Protocol: live") \
 X(GET,   "/v2/health/ready",       oip_ready,      WORKER, PUBLIC,   NULL, NULL, 0, "read", OIP, NULL, NULL, "Open Inference Protocol: ready") \
 X(GET,   "/v2",                    oip_server,     INLINE, PUBLIC,   NULL, NULL, 0, "read", OIP, NULL, NULL, "Open Inference Protocol: server metadata") \
 X(GET,   "/v2/models/{model*}",    oip_model,      WORKER, OPTIONAL, NULL, NULL, 0, "read", OIP, NULL, NULL, "Open Inference Protocol: model metadata") \
 X(GET,   "/v2/models/{model*}/ready", oip_model_ready, WORKER, OPTIONAL, NULL, NULL, 0, "read", OIP, NULL, NULL, "Open Inference Protocol: model ready") \
-X(POST,  "/v2/models/{model*}/infer", oip_infer,   WORKER, ACCOUNT,  "inference", NULL, 16 * MB, "paid", OIP, NULL, NULL, "Open Inference Protocol: inference") \
-X(POST,  "/v2/models/{model*}/versions/{version}/infer", oip_infer_version, WORKER, ACCOUNT, "inference", NULL, 16 * MB, "paid", OIP, NULL, NULL, "Open Inference Protocol: inference by a pinned version") \
+X(POST,  "/v2/models/{model*}/infer", oip_infer,   WORKER, OPTIONAL,  "inference", NULL, 16 * MB, "paid", OIP, NULL, NULL, "Open Inference Protocol: inference") \
+X(POST,  "/v2/models/{model*}/versions/{version}/infer", oip_infer_version, WORKER, OPTIONAL, "inference", NULL, 16 * MB, "paid", OIP, NULL, NULL, "Open Inference Protocol: inference by a pinned version") \
 /* proof */ \
 X(POST,  "/v1/verify",             verify,         WORKER, PUBLIC,   NULL, NULL, 16 * MB, "read", PROBLEM, "Verify", "Verdict", "Check a receipt; needs no sign-in") \
 X(GET,   "/v1/gateway",            gateway_info,   INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "This gateway's key, chain, token and treasury") \
 /* money */ \
 X(GET,   "/v1/balance",            balance_get,    WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "Balance", "Available, held and earned") \
 X(GET,   "/v1/transfers",          transfers_list, WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "TransferList", "Ledger movements of the caller") \
+X(GET,   "/v1/payments/{id}",      payments_get,   WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Payment", "What became of an x402 payment; the id is the secret") \
 X(GET,   "/v1/deposits",           deposits_list,  WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "DepositList", "Deposits of the caller") \
 X(GET,   "/v1/reconciliation",     reconciliation, WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Reconciliation", "Ledger sum, balances, holds and custody against the chain") \
 /* pages */ \

@@ -42,6 +42,12 @@ enum err startup_keys(struct app *app, struct startup_why *why)
 		return REFUSE(why, e, "jwt_secret_file: %s cannot be read as 64 hex digits", app->settings->jwt_secret_file);
 	memcpy(app->jwt_secret, jwt.b, sizeof(app->jwt_secret));
 	secret_key_wipe(&jwt);
+	if (!*app->settings->settler_key_file)
+		return ERR_OK;
+	e = secret_key_read_file(app->settings->settler_key_file, &app->settler_key);
+	if (e)
+		return REFUSE(why, e, "settler_key_file: %s cannot be read as 64 hex digits", app->settings->settler_key_file);
+	secret_key_address(&app->settler_key, &app->settler_sender);
 	return ERR_OK;
 }
 
@@ -84,11 +90,11 @@ static enum err check_published(struct app *app, const struct hash *genesis, str
 	static const struct hash none;
 	char version[128] = "";
 
-	if (!is_published(&app->gateway) && !is_published(&s->treasury))
+	if (!is_published(&app->gateway) && !is_published(&s->treasury) && !is_published(&app->settler_sender) && !is_published(&s->pay_to))
 		return ERR_OK;
 	if (!is_loopback_url(s->rpc_url) || chain_client_version(app->chain, version) || strncmp(version, "anvil/", 6) != 0 || hash_equal(&s->genesis_hash, &none) ||
 	    !hash_equal(&s->genesis_hash, genesis))
-		return REFUSE(why, ERR_FORBIDDEN, "gateway_key_file or treasury is a published test key, which is accepted only with a loopback rpc_url that says it is "
+		return REFUSE(why, ERR_FORBIDDEN, "a configured key, treasury or pay_to is a published test account, which is accepted only with a loopback rpc_url that says it is "
 						  "anvil and has the genesis_hash recorded at deployment");
 	return ERR_OK;
 }
@@ -116,6 +122,22 @@ enum err startup_check_chain(struct app *app, struct startup_why *why)
 	if (!hash_equal(&s->genesis_hash, &none) && !hash_equal(&s->genesis_hash, &genesis.hash))
 		return REFUSE(why, ERR_CONFLICT, "genesis_hash: block 0 of the endpoint is %s", hash_format(&genesis.hash).s);
 	return check_published(app, &genesis.hash, why);
+}
+
+enum err startup_check_settler(struct app *app, struct startup_why *why)
+{
+	const struct settings *s = app->settings;
+	bool has_code = false;
+	enum err e;
+
+	if (address_is_zero(&s->pay_to) || address_equal(&s->pay_to, &s->treasury))
+		return REFUSE(why, ERR_CONFLICT, "pay_to: x402 needs a receiver of its own; the treasury's transfers are deposits");
+	e = chain_has_code(app->chain, &s->settler_contract, &has_code);
+	if (e)
+		return REFUSE(why, e, "rpc_url: %s", chain_error());
+	if (!has_code)
+		return REFUSE(why, ERR_CONFLICT, "settler_contract: there is no contract at %s", address_format(&s->settler_contract).s);
+	return ERR_OK;
 }
 
 enum err startup_open_files(struct app *app, struct startup_why *why)

@@ -27,6 +27,7 @@
 #include "pay/deposits.h"
 #include "pay/reconcile.h"
 #include "pay/run.h"
+#include "pay/settler.h"
 #include "proof/verify_main.h"
 
 #define STATEMENT_DEADLINE_MS 10000
@@ -121,6 +122,45 @@ static void start_deposits(struct gateway *g)
 	g->app.deposits = deposits_start(&deposits);
 }
 
+static void payment_ended(void *app, const struct uuid *payment)
+{
+	runs_payment_ended(&((struct app *)app)->pay, payment);
+}
+
+static void log_settler(const char *event, int64_t number, const char *detail)
+{
+	LOG_EVENT(strcmp(event, "settled") ? LOG_WARN : LOG_INFO, event, L_INT("number", number), L_STR("detail", detail));
+}
+
+/* Only when a settling key is configured. The quote key is our own secret's; several gateways share it. */
+static enum err start_x402(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+	struct settler_config settler = {
+		.chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to,
+		.contract = s->settler_contract, .confirmations = (uint64_t)s->deposit_confirmations,
+		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
+		.log = log_settler, .key = app->settler_key,
+	};
+	enum err e;
+
+	if (!*s->settler_key_file)
+		return ERR_OK;
+	e = startup_check_settler(app, why);
+	if (e)
+		return e;
+	app->x402 = (struct x402){ .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
+				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
+				   .exposure_all_max = s->x402_exposure_all };
+	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
+	app->settler = settler_start(&settler);
+	app->pay.settle_now = settler_kick;
+	app->pay.settle_now_arg = app->settler;
+	app->pay.payment_wait_ms = s->payment_wait_ms;
+	return ERR_OK;
+}
+
 static enum err start(struct gateway *g)
 {
 	const struct settings *s = &g->settings;
@@ -147,6 +187,8 @@ static enum err start(struct gateway *g)
 	if (!e)
 		e = start_pay(g);
 	if (!e)
+		e = start_x402(g, &why);
+	if (!e)
 		e = start_http(g);
 	if (e) {
 		LOG_EVENT(LOG_ERROR, "start_refused", L_STR("code", err_info(e)->code), L_STR("why", why.text));
@@ -169,7 +211,7 @@ static void housekeeping(struct gateway *g)
 	if (!e)
 		e = startup_sweep(g->db);
 	if (!e)
-		e = reconcile(&app->pay, g->db, app->chain, &app->settings->opg_token, &app->settings->treasury, &r);
+		e = reconcile(&app->pay, g->db, app->chain, &app->settings->opg_token, &app->settings->treasury, &app->settings->pay_to, &r);
 	if (e)
 		LOG_EVENT(LOG_WARN, "housekeeping_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)));
 	else if (!r.ok)
@@ -231,6 +273,7 @@ static void stop(struct gateway *g)
 
 	if (app->http)
 		drain(g);
+	settler_stop(app->settler);
 	deposits_stop(app->deposits);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
 	if (app->http)
@@ -244,6 +287,7 @@ static void stop(struct gateway *g)
 	blob_store_close(app->blobs);
 	db_free(g->db);
 	crypto_wipe(&app->gateway_key, sizeof(app->gateway_key));
+	crypto_wipe(&app->settler_key, sizeof(app->settler_key));
 	LOG_EVENT(LOG_INFO, "stopped", L_STR("gateway", address_format(&app->gateway).s));
 }
 

@@ -20,7 +20,7 @@ const STOP_ORDER = [...NODES, 'gateway', 'anvil', 'postgres'];
 const MARK = '.opgate-stack'; // says that the folder is ours to empty
 
 // Which published account plays which part.
-const ACCOUNTS = { admin: 0, author: 1, operator: 2, operator_b: 3, consumer: 4, payer: 5, treasury: 6 };
+const ACCOUNTS = { admin: 0, author: 1, operator: 2, operator_b: 3, consumer: 4, payer: 5, treasury: 6, settler: 7, pay_to: 8 };
 const DEPOSIT = 100n * OPG;
 
 export const opgateBinary = () => path.resolve(process.env.OPGATE_BIN || inRoot('build/opgate'));
@@ -138,6 +138,8 @@ async function gatewayStart(procs, { base_url, port, chain, database_url, accoun
   const config = configWrite('gateway', {
     listen_host: '127.0.0.1', listen_port: port, base_url, database_url, rpc_url: chain.rpc_url, chain_id: CHAIN_ID,
     opg_token: chain.opg_token, treasury: accounts.treasury.address, genesis_hash: chain.genesis_hash,
+    settler_contract: chain.settler, pay_to: accounts.pay_to.address,
+    settler_key_file: fileWrite('keys/settler.key', `${accounts.settler.private_key.slice(2)}\n`),
     gateway_key_file: key.file, jwt_secret_file: fileWrite('keys/jwt.secret', `${randomBytes(32).toString('hex')}\n`),
     blob_dir: inVar('blobs'), public_dir: inRoot('public'), allow_private_nodes: 'true', deposit_confirmations: 2,
     platform_fee_bps: 1000, admin_addresses: accounts.admin.address,

@@ -6,6 +6,7 @@
 #include "chain/rpc.h"
 #include "chain/send.h"
 #include "crypto/crypto.h"
+#include "crypto/crypto.h"
 
 static struct hash word_of(const struct address *a)
 {

@@ -19,7 +19,7 @@ struct reconciliation {
 };
 
 enum err reconcile(struct pay *pay, struct db *db, struct chain *chain, const struct address *token, const struct address *treasury,
-		   struct reconciliation *ret) WARN_UNUSED;
+		   const struct address *pay_to, struct reconciliation *ret) WARN_UNUSED;
 json_t *reconciliation_json(const struct reconciliation *r);
 
 #endif

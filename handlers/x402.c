@@ -1,0 +1,253 @@
+/* See x402.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "handlers/front.h"
+#include "handlers/routes.h"
+#include "handlers/x402.h"
+#include "pay/x402.h"
+
+static bool is_v1(const struct request *req)
+{
+	return !request_header(req, "PAYMENT-SIGNATURE");
+}
+
+/* ---- answers ---- */
+
+/* 402 (412 when Permit2 must be approved first) with the terms for both versions of the protocol. */
+static void reply_terms(struct request *req, const struct x402_terms *t, const char *error, const struct address *payer)
+{
+	_cleanup_free_ char *header = x402_required_header(t->offers, t->count, &t->resource, error, NULL);
+	_cleanup_free_ char *body = x402_required_body_v1(t->offers, t->count, &t->resource, error, payer);
+
+	reply_header(req, "PAYMENT-REQUIRED", header);
+	reply_header(req, "Cache-Control", "no-store");
+	reply_bytes(req, x402_reason_status(error), "application/json", arena_strdup(req->arena, body), strlen(body));
+}
+
+static void receipt_header(struct request *req, const struct x402_receipt *r)
+{
+	_cleanup_free_ char *text = x402_receipt_header(r);
+
+	reply_header(req, r->version == 1 ? "X-PAYMENT-RESPONSE" : "PAYMENT-RESPONSE", text);
+}
+
+static void reply_pending(struct request *req, const struct uuid *payment)
+{
+	const char *url = arena_printf(req->arena, "/v1/payments/%s", uuid_format(payment).s);
+
+	reply_header(req, "Location", url);
+	reply_header(req, "Retry-After", "2");
+	reply_json(req, 202, json_must(json_pack("{s:s, s:s, s:s, s:s}", "payment", uuid_format(payment).s, "state", "pending", "status_url", url, "detail",
+						 "the payment was sent and the chain has not said yet; do not pay again. The same payment with the same "
+						 "request gets the answer")));
+}
+
+bool x402_answer(struct request *req, const struct run_end *end)
+{
+	const struct run_payment *p = end->payment;
+	const struct app *app = request_app(req);
+	struct u256 amount;
+	struct x402_receipt r;
+
+	if (!p)
+		return false;
+	reply_header(req, "Opgate-Payment", uuid_format(&p->id).s);
+	reply_header(req, "Cache-Control", "private");
+	if (end->err == ERR_PAYMENT_PENDING) {
+		reply_pending(req, &p->id);
+		return true;
+	}
+	if (p->state != PAYMENT_SETTLED && p->state != PAYMENT_FAILED)
+		return false; /* nothing was taken: the ordinary error */
+	amount = u256_from_amount(p->amount);
+	r = (struct x402_receipt){ .version = is_v1(req) ? 1 : 2, .success = p->state == PAYMENT_SETTLED, .error_reason = p->reason, .payer = &p->payer,
+				   .transaction = p->state == PAYMENT_SETTLED && !amount_is_zero(p->amount) ? &p->tx : NULL, .chain_id = app->x402.chain_id,
+				   .amount = p->upto ? &amount : NULL };
+	receipt_header(req, &r);
+	return false;
+}
+
+/* ---- an earlier use of the same authorization ---- */
+
+static enum err answer_earlier(struct request *req, const struct payment_row *row)
+{
+	char type[128], *body = NULL;
+	size_t len = 0;
+	int status = 0;
+	enum err e;
+
+	reply_header(req, "Opgate-Payment", uuid_format(&row->id).s);
+	reply_header(req, "Opgate-Job", uuid_format(&row->job).s);
+	if (!row->outcome) {
+		reply_pending(req, &row->id);
+		return ERR_OK;
+	}
+	if (!strcmp(row->state, "settled")) {
+		struct u256 amount = u256_from_amount(row->amount);
+		struct x402_receipt r = { .version = is_v1(req) ? 1 : 2, .success = true, .payer = &row->payer, .transaction = row->has_tx_hash ? &row->tx_hash : NULL,
+					  .chain_id = request_app(req)->x402.chain_id, .amount = !strcmp(row->scheme, "upto") ? &amount : NULL };
+
+		receipt_header(req, &r);
+	}
+	reply_header(req, "Idempotent-Replayed", "true");
+	e = db_job_output(request_db(req), &row->job, row->account, &body, &len, type, &status);
+	if (e == ERR_NOT_FOUND)
+		return request_fail(req, ERR_CONFLICT, "this payment's job ended as %s; %s", row->outcome,
+				    strcmp(row->state, "settled") ? "nothing was taken" : "what was taken is on the payer's account");
+	if (e)
+		return e;
+	reply_bytes(req, status, arena_strdup(req->arena, type), arena_memdup(req->arena, body, len), len);
+	free(body);
+	return ERR_OK;
+}
+
+static enum err find_earlier(struct request *req, const struct x402_claim_key *key, struct payment_row *ret)
+{
+	struct hash nonce;
+
+	memcpy(nonce.b, key->nonce, sizeof(nonce.b));
+	return db_payment_find(request_db(req), key->chain_id, &key->contract, &key->payer, &nonce, ret);
+}
+
+static const char *used_reason(const struct x402_paid *paid)
+{
+	return paid->auth.method == X402_EIP3009 ? "invalid_exact_evm_nonce_already_used" : "permit2_simulation_failed";
+}
+
+/* ---- a new one ---- */
+
+/* Served before it is settled only while that risks little: not for wallets with code (they can change their mind), not above the
+ * caps; and a stream by `exact` cannot be held back until its end, so it is settled first. */
+static enum err settle_first(struct request *req, const struct paid *p, const struct x402_paid *paid, bool *ret)
+{
+	const struct x402 *x = &request_app(req)->x402;
+	struct amount payer, all;
+	enum err e = db_payment_exposure(request_db(req), &paid->key.payer, &payer, &all);
+
+	if (!e)
+		e = amount_add(payer, paid->amount, &payer);
+	if (!e)
+		e = amount_add(all, paid->amount, &all);
+	*ret = paid->offer->scheme == X402_EXACT &&
+	       (p->stream || paid->payer_has_code || amount_cmp(payer, x->exposure_payer_max) > 0 || amount_cmp(all, x->exposure_all_max) > 0);
+	if (!e && !*ret && paid->offer->scheme == X402_UPTO && (amount_cmp(payer, x->exposure_payer_max) > 0 || amount_cmp(all, x->exposure_all_max) > 0))
+		return request_fail(req, ERR_RATE_LIMITED, "earlier payments are not settled yet; try again in a moment, or pay by exact");
+	return e;
+}
+
+static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *paid, const struct x402_terms *terms)
+{
+	struct payment_claim claim = { .chain_id = paid->key.chain_id, .verifier = paid->key.contract, .payer = paid->key.payer,
+				       .request_digest = p->spec.body_digest, .scheme = x402_scheme_name(paid->offer->scheme),
+				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored };
+	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	enum lane_status status = LANE_OK;
+	enum err e = settle_first(req, p, paid, &p->spec.upfront);
+
+	random_bytes(claim.id.b, sizeof(claim.id.b)); /* names the status link: not to be guessed */
+	memcpy(claim.nonce.b, paid->key.nonce, sizeof(claim.nonce.b));
+	p->spec.payment = &claim;
+	p->spec.idempotency_key = NULL;
+	if (!e)
+		e = front_run(req, &p->spec, &status);
+	if (e == ERR_OVERLOADED)
+		return request_fail(req, e, "every node that serves this model is busy");
+	if (e || status == LANE_OK)
+		return e;
+	e = find_earlier(req, &paid->key, &earlier);
+	if (e)
+		return e;
+	if (hash_equal(&earlier.request_digest, &p->spec.body_digest))
+		return answer_earlier(req, &earlier);
+	reply_terms(req, terms, used_reason(paid), &paid->key.payer);
+	return ERR_OK;
+}
+
+static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
+{
+	const struct x402 *x = &request_app(req)->x402;
+	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	struct x402_check check;
+	struct x402_paid paid;
+	const char *reason = x402_read(payment, terms, &check, &paid);
+	enum err e;
+
+	if (reason) {
+		reply_terms(req, terms, reason, NULL);
+		return ERR_OK;
+	}
+	e = find_earlier(req, &paid.key, &earlier);
+	if (!e && hash_equal(&earlier.request_digest, &p->spec.body_digest))
+		e = answer_earlier(req, &earlier);
+	else if (!e)
+		reply_terms(req, terms, used_reason(&paid), &paid.key.payer);
+	else if (e == ERR_NOT_FOUND) {
+		e = x402_ask_chain(x, &check, &paid, &reason);
+		if (!e && reason)
+			reply_terms(req, terms, reason, &paid.key.payer);
+		else if (!e)
+			e = run_paid(req, p, &paid, terms);
+	}
+	x402_paid_done(&paid);
+	return e;
+}
+
+static enum err terms_for(struct request *req, const struct paid *p, const struct x402_payment *payment, struct x402_terms *ret)
+{
+	const struct x402 *x = &request_app(req)->x402;
+	const struct x402_resource resource = { .url = arena_printf(req->arena, "%s%s", request_app(req)->settings->base_url, req->path),
+						.description = arena_printf(req->arena, "inference by %s", p->quote->version.model_ref),
+						.mime_type = "application/json", .method = "POST" };
+	const char *sealed = payment ? x402_payment_quote(payment) : NULL;
+
+	if (sealed && x402_terms_reopen(x, p->quote, req->route->name, req->body_len, &resource, sealed, ret) == ERR_OK)
+		return ERR_OK;
+	return x402_terms_make(x, p->quote, req->route->name, req->body_len, &resource, ret);
+}
+
+enum err x402_run(struct request *req, struct paid *p)
+{
+	const char *v2 = request_header(req, "PAYMENT-SIGNATURE"), *v1 = request_header(req, "X-PAYMENT");
+	struct x402_payment payment;
+	struct x402_terms terms;
+	struct x402_why why = { X402_UNPAID_TEXT };
+	enum x402_decoded decoded = v2 ? x402_payment_decode(v2, &payment, &why) : v1 ? x402_payment_decode_v1(v1, &payment, &why) : X402_UNPAID;
+	enum err e;
+
+	if (!request_app(req)->x402.chain)
+		e = request_fail(req, ERR_UNAUTHENTICATED, "an API key or a token is required");
+	else
+		e = paid_quote(req, p);
+	if (!e)
+		e = terms_for(req, p, decoded == X402_DECODED ? &payment : NULL, &terms);
+	if (!e) {
+		if (decoded == X402_DECODED)
+			e = with_payment(req, p, &payment, &terms);
+		else
+			reply_terms(req, &terms, decoded == X402_UNPAID ? X402_UNPAID_TEXT : why.text, NULL);
+		x402_terms_done(&terms);
+	}
+	if (decoded == X402_DECODED)
+		x402_payment_done(&payment);
+	return e;
+}
+
+/* ---- the status link ---- */
+
+enum err handle_payments_get(struct request *req)
+{
+	_cleanup_payment_row_ struct payment_row row = { 0 };
+	struct uuid id;
+	enum err e = uuid_parse(request_param(req, "id"), &id) ? ERR_NOT_FOUND : db_payment_get(request_db(req), &id, &row);
+
+	if (e)
+		return e == ERR_NOT_FOUND ? request_fail(req, e, "no such payment") : e;
+	reply_json(req, 200, json_must(json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:{s:s, s:i}}", "id", uuid_format(&row.id).s, "state", row.state, "amount_max",
+						 amount_format(row.amount_max).s, "amount",
+						 !strcmp(row.state, "settled") ? json_string(amount_format(row.amount).s) : json_null(), "transaction",
+						 row.has_tx_hash ? json_string(hash_format(&row.tx_hash).s) : json_null(), "reason",
+						 row.reason ? json_string(row.reason) : json_null(), "asset", "symbol", "OPG", "decimals", 18)));
+	return ERR_OK;
+}

@@ -1,0 +1,13 @@
+/* Paid requests without an account: x402 terms, payments and receipts as HTTP. Called by paid.c and front.c. */
+#ifndef OPGATE_HANDLERS_X402_H
+#define OPGATE_HANDLERS_X402_H
+
+#include "handlers/paid.h"
+
+/* Answers with terms, runs the job on a good payment, or says what became of an earlier one. */
+enum err x402_run(struct request *req, struct paid *p) WARN_UNUSED;
+/* PAYMENT-RESPONSE (or X-PAYMENT-RESPONSE) and Opgate-Payment of an ended run; while the chain has not said, the whole answer:
+ * 202 with the status link, and true is returned. */
+bool x402_answer(struct request *req, const struct run_end *end);
+
+#endif
