@@ -8,6 +8,7 @@
 #include "base/metrics.h"
 #include "pay/run_internal.h"
 
+#define CLOSE_WAIT_MS 15000 /* how long an end waits for the database before the caller is told so */
 #define REPLAY_MAX (4u << 20) /* of a foreground answer that is kept for its Idempotency-Key */
 
 static bool is_rejection(int status)
@@ -151,6 +152,17 @@ static void fill_answer(const struct run *run, bool delivered, struct job_close 
 	}
 }
 
+/* Fenced: by our own closing, whose answer was lost, or by another gateway (which takes a new attempt number first). */
+static enum err closed_before(const struct run *run, struct db *db, const char *outcome)
+{
+	_cleanup_job_row_ struct job_row job = { 0 };
+	enum err e = db_job_get(db, &run->id, 0, &job);
+
+	if (e)
+		return e;
+	return job.outcome && !strcmp(job.outcome, outcome) && job.attempt == run->attempt_no ? ERR_OK : ERR_CONFLICT;
+}
+
 /* Writes the end down. Background answers are stored as produced first, so that a death between here and the capture
  * loses nothing: the reaper captures what is produced. */
 static enum err close_job(struct run *run, struct db *db, enum outcome o, struct split *ret)
@@ -193,7 +205,7 @@ static enum err close_job(struct run *run, struct db *db, enum outcome o, struct
 		e = db_job_close(run->pay->lane, &c, &status);
 	FAULT(closed);
 	if (!e && status == LANE_FENCED)
-		e = ERR_CONFLICT;
+		e = closed_before(run, db, row->name);
 	if (!e)
 		*ret = split;
 	return e;
@@ -232,13 +244,21 @@ void run_conclude(struct run *run, struct db *db, enum outcome o)
 {
 	struct pay *pay = run->pay;
 	struct split split = { AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO };
-	enum err e = close_surely(run, db, &o, &split);
 	struct uuid id = run->id;
 	bool background = run->background;
+	enum err e;
 
+	if (!run->close_until)
+		run->close_until = deadline_in(CLOSE_WAIT_MS);
+	e = close_surely(run, db, &o, &split);
+	if ((e == ERR_DB_DOWN || e == ERR_OVERLOADED) && !deadline_passed(run->close_until) && !atomic_load(&pay->leaving)) {
+		run->end = o;
+		runs_park(pay->runs, run); /* not on this thread: others need it to be told that the database is away */
+		return;
+	}
 	if (e) {
 		pay->log_job("job_not_closed", &id, err_info(e)->code);
-		runs_unsettled(pay->runs, &id);
+		runs_unsettled(pay->runs, &id, 0);
 	} else {
 		metric_add(outcome_row(o)->charge == CHARGE_NOTHING ? METRIC_JOBS_VOIDED : METRIC_JOBS_SETTLED, 1);
 		pay->log_job("job_ended", &id, outcome_row(o)->name);
@@ -249,6 +269,13 @@ void run_conclude(struct run *run, struct db *db, enum outcome o)
 	run_free(run);
 	if (background && pay->job_ended)
 		pay->job_ended(pay->job_ended_arg, &id);
+}
+
+void run_conclude_parked(void *arg)
+{
+	struct run *run = arg;
+
+	run_conclude(run, http_worker_state(), run->end);
 }
 
 /* ---- after an attempt ---- */

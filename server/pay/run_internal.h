@@ -35,6 +35,9 @@ struct run {
 	bool has_report;
 	bool waiting; /* for a partial receipt until wait_until; under runs' lock */
 	deadline_ms wait_until;
+	bool parked; /* its end waits for the database until close_until; under runs' lock */
+	enum outcome end;
+	deadline_ms close_until; /* 0: not tried yet */
 };
 
 /* run.c */
@@ -44,12 +47,16 @@ void run_start_attempt(struct run *run); /* run->current is acquired; ends in ru
 /* run_end.c */
 void run_finish(void *run); /* on a worker: the attempt ended */
 void run_conclude(struct run *run, struct db *db, enum outcome outcome); /* verdict is in run->report: close, tell the front, free */
+void run_conclude_parked(void *run); /* on a worker: closes it once more */
 void run_conclude_partial(void *run); /* on a worker: the partial receipt came (result.receipt) or did not */
 /* runs.c */
 void runs_add(struct runs *runs, struct run *run);
 void runs_remove(struct runs *runs, struct run *run);
 void runs_wait_partial(struct runs *runs, struct run *run);
+void runs_park(struct runs *runs, struct run *run); /* run_conclude_parked comes when the database is back, or too late for waiting */
 void runs_mark_queued(struct runs *runs); /* some background job waits for room */
-void runs_unsettled(struct runs *runs, const struct uuid *job); /* what became of it in the database is not known: found out in later turns */
+/* What became of it in the database is not known: found out in later turns. unwanted_by: the account that was told there is no such
+ * job, so that it is cancelled should there be one; or 0. */
+void runs_unsettled(struct runs *runs, const struct uuid *job, int64_t unwanted_by);
 
 #endif
