@@ -12,7 +12,7 @@
 #include "base/metrics.h"
 #include "db/lane.h"
 
-#define OUTCOME_DEADLINE_MS 15000
+#define OUTCOME_DEADLINE_MS 2000 /* then the submitter is told, who may come again; a thread of his is waiting */
 
 struct op {
 	struct op *next;
@@ -148,7 +148,8 @@ static void run_alone(struct lane *lane, struct op *op)
 			return;
 		}
 		op->unknown = true;
-		if (deadline_passed(op->deadline)) {
+		/* Whoever closes comes again by himself: he must not hold up those behind him. */
+		if (op->kind == LANE_CLOSE || deadline_passed(op->deadline)) {
 			settle(op, ERR_DB_DOWN, LANE_OK);
 			return;
 		}
@@ -160,6 +161,7 @@ static void run_kind(struct lane *lane, enum lane_kind kind, struct op *const *a
 {
 	struct op *ops[LANE_BATCH_MAX];
 	size_t n = 0;
+	bool down = false;
 	enum err e;
 
 	for (size_t i = 0; i < count; i++)
@@ -171,8 +173,11 @@ static void run_kind(struct lane *lane, enum lane_kind kind, struct op *const *a
 	for (size_t i = 0; i < n; i++) {
 		if (e == ERR_DB_DOWN)
 			ops[i]->unknown = true;
+		if (!ops[i]->settled && down && (kind == LANE_CLOSE || deadline_passed(ops[i]->deadline)))
+			settle(ops[i], ERR_DB_DOWN, LANE_OK); /* the one before it has looked for all of them */
 		if (!ops[i]->settled)
 			run_alone(lane, ops[i]);
+		down = ops[i]->err == ERR_DB_DOWN;
 	}
 }
 

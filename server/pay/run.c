@@ -158,7 +158,7 @@ enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run
 	FAULT(job_opening);
 	e = spec->payment ? payment_open(run, http_worker_state(), spec, &open, ret_status) : db_job_open(pay->lane, &open, ret_status);
 	if (e == ERR_DB_DOWN)
-		runs_unsettled(pay->runs, &run->id); /* it may be there, or still come */
+		runs_unsettled(pay->runs, &run->id, 0); /* it may be there, or still come */
 	if (e || *ret_status != LANE_OK) {
 		health_release(pay->health, &offer->node, false);
 		run_free(run);
@@ -188,6 +188,9 @@ enum err run_open_background(struct pay *pay, const struct run_spec *spec, struc
 	open.body_len = spec->body_len;
 	FAULT(job_opening);
 	e = db_job_open(pay->lane, &open, ret_status);
+	/* With a key the caller asks again and finds it; without one it would be run, and paid, for nobody. */
+	if (e == ERR_DB_DOWN && !spec->idempotency_key)
+		runs_unsettled(pay->runs, &run->id, run->account);
 	if (!e && *ret_status == LANE_OK) {
 		FAULT(job_queued);
 		metric_add(METRIC_JOBS_STARTED, 1);

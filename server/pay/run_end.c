@@ -8,6 +8,7 @@
 #include "base/metrics.h"
 #include "pay/run_internal.h"
 
+#define CLOSE_WAIT_MS 15000 /* how long an end waits for the database before the caller is told so */
 #define REPLAY_MAX (4u << 20) /* of a foreground answer that is kept for its Idempotency-Key */
 
 static bool is_rejection(int status)
@@ -151,6 +152,17 @@ static void fill_answer(const struct run *run, bool delivered, struct job_close 
 	}
 }
 
+/* Fenced: by our own closing, whose answer was lost, or by another gateway (which takes a new attempt number first). */
+static enum err closed_before(const struct run *run, struct db *db, const char *outcome)
+{
+	_cleanup_job_row_ struct job_row job = { 0 };
+	enum err e = db_job_get(db, &run->id, 0, &job);
+
+	if (e)
+		return e;
+	return job.outcome && !strcmp(job.outcome, outcome) && job.attempt == run->attempt_no ? ERR_OK : ERR_CONFLICT;
+}
+
 enum err run_closing(const struct run *run, enum outcome o, struct job_close *ret, struct split *ret_split, json_t **ret_report)
 {
 	const struct outcome_row *row = outcome_row(o);
@@ -206,7 +218,7 @@ static enum err close_job(struct run *run, struct db *db, enum outcome o, struct
 		e = db_job_close(run->pay->lane, &c, &status);
 	FAULT(closed);
 	if (!e && status == LANE_FENCED)
-		e = ERR_CONFLICT;
+		e = closed_before(run, db, outcome_row(o)->name);
 	if (!e)
 		*ret = split;
 	return e;
@@ -252,7 +264,14 @@ void run_conclude(struct run *run, struct db *db, enum outcome o)
 		payment_conclude(run, db, o);
 		return;
 	}
+	if (!run->close_until)
+		run->close_until = deadline_in(CLOSE_WAIT_MS);
 	e = close_surely(run, db, &o, &split);
+	if ((e == ERR_DB_DOWN || e == ERR_OVERLOADED) && !deadline_passed(run->close_until) && !atomic_load(&run->pay->leaving)) {
+		run->end = o;
+		runs_park(run->pay->runs, run); /* not on this thread: others need it to be told that the database is away */
+		return;
+	}
 	run_over(run, o, e, &split);
 }
 
@@ -264,7 +283,7 @@ void run_over(struct run *run, enum outcome o, enum err e, const struct split *s
 
 	if (e) {
 		pay->log_job(e == ERR_PAYMENT_PENDING ? "payment_pending" : "job_not_closed", &id, err_info(e)->code);
-		runs_unsettled(pay->runs, &id);
+		runs_unsettled(pay->runs, &id, 0);
 	} else {
 		metric_add(outcome_row(o)->charge == CHARGE_NOTHING ? METRIC_JOBS_VOIDED : METRIC_JOBS_SETTLED, 1);
 		pay->log_job("job_ended", &id, outcome_row(o)->name);
@@ -275,6 +294,13 @@ void run_over(struct run *run, enum outcome o, enum err e, const struct split *s
 	run_free(run);
 	if (background && pay->job_ended)
 		pay->job_ended(pay->job_ended_arg, &id);
+}
+
+void run_conclude_parked(void *arg)
+{
+	struct run *run = arg;
+
+	run_conclude(run, http_worker_state(), run->end);
 }
 
 /* ---- after an attempt ---- */

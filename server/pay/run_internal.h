@@ -38,6 +38,9 @@ struct run {
 	bool settling; /* waits for the payment until wait_until; under runs' lock */
 	bool waiting; /* for a partial receipt until wait_until; under runs' lock */
 	deadline_ms wait_until;
+	bool parked; /* its end waits for the database until close_until; under runs' lock */
+	enum outcome end;
+	deadline_ms close_until; /* 0: not tried yet */
 };
 
 /* run.c */
@@ -50,6 +53,7 @@ void run_conclude(struct run *run, struct db *db, enum outcome outcome); /* verd
 /* Everything an end says, but how the money goes. `report` is the caller's to free. */
 enum err run_closing(const struct run *run, enum outcome o, struct job_close *ret, struct split *ret_split, json_t **ret_report) WARN_UNUSED;
 void run_over(struct run *run, enum outcome o, enum err e, const struct split *split); /* it is closed (or could not be): tell the front, free */
+void run_conclude_parked(void *run); /* on a worker: closes it once more */
 void run_conclude_partial(void *run); /* on a worker: the partial receipt came (result.receipt) or did not */
 /* payment.c: runs paid by x402 */
 enum err payment_open(struct run *run, struct db *db, const struct run_spec *spec, struct job_open *open, enum lane_status *ret_status) WARN_UNUSED;
@@ -63,7 +67,10 @@ void runs_add(struct runs *runs, struct run *run);
 void runs_remove(struct runs *runs, struct run *run);
 void runs_wait_partial(struct runs *runs, struct run *run);
 void runs_wait_payment(struct runs *runs, struct run *run, int64_t wait_ms);
+void runs_park(struct runs *runs, struct run *run); /* run_conclude_parked comes when the database is back, or too late for waiting */
 void runs_mark_queued(struct runs *runs); /* some background job waits for room */
-void runs_unsettled(struct runs *runs, const struct uuid *job); /* what became of it in the database is not known: found out in later turns */
+/* What became of it in the database is not known: found out in later turns. unwanted_by: the account that was told there is no such
+ * job, so that it is cancelled should there be one; or 0. */
+void runs_unsettled(struct runs *runs, const struct uuid *job, int64_t unwanted_by);
 
 #endif

@@ -18,6 +18,7 @@
 struct unsettled {
 	struct unsettled *next;
 	struct uuid job;
+	int64_t unwanted_by; /* the account whose caller was told that there is no such job; or 0 */
 	deadline_ms until;
 };
 
@@ -94,11 +95,12 @@ void runs_mark_queued(struct runs *runs)
 	atomic_store(&runs->queued, true);
 }
 
-void runs_unsettled(struct runs *runs, const struct uuid *job)
+void runs_unsettled(struct runs *runs, const struct uuid *job, int64_t unwanted_by)
 {
 	struct unsettled *u = xcalloc(1, sizeof(*u));
 
 	u->job = *job;
+	u->unwanted_by = unwanted_by;
 	u->until = deadline_in(UNSETTLED_MS);
 	pthread_mutex_lock(&runs->lock);
 	u->next = runs->unsettled;
@@ -194,6 +196,33 @@ void runs_payment_ended(struct pay *pay, const struct uuid *payment)
 	resume_payments(pay, payment);
 }
 
+/* ---- ends that wait for the database ---- */
+
+void runs_park(struct runs *runs, struct run *run)
+{
+	pthread_mutex_lock(&runs->lock);
+	run->parked = true;
+	pthread_mutex_unlock(&runs->lock);
+}
+
+static void unpark(struct pay *pay, bool database_answers)
+{
+	for (;;) {
+		struct run *found = NULL;
+
+		pthread_mutex_lock(&pay->runs->lock);
+		for (struct run *run = pay->runs->head; run && !found; run = run->next)
+			if (run->parked && (database_answers || deadline_passed(run->close_until) || atomic_load(&pay->leaving)))
+				found = run;
+		if (found)
+			found->parked = false;
+		pthread_mutex_unlock(&pay->runs->lock);
+		if (!found)
+			return;
+		http_post(pay->http, run_conclude_parked, found);
+	}
+}
+
 /* ---- the queue ---- */
 
 /* Candidates the hold does not cover are left out. */
@@ -260,7 +289,7 @@ static bool start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 		e = db_job_claim(db, id, &pay->instance, job.attempt, &q->candidates[chosen].node, q->candidates[chosen].operator_account,
 				 q->candidates[chosen].ask_input, q->candidates[chosen].ask_output);
 		if (e == ERR_DB_DOWN)
-			runs_unsettled(pay->runs, id);
+			runs_unsettled(pay->runs, id, 0);
 	}
 	if (e) {
 		health_release(pay->health, &q->candidates[chosen].node, false);
@@ -370,9 +399,12 @@ static enum err settle_unsettled(struct pay *pay, struct db *db)
 		_cleanup_job_row_ struct job_row job = { 0 };
 		enum err found = e ? e : db_job_get(db, &u->job, 0, &job);
 		bool ours = !found && job.leased && !memcmp(job.lease.b, pay->instance.b, sizeof(job.lease.b));
+		char state[16];
 
 		list = u->next;
-		if (ours)
+		if (!found && u->unwanted_by)
+			found = db_job_cancel(db, &u->job, u->unwanted_by, state);
+		else if (ours)
 			found = resolve_orphan(pay, db, &u->job);
 		if (found == ERR_DB_DOWN || found == ERR_OVERLOADED || found == ERR_PAYMENT_PENDING ||
 		    (found == ERR_NOT_FOUND && !deadline_passed(u->until))) {
@@ -422,6 +454,7 @@ enum err runs_tick(struct pay *pay, struct db *db)
 
 	give_up_partials(pay);
 	resume_payments(pay, NULL);
+	unpark(pay, e == ERR_OK);
 	if (!e)
 		e = cancel_requested(pay, db);
 	if (!e)
@@ -434,7 +467,7 @@ enum err runs_tick(struct pay *pay, struct db *db)
 	for (size_t i = 0; !e && i < n; i++) {
 		e = resolve_orphan(pay, db, &ids[i]);
 		if (e == ERR_PAYMENT_PENDING) {
-			runs_unsettled(pay->runs, &ids[i]); /* ours now; looked at again until the chain has said */
+			runs_unsettled(pay->runs, &ids[i], 0); /* ours now; looked at again until the chain has said */
 			e = ERR_OK;
 		}
 	}

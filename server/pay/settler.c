@@ -7,10 +7,10 @@
 
 #include "base/mem.h"
 #include "chain/abi.h"
+#include "chain/calls.h"
 #include "pay/settler.h"
 
 #define STATEMENT_DEADLINE_MS 10000
-#define BATCH_MAX 32
 #define OPEN_MAX 64
 #define VERSIONS_MAX 16
 #define RESEND_MS 4000
@@ -19,27 +19,16 @@
 
 /* ---- reading a receipt ---- */
 
-static struct hash settled_topic(void)
-{
-	static const char declaration[] = "Settled(uint256,bytes32,bool,bytes)";
-	struct hash h;
-
-	keccak256(declaration, sizeof(declaration) - 1, &h);
-	return h;
-}
-
 /* Did our contract say that this payment's call returned? */
 static bool item_ok(const struct settler_config *c, const struct chain_receipt *r, const struct settling *p)
 {
-	struct hash topic = settled_topic();
-	uint8_t ref[32] = { 0 };
-
-	memcpy(ref, p->id.b, sizeof(p->id.b));
 	for (size_t i = 0; i < r->log_count; i++) {
 		const struct chain_log *l = &r->logs[i];
+		struct calls_settled said;
 
-		if (address_equal(&l->address, &c->contract) && l->topic_count == 3 && hash_equal(&l->topics[0], &topic) && !memcmp(l->topics[2].b, ref, 32))
-			return l->data_len >= 32 && l->data[31] == 1;
+		if (address_equal(&l->address, &c->contract) && calls_read_settled(l->topics, l->topic_count, l->data, l->data_len, &said) &&
+		    !memcmp(said.ref.b, p->id.b, sizeof(p->id.b)))
+			return said.end == CALLS_SETTLED;
 	}
 	return false;
 }
@@ -81,12 +70,12 @@ static void release(struct settling *payments, size_t count)
 /* It was mined: each payment in it is settled, or the chain is asked why not. */
 static enum err conclude(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r)
 {
-	struct settling payments[BATCH_MAX];
-	struct uuid arrived[BATCH_MAX];
+	struct settling payments[SETTLER_BATCH_MAX];
+	struct uuid arrived[SETTLER_BATCH_MAX];
 	_cleanup_free_ bool *taken = xcalloc(r->log_count + 1, sizeof(*taken));
 	size_t count = 0, arrived_count = 0;
-	bool settled[BATCH_MAX] = { false };
-	enum err e = db_settlement_payments(db, t->id, payments, BATCH_MAX, &count);
+	bool settled[SETTLER_BATCH_MAX] = { false };
+	enum err e = db_settlement_payments(db, t->id, payments, SETTLER_BATCH_MAX, &count);
 
 	if (e)
 		return e;
@@ -237,12 +226,12 @@ static enum err sign_batch(const struct settler_config *c, struct db *db, const 
 
 static enum err settle_new(const struct settler_config *c, struct db *db, size_t *ret_count)
 {
-	struct settling payments[BATCH_MAX];
-	struct uuid ids[BATCH_MAX];
+	struct settling payments[SETTLER_BATCH_MAX];
+	struct uuid ids[SETTLER_BATCH_MAX];
 	struct buf raw = BUF_INIT(TX_RAW_MAX);
 	struct signed_tx tx;
 	size_t count = 0;
-	enum err e = db_payments_settling(db, payments, BATCH_MAX, &count);
+	enum err e = db_payments_settling(db, payments, SETTLER_BATCH_MAX, &count);
 
 	*ret_count = count;
 	if (e || count == 0)

@@ -10,6 +10,8 @@
 
 struct settler;
 
+#define SETTLER_BATCH_MAX 32 /* payments in one transaction */
+
 struct settler_config {
 	struct chain *chain;
 	const char *database_url;
@@ -36,7 +38,7 @@ enum err settler_find_out(const struct settler_config *c, struct db *db, const s
 
 /* The settlement call of one payment: what a transaction of its own would carry, selector included. ERR_BAD_FIELD: the stored
  * authorization cannot be read. */
-enum err settler_call(const struct settler_config *c, const struct settling *p, uint8_t *ret_kind, struct buf *out) WARN_UNUSED;
+enum err settler_call(const struct settler_config *c, const struct settling *p, struct buf *out) WARN_UNUSED;
 /* Settler.settle(items) for these payments. */
 enum err settler_batch(const struct settler_config *c, const struct settling *payments, size_t count, struct buf *out, uint64_t *ret_gas) WARN_UNUSED;
 

@@ -2,7 +2,6 @@
  * (x402_store): {"kind","from","to","value","validAfter","validBefore","nonce","signature",…}, all hex. */
 #include <string.h>
 
-#include "chain/abi.h"
 #include "chain/calls.h"
 #include "pay/settler.h"
 
@@ -10,8 +9,6 @@
 #define ITEM_OVERHEAD 25000 /* reporting, and what EIP-150 keeps back */
 #define BASE_GAS 60000
 #define BYTE_GAS 16
-
-enum kind { KIND_EIP3009_VRS, KIND_EIP3009_BYTES, KIND_EXACT, KIND_EXACT_WITH_PERMIT, KIND_UPTO };
 
 static enum err member(const json_t *o, const char *name, uint8_t *ret, size_t len)
 {
@@ -41,7 +38,7 @@ static enum err signature(const json_t *o, uint8_t *ret, size_t cap, size_t *ret
 	return hex_decode(s + 2, strlen(s) - 2, ret, len);
 }
 
-static enum err eip3009(const json_t *o, uint8_t *ret_kind, struct buf *out)
+static enum err eip3009(const json_t *o, struct buf *out)
 {
 	struct calls_authorization a;
 	uint8_t sig[2048];
@@ -63,16 +60,13 @@ static enum err eip3009(const json_t *o, uint8_t *ret_kind, struct buf *out)
 		e = signature(o, sig, sizeof(sig), &len);
 	if (e)
 		return e;
-	if (len != sizeof(rsv.b)) {
-		*ret_kind = KIND_EIP3009_BYTES;
+	if (len != sizeof(rsv.b))
 		return calls_eip3009_transfer_bytes(&a, sig, len, out);
-	}
 	memcpy(rsv.b, sig, sizeof(rsv.b));
-	*ret_kind = KIND_EIP3009_VRS;
 	return calls_eip3009_transfer(&a, &rsv, out);
 }
 
-static enum err permit2(const struct settler_config *c, const struct settling *p, uint8_t *ret_kind, struct buf *out)
+static enum err permit2(const struct settler_config *c, const struct settling *p, struct buf *out)
 {
 	const json_t *o = p->payload;
 	struct calls_x402 s = { .upto = !strcmp(p->scheme, "upto"), .upto_facilitator = c->contract };
@@ -96,50 +90,32 @@ static enum err permit2(const struct settler_config *c, const struct settling *p
 	if (e)
 		return e;
 	s.sig = sig;
-	*ret_kind = s.upto ? KIND_UPTO : KIND_EXACT;
 	return calls_x402_settle(&s, out);
 }
 
-enum err settler_call(const struct settler_config *c, const struct settling *p, uint8_t *ret_kind, struct buf *out)
+enum err settler_call(const struct settler_config *c, const struct settling *p, struct buf *out)
 {
-	return !strcmp(p->method, "eip3009") ? eip3009(p->payload, ret_kind, out) : permit2(c, p, ret_kind, out);
+	return !strcmp(p->method, "eip3009") ? eip3009(p->payload, out) : permit2(c, p, out);
 }
 
-/* ---- Settler.settle((uint8 kind, address token, uint64 gasLimit, bytes32 ref, bytes args)[]) ---- */
-
-static enum err item(const struct settler_config *c, const struct settling *p, struct abi_writer *w, struct abi_part *items)
-{
-	struct buf call = BUF_INIT(8192 + 4);
-	struct abi_part tuple;
-	uint8_t kind = 0, ref[32] = { 0 };
-	enum err e = settler_call(c, p, &kind, &call);
-
-	memcpy(ref, p->id.b, sizeof(p->id.b));
-	abi_tuple(w, items, 5, &tuple);
-	abi_uint(w, &tuple, kind);
-	abi_address(w, &tuple, &c->token);
-	abi_uint(w, &tuple, ITEM_GAS);
-	abi_word(w, &tuple, ref);
-	abi_bytes(w, &tuple, e ? "" : call.data + 4, e ? 0 : call.len - 4);
-	buf_done(&call);
-	return e;
-}
+/* ---- all of them at once ---- */
 
 enum err settler_batch(const struct settler_config *c, const struct settling *payments, size_t count, struct buf *out, uint64_t *ret_gas)
 {
-	static const char declaration[] = "settle((uint8,address,uint64,bytes32,bytes)[])";
-	struct abi_part args, items;
-	struct abi_writer w;
-	struct hash selector;
-	enum err e = ERR_OK, written;
+	struct calls_settlement items[SETTLER_BATCH_MAX] = { 0 };
+	struct buf calls[SETTLER_BATCH_MAX] = { 0 };
+	enum err e = count <= SETTLER_BATCH_MAX ? ERR_OK : ERR_LIMIT;
 
-	keccak256(declaration, sizeof(declaration) - 1, &selector);
-	abi_begin(&w, out, selector.b, 1, &args);
-	abi_array(&w, &args, count, count, &items);
-	for (size_t i = 0; !e && i < count; i++)
-		e = item(c, &payments[i], &w, &items);
-	written = abi_finish(&w);
-	e = e ? e : written;
+	for (size_t i = 0; !e && i < count; i++) {
+		calls[i] = BUF_INIT(8192);
+		e = settler_call(c, &payments[i], &calls[i]);
+		items[i] = (struct calls_settlement){ .call = calls[i].data, .len = calls[i].len, .token = c->token, .gas_limit = ITEM_GAS };
+		memcpy(items[i].ref.b, payments[i].id.b, sizeof(payments[i].id.b));
+	}
+	if (!e)
+		e = calls_settler_settle(items, count, out);
+	for (size_t i = 0; i < count && i < SETTLER_BATCH_MAX; i++)
+		buf_done(&calls[i]);
 	if (!e)
 		*ret_gas = BASE_GAS + count * (ITEM_GAS * 64 / 63 + ITEM_OVERHEAD) + BYTE_GAS * out->len;
 	return e;

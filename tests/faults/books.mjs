@@ -92,7 +92,9 @@ export async function booksCheck(rig, { ended = true } = {}) {
      FROM ledger_transfer t JOIN ledger_entry e ON e.transfer = t.id WHERE t.job = j.id)`);
   await zero(rig, 'one hold and one close at most for a job', `SELECT job FROM ledger_transfer WHERE job IS NOT NULL GROUP BY job
     HAVING count(*) FILTER (WHERE kind = 'hold') <> 1 OR count(*) FILTER (WHERE kind <> 'hold') > 1`);
-  await zero(rig, 'nothing is charged without its proof', `SELECT id FROM job WHERE state = 'settled' AND policy = 'signed' AND verdict IS DISTINCT FROM 'passed'`);
+  // Of a stream that was cut, the node may have signed for bytes that were still on the way: its receipt is right, its hash another.
+  await zero(rig, 'nothing is charged without its proof', `SELECT id FROM job WHERE state = 'settled' AND policy = 'signed' AND verdict IS DISTINCT FROM 'passed'
+    AND NOT (outcome = 'partial' AND verdict IS NOT DISTINCT FROM 'unverifiable')`);
   if (ended) await zero(rig, 'every job is ended', 'SELECT id, state FROM job WHERE outcome IS NULL');
   if (ended) assert.equal(seen.held, '0', 'nothing is held');
   const treasury = await treasuryBalance(rig);

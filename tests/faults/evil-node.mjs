@@ -44,7 +44,7 @@ export class EvilNode {
     const node = new EvilNode();
     Object.assign(node, { rig, mode, models, ask, operator: rig.accounts[operator], key: keyMake(), other: keyMake(), calls: [] });
     node.profile = JSON.stringify({ engine: 'evil' });
-    node.server = http.createServer({ keepAlive: true }, (request, response) => node.take(request, response));
+    node.server = http.createServer({ keepAlive: true, keepAliveTimeout: 120_000 }, (request, response) => node.take(request, response));
     await new Promise((resolve) => node.server.listen(0, '127.0.0.1', resolve));
     node.url = `http://127.0.0.1:${node.server.address().port}`;
     rig.closers.push(() => node.close());

@@ -27,7 +27,12 @@ const STANDS = {
   produced: `j.state = 'produced'`, closing: `j.state IN ('running', 'produced')`, closed: 'j.outcome IS NOT NULL', answer_sent: 'j.outcome IS NOT NULL',
   cancel_written: 'j.cancel_requested', partial_waiting: `${RUNNING} AND NOT j.background`, partial_received: `${RUNNING} AND NOT j.background`,
   lane_batch_before: 'true', lane_batch_after: 'true', orphan_taken: `${RUNNING} AND j.lease NOT IN (SELECT id FROM gateway_instance ORDER BY started_at DESC OFFSET 1)`,
-  orphan_requeued: `j.state = 'queued'`, orphan_closed: `j.outcome = 'gateway_lost'`, deposit_seen: 'true', deposit_written: 'true',
+  orphan_requeued: `j.state = 'queued'`, orphan_closed: 'j.outcome IS NOT NULL', deposit_seen: 'true', deposit_written: 'true',
+};
+/// About how often a round passes it before the load thins out; the kill comes in the second half of that.
+const PASSES = {
+  job_opening: 160, job_queued: 110, job_acknowledged: 110, job_opened: 60, attempt_sent: 80, attempt_replaced: 6, first_event: 25, cancel_written: 2, partial_waiting: 4,
+  partial_received: 3, lane_batch_before: 20, lane_batch_after: 20, orphan_taken: 1, orphan_requeued: 6, orphan_closed: 6, deposit_seen: 1, deposit_written: 1,
 };
 const RECOVERY = ['orphan_taken', 'orphan_requeued', 'orphan_closed'];
 
@@ -102,7 +107,7 @@ export class Campaign {
   // ---- the clients: each writes down what it was told ----
 
   request(kind, number) {
-    const delay_ms = this.slow ? this.random.int(1500, 3500) : this.random.int(20, 400);
+    const delay_ms = this.random.int(...this.slow);
     const tensor = () => JSON.stringify({ inputs: [{ name: 'x', datatype: 'INT64', shape: [1], data: [number] }], parameters: { delay_ms } });
     const chat = (stream) => JSON.stringify({ model: this.models.chat.id, messages: [{ role: 'user', content: `number ${number}` }], stream, delay_ms });
     const model = this.random.chance(0.7) ? this.models.tensor : this.models.chat;
@@ -155,13 +160,11 @@ export class Campaign {
     const { rig, random } = this;
     const begun = Date.now();
     const isPoint = POINTS.includes(what);
-    const count = isPoint ? { job_queued: 60, attempt_sent: 60, lane_batch_before: 12, lane_batch_after: 12, cancel_written: 3, partial_waiting: 3, partial_received: 2, orphan_taken: 1,
-      orphan_requeued: 15, orphan_closed: 4, deposit_seen: 1, deposit_written: 1, attempt_replaced: 3, first_event: 20, job_opened: 40, answer_sent: 60 }[what] ?? 40 : 0;
-    const at = isPoint ? random.int(1, count) : random.int(150, 700);
+    const at = isPoint ? random.int(Math.ceil((PASSES[what] ?? 60) / 2), PASSES[what] ?? 60) : random.int(150, 700);
     await rig.procs.stop('gateway');
     await rig.gatewaySpawn('gateway', isPoint && !RECOVERY.includes(what) ? `${what}:${at}` : undefined);
     await rig.gatewayReady();
-    this.slow = what.startsWith('deposit'); // a block takes a second
+    this.slow = what.startsWith('deposit') ? [1500, 2500] : RECOVERY.includes(what) || what === 'cancel_written' ? [600, 1200] : [20, 400]; // a block takes a second
     const [{ now }] = await rig.sql('SELECT clock_timestamp()::text AS now');
     this.mine = `j.created_at >= '${now}'`;
     const log = random.shuffle(Object.entries(JOBS).flatMap(([kind, n]) => Array(n).fill(kind))).map((kind, i) => ({ kind, ...this.request(kind, i) }));
@@ -191,7 +194,8 @@ export class Campaign {
     const { rig } = this;
     if (POINTS.includes(what)) {
       if (RECOVERY.includes(what)) {
-        await waitFor('jobs run', async () => (await rig.sql(`SELECT count(*) AS n FROM job j WHERE ${this.mine} AND state = 'running'`))[0].n >= 20, { every: 20 });
+        const running = `SELECT count(*) FILTER (WHERE background) AS b, count(*) FILTER (WHERE NOT background) AS f FROM job j WHERE ${this.mine} AND state = 'running'`;
+        await waitFor('jobs run', async () => { const [{ b, f }] = await rig.sql(running); return b >= 8 && f >= 8; }, { every: 5 });
         await rig.kill('gateway');
         await rig.gatewaySpawn('gateway', `${what}:${at}`);
       }
