@@ -128,7 +128,6 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 	if (i < 0)
 		return payment->version == 1 ? X402_NO_MATCH_V1 : X402_NO_MATCH;
 	p.offer = &terms->offers[i];
-	p.amount = terms->quote.price;
 	reason = x402_auth_read(payment, p.offer->scheme, &p.auth);
 	if (reason)
 		return reason;
@@ -136,6 +135,10 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 	if (reason) {
 		x402_auth_done(&p.auth);
 		return reason;
+	}
+	if (u256_to_amount(&ret_check->pays, &p.amount)) { /* version 1 may pay more than was asked: all of it is booked */
+		x402_auth_done(&p.auth);
+		return "invalid_exact_evm_payload_authorization_value_mismatch";
 	}
 	p.key = x402_claim_key_of(p.offer, &p.auth);
 	p.stored = plain_form(&p.auth, ret_check);
