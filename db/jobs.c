@@ -284,6 +284,7 @@ enum err db_jobs_queued(struct db *db, struct uuid *ret, size_t max, size_t *ret
 	"  (j.state = 'queued' AND (j.cancel_requested OR clock_timestamp() > j.deadline_at))" \
 	"  OR (j.state <> 'queued' AND (g.id IS NULL OR g.heartbeat_at < clock_timestamp() - make_interval(secs => $2::bigint / 1000.0)" \
 	"      OR clock_timestamp() > j.deadline_at + interval '10 seconds')))" \
+	" AND NOT EXISTS (SELECT FROM payment p WHERE p.job = j.id AND p.state = 'settling')" /* its end is the chain's to say */ \
 	" ORDER BY j.created_at LIMIT $3::int FOR UPDATE OF j SKIP LOCKED) RETURNING id"
 
 enum err db_jobs_reap(struct db *db, const struct uuid *me, int64_t instance_timeout_ms, struct uuid *ret, size_t max, size_t *ret_count)

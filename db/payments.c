@@ -16,9 +16,14 @@ static void set_hex(json_t *o, const char *key, const void *p, size_t len)
 
 static json_t *claim_json(const struct payment_claim *c)
 {
-	json_t *o = json_must(json_pack("{s:s, s:I, s:s, s:s, s:s, s:O}", "id", uuid_format(&c->id).s, "chain_id", (json_int_t)c->chain_id, "scheme", c->scheme,
-					"method", c->method, "amount_max", amount_format(c->amount_max).s, "payload", c->payload));
+	json_t *o = json_must(json_pack("{s:s, s:I, s:s, s:s, s:s, s:O, s:I}", "id", uuid_format(&c->id).s, "chain_id", (json_int_t)c->chain_id, "scheme", c->scheme,
+					"method", c->method, "amount_max", amount_format(c->amount_max).s, "payload", c->payload, "claim_block",
+					(json_int_t)c->block));
 
+	if (c->limited) {
+		json_object_set_new(o, "payer_max", json_must(json_string(amount_format(c->payer_max).s)));
+		json_object_set_new(o, "all_max", json_must(json_string(amount_format(c->all_max).s)));
+	}
 	set_hex(o, "verifier", c->verifier.b, 20);
 	set_hex(o, "payer", c->payer.b, 20);
 	set_hex(o, "nonce", c->nonce.b, 32);
@@ -40,13 +45,14 @@ enum err db_payment_claim(struct db *db, const struct payment_claim *c, const st
 	if (e)
 		return e;
 	if (strcmp(db_get_text(r, 0, "status"), "ok") != 0)
-		return ERR_CONFLICT;
+		return strcmp(db_get_text(r, 0, "status"), "exposed") ? ERR_CONFLICT : ERR_LIMIT;
 	*ret_account = db_get_int(r, 0, "account");
 	return ERR_OK;
 }
 
 #define PAYMENT_COLUMNS \
-	"SELECT p.id, p.job, p.payer, p.account, p.request_digest, p.state, p.scheme, p.method, p.reason, p.amount_max, p.amount, p.tx_hash, j.outcome" \
+	"SELECT p.id, p.job, p.payer, p.account, p.request_digest, p.state, p.scheme, p.method, p.reason, p.amount_max, p.amount, p.tx_hash, j.outcome," \
+	" (extract(epoch FROM clock_timestamp() - p.claimed_at) * 1000)::bigint AS age" \
 	" FROM payment p JOIN job j ON j.id = p.job"
 
 static const char *text_or_null(const struct db_result *r, const char *column)
@@ -59,7 +65,7 @@ static void fill(struct db_result *r, struct payment_row *ret)
 	*ret = (struct payment_row){ .r = r, .state = db_get_text(r, 0, "state"), .scheme = db_get_text(r, 0, "scheme"), .method = db_get_text(r, 0, "method"),
 				     .reason = text_or_null(r, "reason"), .outcome = text_or_null(r, "outcome"), .account = db_get_int(r, 0, "account"),
 				     .amount_max = db_get_amount(r, 0, "amount_max"), .amount = db_get_amount(r, 0, "amount"),
-				     .has_tx_hash = !db_is_null(r, 0, "tx_hash") };
+				     .has_tx_hash = !db_is_null(r, 0, "tx_hash"), .age_ms = db_get_int(r, 0, "age") };
 	db_get_uuid(r, 0, "id", &ret->id);
 	db_get_uuid(r, 0, "job", &ret->job);
 	db_get_address(r, 0, "payer", &ret->payer);
@@ -117,20 +123,23 @@ enum err db_payment_of_job(struct db *db, const struct uuid *job, struct payment
 	return e;
 }
 
-enum err db_payment_exposure(struct db *db, const struct address *payer, struct amount *ret_payer, struct amount *ret_all)
+enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count)
 {
 	_cleanup_result_ struct db_result *r = NULL;
+	_cleanup_json_ json_t *list = json_must(json_array());
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	db_address(&p, payer);
-	e = db_query_one(db, "SELECT coalesce(sum(amount_max) FILTER (WHERE payer = $1), 0) AS one, coalesce(sum(amount_max), 0) AS every"
-			     " FROM payment WHERE state IN ('claimed', 'settling')", &p, &r);
-	if (!e) {
-		*ret_payer = db_get_amount(r, 0, "one");
-		*ret_all = db_get_amount(r, 0, "every");
-	}
-	return e;
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_must(json_string(uuid_format(&ids[i]).s)));
+	db_json(&p, list);
+	e = db_query(db, "SELECT p.id FROM jsonb_array_elements_text($1::jsonb) i JOIN payment p ON p.id = i::uuid WHERE p.state IN ('settled', 'failed', 'dropped')", &p, &r);
+	if (e)
+		return e;
+	*ret_count = 0;
+	for (int i = 0; i < db_rows(r) && *ret_count < count; i++)
+		db_get_uuid(r, i, "id", &ret[(*ret_count)++]);
+	return ERR_OK;
 }
 
 enum err db_payment_settle(struct db *db, const struct uuid *id, struct amount amount)
@@ -141,7 +150,8 @@ enum err db_payment_settle(struct db *db, const struct uuid *id, struct amount a
 
 	db_uuid(&p, id);
 	db_amount(&p, amount);
-	e = db_exec(db, "UPDATE payment SET state = 'settling', amount = $2::numeric WHERE id = $1::uuid AND state = 'claimed'", &p, &rows);
+	e = db_exec(db, "UPDATE payment SET state = CASE WHEN $2::numeric > 0 THEN 'settling' ELSE 'settled' END, amount = $2::numeric,"
+			" ended_at = CASE WHEN $2::numeric > 0 THEN NULL ELSE clock_timestamp() END WHERE id = $1::uuid AND state = 'claimed'", &p, &rows);
 	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
 }
 

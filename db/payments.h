@@ -14,9 +14,12 @@ struct payment_claim {
 	const char *scheme, *method;
 	struct amount amount_max;
 	json_t *payload; /* borrowed */
+	uint64_t block;  /* one not after now */
+	bool limited;    /* served before it is settled, so only within these */
+	struct amount payer_max, all_max;
 };
 /* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. ERR_CONFLICT: this
- * authorization was claimed before (db_payment_find tells by whom). */
+ * authorization was claimed before (db_payment_find tells by whom). ERR_LIMIT: too much is served and not settled yet. */
 enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
 
 struct payment_row {
@@ -29,6 +32,7 @@ struct payment_row {
 	struct amount amount_max, amount;
 	bool has_tx_hash;
 	struct hash tx_hash;
+	int64_t age_ms; /* since the claim */
 };
 void db_payment_row_done(struct payment_row *p);
 #define _cleanup_payment_row_ __attribute__((cleanup(db_payment_row_done)))
@@ -36,10 +40,10 @@ enum err db_payment_get(struct db *db, const struct uuid *id, struct payment_row
 enum err db_payment_find(struct db *db, uint64_t chain_id, const struct address *verifier, const struct address *payer, const struct hash *nonce,
 			 struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
 enum err db_payment_of_job(struct db *db, const struct uuid *job, struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
-/* Unsettled so far: of this payer and of all. */
-enum err db_payment_exposure(struct db *db, const struct address *payer, struct amount *ret_payer, struct amount *ret_all) WARN_UNUSED;
+/* Of these payments, those whose money came or never will. */
+enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count) WARN_UNUSED;
 
-/* claimed → settling: `amount` is to be taken. ERR_CONFLICT: not claimed any more. */
+/* claimed → settling: `amount` is to be taken (nothing: settled at once, there is nothing to take). ERR_CONFLICT: not claimed any more. */
 enum err db_payment_settle(struct db *db, const struct uuid *id, struct amount amount) WARN_UNUSED;
 /* Closes the job; dropped: the money never came (why). ERR_CONFLICT: fenced. */
 enum err db_payment_close(struct db *db, const struct uuid *id, const struct job_close *c, bool dropped, const char *why) WARN_UNUSED;
@@ -52,6 +56,7 @@ struct settling { /* a payment to be taken */
 	struct hash nonce;
 	char method[16], scheme[8];
 	struct amount amount;
+	uint64_t claim_block;
 	json_t *payload; /* new reference */
 };
 /* Payments to be settled that have no transaction yet, oldest first. */
@@ -80,23 +85,32 @@ struct open_tx { /* a transaction that is not final: its newest form */
 	uint64_t block_number;
 	struct hash block_hash, hash;
 	struct amount max_fee;
-	int64_t age_ms; /* since the newest form was sent */
+	int64_t age_ms; /* since the newest form was first sent */
+	int64_t idle_ms; /* since it was last sent */
 	char *raw;      /* free it */
 	size_t raw_len;
 };
 /* Oldest first. */
 enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct address *sender, struct open_tx *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+enum err db_settlement_tried(struct db *db, int64_t id) WARN_UNUSED; /* its newest form was sent again */
 /* All hashes of one transaction, newest first. */
 enum err db_settlement_hashes(struct db *db, int64_t id, struct hash *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 /* The payments of one transaction that are not ended. */
 enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+struct arrival { /* a payment's Transfer in a receipt */
+	struct uuid payment;
+	uint32_t log; /* its ordinal there */
+};
 /* Mined here; each payment whose money was seen to arrive is settled in the same transaction. */
 enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
-			     const struct uuid *arrived, size_t arrived_count) WARN_UNUSED;
+			     const struct arrival *arrived, size_t arrived_count) WARN_UNUSED;
 enum err db_settlement_unmined(struct db *db, int64_t id) WARN_UNUSED; /* a reorganisation took it back: it is sent again */
+enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments get another transaction */
 enum err db_settlement_final(struct db *db, int64_t id) WARN_UNUSED;
-/* The money came by another transaction than ours. */
-enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash) WARN_UNUSED;
+/* Is this one of our own transactions, whose receipts are read anyway? */
+enum err db_settlement_ours(struct db *db, const struct hash *tx_hash, bool *ret) WARN_UNUSED;
+/* The money came with this Transfer. ERR_CONFLICT: that one paid for another payment. */
+enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash, uint32_t log) WARN_UNUSED;
 /* It will never come: the job is resolved by whoever waits for it, or by the reaper. */
 enum err db_payment_failed(struct db *db, const struct uuid *payment, const char *reason) WARN_UNUSED;
 

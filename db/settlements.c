@@ -16,13 +16,15 @@ static enum err exec_one(struct db *db, const char *sql, const struct db_params 
 
 static void fill_settling(const struct db_result *r, int i, struct settling *ret)
 {
-	*ret = (struct settling){ .amount = db_get_amount(r, i, "amount"), .payload = db_get_json(r, i, "payload") };
+	*ret = (struct settling){ .amount = db_get_amount(r, i, "amount"), .claim_block = (uint64_t)db_get_int(r, i, "claim_block"), .payload = db_get_json(r, i, "payload") };
 	db_get_uuid(r, i, "id", &ret->id);
 	db_get_address(r, i, "payer", &ret->payer);
 	db_get_hash(r, i, "nonce", &ret->nonce);
 	snprintf(ret->method, sizeof(ret->method), "%s", db_get_text(r, i, "method"));
 	snprintf(ret->scheme, sizeof(ret->scheme), "%s", db_get_text(r, i, "scheme"));
 }
+
+#define SQL_SETTLING "SELECT id, payer, nonce, method, scheme, amount, payload, claim_block FROM payment WHERE state = 'settling'"
 
 static enum err list_settling(struct db *db, const char *sql, const struct db_params *p, struct settling *ret, size_t max, size_t *ret_count)
 {
@@ -42,8 +44,7 @@ enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, s
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, (int64_t)max);
-	return list_settling(db, "SELECT id, payer, nonce, method, scheme, amount, payload FROM payment WHERE state = 'settling' AND tx IS NULL"
-				 " ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
+	return list_settling(db, SQL_SETTLING " AND tx IS NULL ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
 }
 
 enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret, size_t max, size_t *ret_count)
@@ -51,8 +52,7 @@ enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret,
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, id);
-	return list_settling(db, "SELECT id, payer, nonce, method, scheme, amount, payload FROM payment WHERE state = 'settling' AND tx = $1::bigint ORDER BY id",
-			     &p, ret, max, ret_count);
+	return list_settling(db, SQL_SETTLING " AND tx = $1::bigint ORDER BY id", &p, ret, max, ret_count);
 }
 
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret)
@@ -118,9 +118,10 @@ enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx
 }
 
 #define SQL_OPEN \
-	"SELECT t.id, t.nonce, t.state, t.block_number, t.block_hash, v.hash, v.raw, v.max_fee, (extract(epoch FROM clock_timestamp() - v.sent_at) * 1000)::bigint AS age" \
+	"SELECT t.id, t.nonce, t.state, t.block_number, t.block_hash, v.hash, v.raw, v.max_fee, (extract(epoch FROM clock_timestamp() - v.sent_at) * 1000)::bigint AS age," \
+	" (extract(epoch FROM clock_timestamp() - v.tried_at) * 1000)::bigint AS idle" \
 	" FROM settlement_tx t JOIN LATERAL (SELECT * FROM settlement_tx_version WHERE tx = t.id ORDER BY sent_at DESC LIMIT 1) v ON true" \
-	" WHERE t.chain_id = $1::bigint AND t.sender = $2 AND t.state <> 'final' ORDER BY t.nonce LIMIT $3::int"
+	" WHERE t.chain_id = $1::bigint AND t.sender = $2 AND t.state IN ('signed', 'mined') ORDER BY t.nonce LIMIT $3::int"
 
 enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct address *sender, struct open_tx *ret, size_t max, size_t *ret_count)
 {
@@ -140,13 +141,21 @@ enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct addr
 
 		*t = (struct open_tx){ .id = db_get_int(r, i, "id"), .nonce = (uint64_t)db_get_int(r, i, "nonce"), .mined = !db_is_null(r, i, "block_hash"),
 				       .block_number = (uint64_t)db_get_int(r, i, "block_number"), .max_fee = db_get_amount(r, i, "max_fee"),
-				       .age_ms = db_get_int(r, i, "age") };
+				       .age_ms = db_get_int(r, i, "age"), .idle_ms = db_get_int(r, i, "idle") };
 		if (t->mined)
 			db_get_hash(r, i, "block_hash", &t->block_hash);
 		db_get_hash(r, i, "hash", &t->hash);
 		t->raw = db_get_bytes(r, i, "raw", &t->raw_len);
 	}
 	return ERR_OK;
+}
+
+enum err db_settlement_tried(struct db *db, int64_t id)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, id);
+	return db_exec(db, "UPDATE settlement_tx_version SET tried_at = clock_timestamp() WHERE tx = $1::bigint", &p, NULL);
 }
 
 enum err db_settlement_hashes(struct db *db, int64_t id, struct hash *ret, size_t max, size_t *ret_count)
@@ -171,7 +180,7 @@ struct mined {
 	bool succeeded;
 	uint64_t block_number;
 	const struct hash *block_hash, *tx_hash;
-	const struct uuid *arrived;
+	const struct arrival *arrived;
 	size_t count;
 };
 
@@ -187,16 +196,25 @@ static enum err write_mined(struct db *db, void *arg)
 	db_hash(&p, m->block_hash);
 	e = exec_one(db, "UPDATE settlement_tx SET state = 'mined', succeeded = $2::boolean, block_number = $3::bigint, block_hash = $4 WHERE id = $1::bigint AND state = 'signed'", &p);
 	for (size_t i = 0; !e && i < m->count; i++)
-		e = db_payment_arrived(db, &m->arrived[i], m->tx_hash);
+		e = db_payment_arrived(db, &m->arrived[i].payment, m->tx_hash, m->arrived[i].log);
 	return e;
 }
 
 enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
-			     const struct uuid *arrived, size_t arrived_count)
+			     const struct arrival *arrived, size_t arrived_count)
 {
 	struct mined m = { id, succeeded, block_number, block_hash, tx_hash, arrived, arrived_count };
 
 	return db_transaction(db, write_mined, &m);
+}
+
+/* A function that says whether the row was in the state it expects. */
+static enum err ask_one(struct db *db, const char *sql, const struct db_params *p)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	enum err e = db_query_one(db, sql, p, &r);
+
+	return e ? e : db_get_bool(r, 0, "done") ? ERR_OK : ERR_CONFLICT;
 }
 
 enum err db_settlement_unmined(struct db *db, int64_t id)
@@ -204,7 +222,22 @@ enum err db_settlement_unmined(struct db *db, int64_t id)
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, id);
-	return exec_one(db, "UPDATE settlement_tx SET state = 'signed', succeeded = NULL, block_number = NULL, block_hash = NULL WHERE id = $1::bigint AND state = 'mined'", &p);
+	return ask_one(db, "SELECT settlement_unmined($1::bigint) AS done", &p);
+}
+
+static enum err write_replaced(struct db *db, void *arg)
+{
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, *(const int64_t *)arg);
+	e = exec_one(db, "UPDATE settlement_tx SET state = 'replaced' WHERE id = $1::bigint AND state = 'signed'", &p);
+	return e ? e : db_exec(db, "UPDATE payment SET tx = NULL WHERE tx = $1::bigint AND state = 'settling'", &p, NULL);
+}
+
+enum err db_settlement_replaced(struct db *db, int64_t id)
+{
+	return db_transaction(db, write_replaced, &id);
 }
 
 enum err db_settlement_final(struct db *db, int64_t id)
@@ -215,13 +248,27 @@ enum err db_settlement_final(struct db *db, int64_t id)
 	return exec_one(db, "UPDATE settlement_tx SET state = 'final' WHERE id = $1::bigint AND state = 'mined'", &p);
 }
 
-enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash)
+enum err db_settlement_ours(struct db *db, const struct hash *tx_hash, bool *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_hash(&p, tx_hash);
+	e = db_query_one(db, "SELECT EXISTS (SELECT FROM settlement_tx_version v JOIN settlement_tx t ON t.id = v.tx WHERE v.hash = $1 AND t.state <> 'replaced') AS ours", &p, &r);
+	if (!e)
+		*ret = db_get_bool(r, 0, "ours");
+	return e;
+}
+
+enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash, uint32_t log)
 {
 	DB_PARAMS p = { 0 };
 
 	db_uuid(&p, payment);
 	db_hash(&p, tx_hash);
-	return db_exec(db, "SELECT payment_settled($1::uuid, $2)", &p, NULL);
+	db_int(&p, log);
+	return ask_one(db, "SELECT payment_settled($1::uuid, $2, $3::int) AS done", &p);
 }
 
 enum err db_payment_failed(struct db *db, const struct uuid *payment, const char *reason)
@@ -230,5 +277,5 @@ enum err db_payment_failed(struct db *db, const struct uuid *payment, const char
 
 	db_uuid(&p, payment);
 	db_text(&p, reason);
-	return exec_one(db, "UPDATE payment SET state = 'failed', reason = $2 WHERE id = $1::uuid AND state = 'settling'", &p);
+	return ask_one(db, "SELECT payment_failed($1::uuid, $2) AS done", &p);
 }

@@ -44,6 +44,7 @@ static void begin(void *arg, const char *content_type)
 	struct front *f = arg;
 
 	paid_headers(f->req, run_job(atomic_load(&f->run)), NULL);
+	x402_begin(f->req, run_payment_of(atomic_load(&f->run)));
 	reply_header(f->req, "X-Accel-Buffering", "no");
 	reply_header(f->req, "Cache-Control", "no-store");
 	f->stream = reply_stream(f->req, 200, content_type);
@@ -93,7 +94,7 @@ static void end_stream(struct front *f, const struct run_end *end)
 		e = buf_puts(&f->frame, "data: [DONE]\n\n");
 	} else {
 		const struct err_info *info = err_info(end->err);
-		_cleanup_json_ json_t *error = json_must(json_pack("{s:{s:s, s:s, s:n, s:s, s:s, s:b, s:b}}", "error", "message", end->detail, "type", "server_error",
+		_cleanup_json_ json_t *error = json_must(json_pack("{s:{s:s, s:s, s:n, s:s, s:s, s:b, s:b}}", "error", "message", x402_detail(f->req, end, end->detail), "type", "server_error",
 								   "param", "code", info->code, "request_id", f->req->id, "retryable", info->retryable,
 								   "charged", 0));
 		_cleanup_free_ char *text = json_text(error);
@@ -117,7 +118,7 @@ static enum err rejected(struct request *req, const struct run_end *end)
 	const char *words = json_is_object(error) ? json_string_value(json_object_get(error, "message")) : json_string_value(error);
 	enum err e = end->status == 400 ? ERR_BAD_REQUEST : end->status == 413 ? ERR_TOO_LARGE : end->status == 415 ? ERR_UNSUPPORTED_MEDIA : ERR_UNPROCESSABLE;
 
-	return request_fail(req, e, "the node refused the request: %.300s", words ? words : "no reason given");
+	return request_fail(req, e, "%s", x402_detail(req, end, arena_printf(req->arena, "the node refused the request: %.300s", words ? words : "no reason given")));
 }
 
 static void answer(struct request *req, const struct run_end *end)
@@ -130,7 +131,7 @@ static void answer(struct request *req, const struct run_end *end)
 	else if (end->outcome == OUTCOME_REJECTED)
 		reply_error(req, rejected(req, end));
 	else
-		reply_error(req, request_fail(req, end->err, "%s", end->detail));
+		reply_error(req, request_fail(req, end->err, "%s", x402_detail(req, end, end->detail)));
 	request_finish(req);
 }
 

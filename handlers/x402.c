@@ -8,6 +8,9 @@
 #include "handlers/x402.h"
 #include "pay/x402.h"
 
+#define REPLAY_MS 3600000 /* how long a payment fetches its answer again */
+#define REORG_MAX 64      /* the settler's newest block may be one of a branch that goes away */
+
 static bool is_v1(const struct request *req)
 {
 	return !request_header(req, "PAYMENT-SIGNATURE");
@@ -44,33 +47,64 @@ static void reply_pending(struct request *req, const struct uuid *payment)
 						 "request gets the answer")));
 }
 
+static struct x402_receipt receipt_of(struct request *req, const struct run_payment *p, struct u256 *amount)
+{
+	*amount = u256_from_amount(p->amount);
+	return (struct x402_receipt){ .version = is_v1(req) ? 1 : 2, .success = p->state == PAYMENT_SETTLED, .error_reason = p->reason, .payer = &p->payer,
+				      .transaction = p->state == PAYMENT_SETTLED && !amount_is_zero(p->amount) ? &p->tx : NULL,
+				      .chain_id = request_app(req)->x402.chain_id, .amount = p->upto ? amount : NULL };
+}
+
+void x402_begin(struct request *req, const struct run_payment *p)
+{
+	struct u256 amount;
+
+	if (!p)
+		return;
+	reply_header(req, "Opgate-Payment", uuid_format(&p->id).s);
+	if (p->state == PAYMENT_SETTLED) { /* upfront */
+		struct x402_receipt r = receipt_of(req, p, &amount);
+
+		receipt_header(req, &r);
+	}
+}
+
 bool x402_answer(struct request *req, const struct run_end *end)
 {
 	const struct run_payment *p = end->payment;
-	const struct app *app = request_app(req);
 	struct u256 amount;
 	struct x402_receipt r;
 
 	if (!p)
 		return false;
 	reply_header(req, "Opgate-Payment", uuid_format(&p->id).s);
-	reply_header(req, "Cache-Control", "private");
+	reply_header(req, "Cache-Control", end->err == ERR_OK ? "private" : "no-store");
 	if (end->err == ERR_PAYMENT_PENDING) {
 		reply_pending(req, &p->id);
 		return true;
 	}
 	if (p->state != PAYMENT_SETTLED && p->state != PAYMENT_FAILED)
 		return false; /* nothing was taken: the ordinary error */
-	amount = u256_from_amount(p->amount);
-	r = (struct x402_receipt){ .version = is_v1(req) ? 1 : 2, .success = p->state == PAYMENT_SETTLED, .error_reason = p->reason, .payer = &p->payer,
-				   .transaction = p->state == PAYMENT_SETTLED && !amount_is_zero(p->amount) ? &p->tx : NULL, .chain_id = app->x402.chain_id,
-				   .amount = p->upto ? &amount : NULL };
+	if (p->state == PAYMENT_SETTLED && end->err) /* paid for, and there is no answer */
+		reply_header(req, "Opgate-Credited", arena_printf(req->arena, "%s %s", amount_format(p->amount).s, address_format_eip55(&p->payer).s));
+	r = receipt_of(req, p, &amount);
 	receipt_header(req, &r);
 	return false;
 }
 
+const char *x402_detail(struct request *req, const struct run_end *end, const char *detail)
+{
+	const struct run_payment *p = end->payment;
+
+	if (!p || p->state != PAYMENT_SETTLED || !end->err)
+		return detail;
+	return arena_printf(req->arena, "%s. The payment was settled before the work: its %s base units are on the account of %s; sign in with that wallet to use them",
+			    detail, amount_format(p->amount).s, address_format_eip55(&p->payer).s);
+}
+
 /* ---- an earlier use of the same authorization ---- */
 
+/* The same payment for the same request: the answer, or what became of it. Not for ever: once on chain an authorization is no secret. */
 static enum err answer_earlier(struct request *req, const struct payment_row *row)
 {
 	char type[128], *body = NULL;
@@ -80,6 +114,7 @@ static enum err answer_earlier(struct request *req, const struct payment_row *ro
 
 	reply_header(req, "Opgate-Payment", uuid_format(&row->id).s);
 	reply_header(req, "Opgate-Job", uuid_format(&row->job).s);
+	reply_header(req, "Cache-Control", "no-store");
 	if (!row->outcome) {
 		reply_pending(req, &row->id);
 		return ERR_OK;
@@ -93,9 +128,11 @@ static enum err answer_earlier(struct request *req, const struct payment_row *ro
 	}
 	reply_header(req, "Idempotent-Replayed", "true");
 	e = db_job_output(request_db(req), &row->job, row->account, &body, &len, type, &status);
+	if (e == ERR_NOT_FOUND && (!strcmp(row->outcome, outcome_row(OUTCOME_DELIVERED)->name) || !strcmp(row->outcome, outcome_row(OUTCOME_UNPROVEN)->name)))
+		return request_fail(req, ERR_CONFLICT, "the answer was delivered once and is too large to be kept");
 	if (e == ERR_NOT_FOUND)
-		return request_fail(req, ERR_CONFLICT, "this payment's job ended as %s; %s", row->outcome,
-				    strcmp(row->state, "settled") ? "nothing was taken" : "what was taken is on the payer's account");
+		return request_fail(req, ERR_CONFLICT, "this payment's job ended as %s; what was settled and not charged is on the account of %s: sign in with that "
+							"wallet to use it", row->outcome, address_format_eip55(&row->payer).s);
 	if (e)
 		return e;
 	reply_bytes(req, status, arena_strdup(req->arena, type), arena_memdup(req->arena, body, len), len);
@@ -111,6 +148,23 @@ static enum err find_earlier(struct request *req, const struct x402_claim_key *k
 	return db_payment_find(request_db(req), key->chain_id, &key->contract, &key->payer, &nonce, ret);
 }
 
+static bool may_be_answered(const struct payment_row *row, const struct paid *p)
+{
+	return hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < REPLAY_MS;
+}
+
+/* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on. */
+static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment)
+{
+	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	struct x402_claim_key key;
+	enum err e = x402_claim_key(&request_app(req)->x402, payment, &key) ? find_earlier(req, &key, &earlier) : ERR_NOT_FOUND;
+
+	if (e)
+		return e;
+	return may_be_answered(&earlier, p) ? answer_earlier(req, &earlier) : ERR_NOT_FOUND;
+}
+
 static const char *used_reason(const struct x402_paid *paid)
 {
 	return paid->auth.method == X402_EIP3009 ? "invalid_exact_evm_nonce_already_used" : "permit2_simulation_failed";
@@ -119,47 +173,49 @@ static const char *used_reason(const struct x402_paid *paid)
 /* ---- a new one ---- */
 
 /* Served before it is settled only while that risks little: not for wallets with code (they can change their mind), not above the
- * caps; and a stream by `exact` cannot be held back until its end, so it is settled first. */
-static enum err settle_first(struct request *req, const struct paid *p, const struct x402_paid *paid, bool *ret)
+ * caps (payment_claim says so); and a stream by `exact` cannot be held back until its end, so it is settled first. */
+static enum err claim_and_run(struct request *req, struct paid *p, const struct x402_paid *paid, struct payment_claim *claim, enum lane_status *ret_status)
 {
-	const struct x402 *x = &request_app(req)->x402;
-	struct amount payer, all;
-	enum err e = db_payment_exposure(request_db(req), &paid->key.payer, &payer, &all);
+	bool exact = paid->offer->scheme == X402_EXACT;
+	enum err e;
 
-	if (!e)
-		e = amount_add(payer, paid->amount, &payer);
-	if (!e)
-		e = amount_add(all, paid->amount, &all);
-	*ret = paid->offer->scheme == X402_EXACT &&
-	       (p->stream || paid->payer_has_code || amount_cmp(payer, x->exposure_payer_max) > 0 || amount_cmp(all, x->exposure_all_max) > 0);
-	if (!e && !*ret && paid->offer->scheme == X402_UPTO && (amount_cmp(payer, x->exposure_payer_max) > 0 || amount_cmp(all, x->exposure_all_max) > 0))
-		return request_fail(req, ERR_RATE_LIMITED, "earlier payments are not settled yet; try again in a moment, or pay by exact");
-	return e;
+	p->spec.payment = claim;
+	p->spec.upfront = exact && (p->stream || paid->payer_has_code);
+	claim->limited = !p->spec.upfront;
+	e = front_run(req, &p->spec, ret_status);
+	if (e == ERR_LIMIT && exact) {
+		p->spec.upfront = true;
+		claim->limited = false;
+		e = front_run(req, &p->spec, ret_status);
+	}
+	if (e == ERR_LIMIT)
+		return request_fail(req, ERR_RATE_LIMITED, "too much is served and not settled yet; try again in a moment, or pay by exact");
+	return e == ERR_OVERLOADED ? request_fail(req, e, "every node that serves this model is busy") : e;
 }
 
 static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *paid, const struct x402_terms *terms)
 {
+	struct x402 *x = &request_app(req)->x402;
 	struct payment_claim claim = { .chain_id = paid->key.chain_id, .verifier = paid->key.contract, .payer = paid->key.payer,
 				       .request_digest = p->spec.body_digest, .scheme = x402_scheme_name(paid->offer->scheme),
-				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored };
+				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored,
+				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max };
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	uint64_t head = atomic_load(&x->head);
 	enum lane_status status = LANE_OK;
-	enum err e = settle_first(req, p, paid, &p->spec.upfront);
+	enum err e;
 
+	claim.block = head > REORG_MAX ? head - REORG_MAX : 0;
 	random_bytes(claim.id.b, sizeof(claim.id.b)); /* names the status link: not to be guessed */
 	memcpy(claim.nonce.b, paid->key.nonce, sizeof(claim.nonce.b));
-	p->spec.payment = &claim;
 	p->spec.idempotency_key = NULL;
-	if (!e)
-		e = front_run(req, &p->spec, &status);
-	if (e == ERR_OVERLOADED)
-		return request_fail(req, e, "every node that serves this model is busy");
+	e = claim_and_run(req, p, paid, &claim, &status);
 	if (e || status == LANE_OK)
 		return e;
 	e = find_earlier(req, &paid->key, &earlier);
 	if (e)
 		return e;
-	if (hash_equal(&earlier.request_digest, &p->spec.body_digest))
+	if (may_be_answered(&earlier, p))
 		return answer_earlier(req, &earlier);
 	reply_terms(req, terms, used_reason(paid), &paid->key.payer);
 	return ERR_OK;
@@ -167,7 +223,6 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 
 static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
 {
-	const struct x402 *x = &request_app(req)->x402;
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	struct x402_check check;
 	struct x402_paid paid;
@@ -179,17 +234,15 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 		return ERR_OK;
 	}
 	e = find_earlier(req, &paid.key, &earlier);
-	if (!e && hash_equal(&earlier.request_digest, &p->spec.body_digest))
-		e = answer_earlier(req, &earlier);
-	else if (!e)
-		reply_terms(req, terms, used_reason(&paid), &paid.key.payer);
-	else if (e == ERR_NOT_FOUND) {
-		e = x402_ask_chain(x, &check, &paid, &reason);
-		if (!e && reason)
-			reply_terms(req, terms, reason, &paid.key.payer);
-		else if (!e)
+	if (e == ERR_NOT_FOUND) {
+		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
+		if (!e && !reason)
 			e = run_paid(req, p, &paid, terms);
+	} else if (!e) {
+		reason = used_reason(&paid);
 	}
+	if (!e && reason)
+		reply_terms(req, terms, reason, &paid.key.payer);
 	x402_paid_done(&paid);
 	return e;
 }
@@ -207,30 +260,42 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 	return x402_terms_make(x, p->quote, req->route->name, req->body_len, &resource, ret);
 }
 
+/* `payment` is NULL when none came, or none that could be read: `error` says so. */
+static enum err run_or_offer(struct request *req, struct paid *p, const struct x402_payment *payment, const char *error)
+{
+	struct x402_terms terms;
+	enum err e = payment ? repeat_earlier(req, p, payment) : ERR_NOT_FOUND;
+
+	if (e != ERR_NOT_FOUND)
+		return e;
+	e = paid_quote(req, p);
+	if (!e)
+		e = terms_for(req, p, payment, &terms);
+	if (e)
+		return e;
+	if (payment)
+		e = with_payment(req, p, payment, &terms);
+	else
+		reply_terms(req, &terms, error, NULL);
+	x402_terms_done(&terms);
+	return e;
+}
+
 enum err x402_run(struct request *req, struct paid *p)
 {
 	const char *v2 = request_header(req, "PAYMENT-SIGNATURE"), *v1 = request_header(req, "X-PAYMENT");
 	struct x402_payment payment;
-	struct x402_terms terms;
 	struct x402_why why = { X402_UNPAID_TEXT };
-	enum x402_decoded decoded = v2 ? x402_payment_decode(v2, &payment, &why) : v1 ? x402_payment_decode_v1(v1, &payment, &why) : X402_UNPAID;
+	enum x402_decoded decoded;
 	enum err e;
 
 	if (!request_app(req)->x402.chain)
-		e = request_fail(req, ERR_UNAUTHENTICATED, "an API key or a token is required");
-	else
-		e = paid_quote(req, p);
-	if (!e)
-		e = terms_for(req, p, decoded == X402_DECODED ? &payment : NULL, &terms);
-	if (!e) {
-		if (decoded == X402_DECODED)
-			e = with_payment(req, p, &payment, &terms);
-		else
-			reply_terms(req, &terms, decoded == X402_UNPAID ? X402_UNPAID_TEXT : why.text, NULL);
-		x402_terms_done(&terms);
-	}
-	if (decoded == X402_DECODED)
-		x402_payment_done(&payment);
+		return request_fail(req, ERR_UNAUTHENTICATED, "an API key or a token is required");
+	decoded = v2 ? x402_payment_decode(v2, &payment, &why) : v1 ? x402_payment_decode_v1(v1, &payment, &why) : X402_UNPAID;
+	if (decoded != X402_DECODED)
+		return run_or_offer(req, p, NULL, decoded == X402_UNPAID ? X402_UNPAID_TEXT : why.text);
+	e = run_or_offer(req, p, &payment, NULL);
+	x402_payment_done(&payment);
 	return e;
 }
 
@@ -244,6 +309,7 @@ enum err handle_payments_get(struct request *req)
 
 	if (e)
 		return e == ERR_NOT_FOUND ? request_fail(req, e, "no such payment") : e;
+	reply_header(req, "Cache-Control", "no-store");
 	reply_json(req, 200, json_must(json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:{s:s, s:i}}", "id", uuid_format(&row.id).s, "state", row.state, "amount_max",
 						 amount_format(row.amount_max).s, "amount",
 						 !strcmp(row.state, "settled") ? json_string(amount_format(row.amount).s) : json_null(), "transaction",

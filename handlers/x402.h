@@ -9,5 +9,9 @@ enum err x402_run(struct request *req, struct paid *p) WARN_UNUSED;
 /* PAYMENT-RESPONSE (or X-PAYMENT-RESPONSE) and Opgate-Payment of an ended run; while the chain has not said, the whole answer:
  * 202 with the status link, and true is returned. */
 bool x402_answer(struct request *req, const struct run_end *end);
+/* The same for a stream that begins: its payment is settled already, or will be found under Opgate-Payment. p may be NULL. */
+void x402_begin(struct request *req, const struct run_payment *p);
+/* The words of an error, and where the money is when it was taken first. */
+const char *x402_detail(struct request *req, const struct run_end *end, const char *detail);
 
 #endif

@@ -141,18 +141,21 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 		.chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to,
 		.contract = s->settler_contract, .confirmations = (uint64_t)s->deposit_confirmations,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
-		.log = log_settler, .key = app->settler_key,
+		.log = log_settler, .key = app->settler_key, .head = &app->x402.head,
 	};
+	uint64_t head = 0;
 	enum err e;
 
 	if (!*s->settler_key_file)
 		return ERR_OK;
 	e = startup_check_settler(app, why);
+	if (!e)
+		e = chain_head(app->chain, &head);
 	if (e)
 		return e;
 	app->x402 = (struct x402){ .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
 				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
-				   .exposure_all_max = s->x402_exposure_all };
+				   .exposure_all_max = s->x402_exposure_all, .head = head };
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
 	app->settler = settler_start(&settler);
 	app->pay.settle_now = settler_kick;
@@ -273,11 +276,12 @@ static void stop(struct gateway *g)
 
 	if (app->http)
 		drain(g);
-	settler_stop(app->settler);
+	settler_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
 	deposits_stop(app->deposits);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
 	if (app->http)
 		http_stop(app->http);
+	settler_free(app->settler);
 	lane_stop(app->pay.lane);
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);

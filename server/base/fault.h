@@ -28,7 +28,14 @@
 	X(orphan_requeued)   /* recovery: one of them is queued again */ \
 	X(orphan_closed)     /* recovery: one of them is ended */ \
 	X(deposit_seen)      /* the logs of a block were read */ \
-	X(deposit_written)   /* deposits and cursor are committed */
+	X(deposit_written)   /* deposits and cursor are committed */ \
+	X(payment_claimed)   /* x402: authorization, money and job are committed */ \
+	X(payment_produced)  /* x402: the answer is stored, nothing is taken */ \
+	X(payment_settling)  /* x402: it is written that the money is to be taken */ \
+	X(settlement_written) /* x402: the signed transaction is committed, nobody has it */ \
+	X(settlement_sent)   /* x402: the chain has it */ \
+	X(settlement_mined)  /* x402: what it settled is committed */ \
+	X(payment_closed)    /* x402: the job's end is committed, nobody was told */
 
 #ifdef OPGATE_FAULTS
 enum fault {

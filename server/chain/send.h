@@ -95,9 +95,21 @@ struct chain_tx {
 };
 enum err chain_tx_by_hash(struct chain *c, const struct hash *tx, struct chain_tx *ret) WARN_UNUSED;
 
-/* The transaction that used this EIP-3009 authorization, when it moved exactly `amount` from payer to `to`. ERR_NOT_FOUND: it was not
- * used, was cancelled, or paid somebody else. */
-enum err chain_authorization_tx(struct chain *c, const struct address *token, const struct address *payer, const struct hash *nonce, const struct address *to,
-				struct amount amount, struct hash *ret) WARN_UNUSED;
+/* ---- Money that came by somebody else's transaction ---- */
+struct chain_payment {
+	struct address token, payer, to;
+	struct amount amount;
+	uint64_t from_block; /* not after the money can have moved */
+};
+struct chain_arrival { /* a Transfer: the ordinal is its index in the receipt */
+	struct hash tx;
+	uint32_t log;
+};
+#define CHAIN_PAYMENT_LOGS_MAX 64
+bool chain_log_pays(const struct chain_log *log, const struct chain_payment *p);
+/* The transfer this EIP-3009 authorization made. ERR_NOT_FOUND: it was not used, was cancelled, or paid something else. */
+enum err chain_authorization_tx(struct chain *c, const struct chain_payment *p, const struct hash *nonce, struct chain_arrival *ret) WARN_UNUSED;
+/* All transfers of exactly this amount from payer to `to`, oldest first, at most `max`. */
+enum err chain_payment_logs(struct chain *c, const struct chain_payment *p, struct chain_arrival *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 
 #endif

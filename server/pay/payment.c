@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/metrics.h"
+#include "base/fault.h"
+#include "base/mem.h"
 #include "pay/run_internal.h"
 
 static const struct split NOTHING;
@@ -16,6 +17,7 @@ enum err payment_open(struct run *run, struct db *db, const struct run_spec *spe
 
 	open->hold = claim->amount_max;
 	e = db_payment_claim(db, claim, open, &run->account);
+	FAULT(payment_claimed);
 	*ret_status = e == ERR_CONFLICT ? LANE_KEY_EXISTS : LANE_OK;
 	if (e)
 		return e == ERR_CONFLICT ? ERR_OK : e;
@@ -41,44 +43,64 @@ void payment_begin(struct run *run, struct db *db)
 		return;
 	}
 	run->payment.amount = run->payment.amount_max;
+	run->payment.asked = true;
 	e = db_payment_settle(db, &run->payment.id, run->payment.amount);
+	FAULT(payment_settling);
 	if (e) {
 		health_release(run->pay->health, &run->quote.candidates[run->current].node, false);
-		run_over(run, OUTCOME_INTERNAL_ERROR, e, &NOTHING); /* the reaper drops what is claimed and not ours any more */
-		return;
+		run_over(run, OUTCOME_INTERNAL_ERROR, ERR_PAYMENT_PENDING, &NOTHING); /* it may be asked for, or not: found out later */
+	} else if (amount_is_zero(run->payment.amount)) {
+		payment_resume(run);
+	} else {
+		wait_for_chain(run);
 	}
-	wait_for_chain(run);
 }
 
-/* The end is written; dropped: the money never came. */
+/* The end is written; dropped: the money never came. When the books refuse that end, one that charges nobody: a job always ends.
+ * Once the money was asked for, what could not be written is not a failure but not known yet: nobody is told to pay again. */
 static void close_payment(struct run *run, struct db *db, enum outcome o, bool dropped)
 {
-	_cleanup_json_ json_t *report = NULL;
-	struct job_close c;
 	struct split split;
-	enum err e = run_closing(run, o, &c, &split, &report);
+	enum err e;
 
-	if (!e)
-		e = db_payment_close(db, &run->payment.id, &c, dropped, dropped ? outcome_row(o)->name : NULL);
-	run_over(run, o, e, &split);
+	for (;;) {
+		_cleanup_json_ json_t *report = NULL;
+		struct job_close c;
+
+		e = run_closing(run, o, &c, &split, &report);
+		if (!e)
+			e = db_payment_close(db, &run->payment.id, &c, dropped, dropped ? outcome_row(o)->name : NULL);
+		FAULT(payment_closed);
+		if (!e || e == ERR_CONFLICT || e == ERR_DB_DOWN || e == ERR_OVERLOADED || o == OUTCOME_INTERNAL_ERROR)
+			break;
+		run->pay->log_job("end_refused", &run->id, outcome_row(o)->name);
+		o = OUTCOME_INTERNAL_ERROR;
+	}
+	run_over(run, o, e && run->payment.asked ? ERR_PAYMENT_PENDING : e, &split);
 }
 
 /* The answer is good: it is stored, and what it costs is to be taken. */
-static enum err produce(struct run *run, struct db *db, enum outcome o)
+static enum err produce(struct run *run, struct db *db, enum outcome o, struct split *ret_split)
 {
 	_cleanup_json_ json_t *report = NULL;
 	struct job_close c;
-	struct split split;
-	enum err e = run_closing(run, o, &c, &split, &report);
+	enum err e = run_closing(run, o, &c, ret_split, &report);
 
-	run->payment.amount = run->payment.upto ? amount_min(split.total, run->payment.amount_max) : run->payment.amount_max;
+	run->payment.amount = run->payment.upto ? amount_min(ret_split->total, run->payment.amount_max) : run->payment.amount_max;
 	if (!e)
 		e = db_job_produce(db, &c);
-	return e ? e : db_payment_settle(db, &run->payment.id, run->payment.amount);
+	FAULT(payment_produced);
+	if (e)
+		return e;
+	run->payment.asked = true;
+	e = db_payment_settle(db, &run->payment.id, run->payment.amount);
+	FAULT(payment_settling);
+	return e;
 }
 
 void payment_conclude(struct run *run, struct db *db, enum outcome o)
 {
+	struct split split;
 	enum err e;
 
 	if (run->payment.upfront || outcome_row(o)->charge == CHARGE_NOTHING) {
@@ -86,12 +108,17 @@ void payment_conclude(struct run *run, struct db *db, enum outcome o)
 		return;
 	}
 	run->outcome = o;
-	e = produce(run, db, o);
+	e = produce(run, db, o, &split);
 	if (e) {
 		close_payment(run, db, OUTCOME_INTERNAL_ERROR, true);
 		return;
 	}
-	wait_for_chain(run);
+	if (run->passed) /* upto, streamed: the caller has all of it */
+		run_tell(run, o, ERR_OK, &split);
+	if (amount_is_zero(run->payment.amount))
+		payment_resume(run);
+	else
+		wait_for_chain(run);
 }
 
 static enum err look(struct run *run, struct db *db)
@@ -108,6 +135,19 @@ static enum err look(struct run *run, struct db *db)
 	return ERR_OK;
 }
 
+/* The caller waited long enough and gets the status link; the run goes on without one, so that the answer is there when they ask. */
+static void wait_alone(struct run *run, bool started)
+{
+	if (!started && !run->owned_body) {
+		run->owned_body = xmalloc(run->body_len + 1);
+		memcpy(run->owned_body, run->body, run->body_len);
+		run->body = run->owned_body;
+	}
+	run->payment.state = PAYMENT_PENDING;
+	run_tell(run, started ? run->outcome : OUTCOME_SETTLEMENT_FAILED, ERR_PAYMENT_PENDING, &NOTHING);
+	runs_wait_payment(run->pay->runs, run, run->pay->payment_wait_ms);
+}
+
 void payment_resume(void *arg)
 {
 	struct run *run = arg;
@@ -119,6 +159,10 @@ void payment_resume(void *arg)
 		run_start_attempt(run); /* upfront: paid, now the work */
 		return;
 	}
+	if ((e || run->payment.state == PAYMENT_PENDING) && !atomic_load(&run->pay->leaving)) {
+		wait_alone(run, started);
+		return;
+	}
 	if (!started)
 		health_release(run->pay->health, &run->quote.candidates[run->current].node, false);
 	if (!e && run->payment.state == PAYMENT_SETTLED)
@@ -126,7 +170,7 @@ void payment_resume(void *arg)
 	else if (!e && run->payment.state == PAYMENT_FAILED)
 		close_payment(run, db, OUTCOME_SETTLEMENT_FAILED, true);
 	else
-		run_over(run, started ? run->outcome : OUTCOME_SETTLEMENT_FAILED, ERR_PAYMENT_PENDING, &NOTHING); /* closed later, by runs_tick */
+		run_over(run, started ? run->outcome : OUTCOME_SETTLEMENT_FAILED, ERR_PAYMENT_PENDING, &NOTHING); /* left to the next process */
 }
 
 /* ---- orphans ---- */
@@ -151,6 +195,8 @@ enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *jo
 					     .royalty_output = job->royalty_output, .fee_bps = (uint32_t)job->fee_bps };
 
 		e = price_split(&price, (uint64_t)job->input_units, (uint64_t)job->output_units, &split);
+		if (e)
+			return e;
 	}
 	c.state = outcome_row(o)->state;
 	c.outcome = outcome_row(o)->name;
@@ -158,8 +204,8 @@ enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *jo
 	c.ask = split.ask;
 	c.royalty = split.royalty;
 	c.fee = split.fee;
-	if (!e)
-		e = db_payment_close(db, &row.id, &c, strcmp(row.state, "settled") != 0, NULL);
+	e = db_payment_close(db, &row.id, &c, strcmp(row.state, "settled") != 0, c.outcome);
+	FAULT(orphan_closed);
 	if (!e)
 		pay->log_job("orphan_resolved", &job->id, c.outcome);
 	return e;

@@ -36,6 +36,11 @@ const struct uuid *run_job(const struct run *run)
 	return &run->id;
 }
 
+const struct run_payment *run_payment_of(const struct run *run)
+{
+	return run->payment.set ? &run->payment : NULL;
+}
+
 static void on_stream(void *arg, const char *content_type)
 {
 	struct run *run = arg;

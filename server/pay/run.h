@@ -23,6 +23,7 @@ struct run_payment {
 	struct uuid id;
 	struct address payer;
 	bool upfront, upto;
+	bool asked; /* the settler may know of it: nobody can say any more that nothing is taken */
 	struct amount amount_max, amount; /* amount: what is settled */
 	enum payment_state state;
 	struct hash tx; /* settled */
@@ -71,6 +72,7 @@ enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run
 /* Places the hold and queues the job. */
 enum err run_open_background(struct pay *pay, const struct run_spec *spec, struct uuid *ret_job, enum lane_status *ret_status) WARN_UNUSED;
 const struct uuid *run_job(const struct run *run);
+const struct run_payment *run_payment_of(const struct run *run); /* NULL: paid from a balance. Inside front.begin */
 
 enum cancel_reason { CANCEL_NONE, CANCEL_CLIENT_LEFT, CANCEL_OWNER };
 void run_cancel(struct run *run, enum cancel_reason why); /* any thread, before front.ended has been entered */

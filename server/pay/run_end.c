@@ -236,7 +236,7 @@ static enum err close_surely(struct run *run, struct db *db, enum outcome *o, st
 	return close_job(run, db, *o, ret);
 }
 
-static void tell_front(struct run *run, enum outcome o, enum err e, const struct split *split)
+void run_tell(struct run *run, enum outcome o, enum err e, const struct split *split)
 {
 	const struct outcome_row *row = outcome_row(o);
 	const struct attempt_result *r = &run->result;
@@ -253,6 +253,7 @@ static void tell_front(struct run *run, enum outcome o, enum err e, const struct
 		end.err = ERR_DEADLINE;
 	if (run->front.ended)
 		run->front.ended(run->front.arg, &end);
+	run->front = (struct run_front){ 0 };
 }
 
 void run_conclude(struct run *run, struct db *db, enum outcome o)
@@ -289,7 +290,7 @@ void run_over(struct run *run, enum outcome o, enum err e, const struct split *s
 		pay->log_job("job_ended", &id, outcome_row(o)->name);
 	}
 	runs_remove(pay->runs, run);
-	tell_front(run, o, e, split);
+	run_tell(run, o, e, split);
 	FAULT(answer_sent);
 	run_free(run);
 	if (background && pay->job_ended)

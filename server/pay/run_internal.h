@@ -53,6 +53,8 @@ void run_conclude(struct run *run, struct db *db, enum outcome outcome); /* verd
 /* Everything an end says, but how the money goes. `report` is the caller's to free. */
 enum err run_closing(const struct run *run, enum outcome o, struct job_close *ret, struct split *ret_split, json_t **ret_report) WARN_UNUSED;
 void run_over(struct run *run, enum outcome o, enum err e, const struct split *split); /* it is closed (or could not be): tell the front, free */
+/* The front's end comes now, the run's later: it has no front any more. */
+void run_tell(struct run *run, enum outcome o, enum err e, const struct split *split);
 void run_conclude_parked(void *run); /* on a worker: closes it once more */
 void run_conclude_partial(void *run); /* on a worker: the partial receipt came (result.receipt) or did not */
 /* payment.c: runs paid by x402 */

@@ -191,6 +191,26 @@ static void resume_payments(struct pay *pay, const struct uuid *payment)
 	}
 }
 
+/* Payments that another gateway's settler brought to an end, or whose word was missed. */
+static enum err look_at_payments(struct pay *pay, struct db *db)
+{
+	struct uuid waiting[BATCH], ended[BATCH];
+	size_t count = 0, n = 0;
+	enum err e;
+
+	pthread_mutex_lock(&pay->runs->lock);
+	for (struct run *run = pay->runs->head; run && count < BATCH; run = run->next)
+		if (run->settling)
+			waiting[count++] = run->payment.id;
+	pthread_mutex_unlock(&pay->runs->lock);
+	if (count == 0)
+		return ERR_OK;
+	e = db_payments_ended(db, waiting, count, ended, &n);
+	for (size_t i = 0; !e && i < n; i++)
+		resume_payments(pay, &ended[i]);
+	return e;
+}
+
 void runs_payment_ended(struct pay *pay, const struct uuid *payment)
 {
 	resume_payments(pay, payment);
@@ -455,6 +475,8 @@ enum err runs_tick(struct pay *pay, struct db *db)
 	give_up_partials(pay);
 	resume_payments(pay, NULL);
 	unpark(pay, e == ERR_OK);
+	if (!e)
+		e = look_at_payments(pay, db);
 	if (!e)
 		e = cancel_requested(pay, db);
 	if (!e)

@@ -1,10 +1,12 @@
 /* See settler.h. The thread's lock guards its stop and kick flags; everything else is the thread's own or the database's. */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "chain/abi.h"
 #include "chain/calls.h"
@@ -12,9 +14,10 @@
 
 #define STATEMENT_DEADLINE_MS 10000
 #define OPEN_MAX 64
-#define VERSIONS_MAX 16
+#define VERSIONS_MAX 64 /* an eighth more each: the cap comes first */
 #define RESEND_MS 4000
 #define BUMP_MS 30000
+#define LOST_MS 30000 /* its nonce is used and no form of it has a receipt: that long, for endpoints that lag */
 #define BUSY_POLL_MS 150
 
 /* ---- reading a receipt ---- */
@@ -34,20 +37,15 @@ static bool item_ok(const struct settler_config *c, const struct chain_receipt *
 }
 
 /* The token's own word that the money moved: a Transfer from the payer to us of exactly this amount that no other payment has claimed. */
-static bool money_moved(const struct settler_config *c, const struct chain_receipt *r, const struct settling *p, bool *taken)
+static bool money_moved(const struct settler_config *c, const struct chain_receipt *r, const struct settling *p, bool *taken, uint32_t *ret_log)
 {
-	uint8_t from[32] = { 0 }, to[32] = { 0 }, value[32];
+	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = c->pay_to, .amount = p->amount };
 
-	memcpy(from + 12, p->payer.b, 20);
-	memcpy(to + 12, c->pay_to.b, 20);
-	amount_to_be(p->amount, value);
 	for (size_t i = 0; i < r->log_count; i++) {
-		const struct chain_log *l = &r->logs[i];
-
-		if (taken[i] || !address_equal(&l->address, &c->token) || l->topic_count != 3 || !hash_equal(&l->topics[0], &ABI_TRANSFER_TOPIC) ||
-		    memcmp(l->topics[1].b, from, 32) != 0 || memcmp(l->topics[2].b, to, 32) != 0 || l->data_len != 32 || memcmp(l->data, value, 32) != 0)
+		if (taken[i] || !chain_log_pays(&r->logs[i], &what))
 			continue;
 		taken[i] = true;
+		*ret_log = (uint32_t)i;
 		return true;
 	}
 	return false;
@@ -55,45 +53,57 @@ static bool money_moved(const struct settler_config *c, const struct chain_recei
 
 /* ---- a transaction that is under way ---- */
 
-static void tell(const struct settler_config *c, const struct settling *payments, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		c->ended(c->arg, &payments[i].id);
-}
-
 static void release(struct settling *payments, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		json_decref(payments[i].payload);
 }
 
+/* Payments of a mined transaction that it did not settle: the chain is asked why not. Also after a death in the middle of that. */
+static enum err ask_about_rest(const struct settler_config *c, struct db *db, int64_t tx)
+{
+	struct settling payments[SETTLER_BATCH_MAX];
+	size_t count = 0;
+	enum err e = db_settlement_payments(db, tx, payments, SETTLER_BATCH_MAX, &count);
+
+	for (size_t i = 0; i < count; i++) {
+		enum err one = settler_find_out(c, db, &payments[i]);
+
+		if (!one)
+			c->ended(c->arg, &payments[i].id);
+		else
+			e = one;
+	}
+	release(payments, count);
+	return e;
+}
+
 /* It was mined: each payment in it is settled, or the chain is asked why not. */
 static enum err conclude(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r)
 {
 	struct settling payments[SETTLER_BATCH_MAX];
-	struct uuid arrived[SETTLER_BATCH_MAX];
+	struct arrival arrived[SETTLER_BATCH_MAX];
 	_cleanup_free_ bool *taken = xcalloc(r->log_count + 1, sizeof(*taken));
 	size_t count = 0, arrived_count = 0;
-	bool settled[SETTLER_BATCH_MAX] = { false };
 	enum err e = db_settlement_payments(db, t->id, payments, SETTLER_BATCH_MAX, &count);
 
 	if (e)
 		return e;
 	for (size_t i = 0; i < count; i++) {
-		settled[i] = r->ok && item_ok(c, r, &payments[i]) && (amount_is_zero(payments[i].amount) || money_moved(c, r, &payments[i], taken));
-		if (settled[i])
-			arrived[arrived_count++] = payments[i].id;
-	}
-	e = db_settlement_mined(db, t->id, r->ok, r->block_number, &r->block, &r->tx, arrived, arrived_count);
-	for (size_t i = 0; !e && i < count; i++)
-		if (!settled[i])
-			e = settler_find_out(c, db, &payments[i]);
-	if (!e) {
-		tell(c, payments, count);
-		c->log("settled", (int64_t)arrived_count, hash_format(&r->tx).s);
+		struct arrival a = { .payment = payments[i].id };
+
+		if (r->ok && item_ok(c, r, &payments[i]) && money_moved(c, r, &payments[i], taken, &a.log))
+			arrived[arrived_count++] = a;
 	}
 	release(payments, count);
-	return e;
+	e = db_settlement_mined(db, t->id, r->ok, r->block_number, &r->block, &r->tx, arrived, arrived_count);
+	FAULT(settlement_mined);
+	if (e)
+		return e;
+	for (size_t i = 0; i < arrived_count; i++)
+		c->ended(c->arg, &arrived[i].payment);
+	c->log("settled", (int64_t)arrived_count, hash_format(&r->tx).s);
+	return arrived_count < count ? ask_about_rest(c, db, t->id) : ERR_OK;
 }
 
 static void send(const struct settler_config *c, const void *raw, size_t len)
@@ -102,6 +112,15 @@ static void send(const struct settler_config *c, const void *raw, size_t len)
 
 	if (s != CHAIN_SENT && s != CHAIN_SENT_KNOWN && s != CHAIN_SENT_NONCE_TOO_LOW)
 		c->log("send_trouble", (int64_t)s, chain_sent_name(s)); /* whatever it says: the receipts decide */
+}
+
+/* Pools forget. */
+static enum err send_again(const struct settler_config *c, struct db *db, const struct open_tx *t)
+{
+	if (t->idle_ms < RESEND_MS)
+		return ERR_OK;
+	send(c, t->raw, t->raw_len);
+	return db_settlement_tried(db, t->id);
 }
 
 /* Stuck for long: the same calls under the same nonce for more. */
@@ -121,8 +140,9 @@ static enum err bump(const struct settler_config *c, struct db *db, const struct
 	if (!e)
 		e = chain_fees_bump(&then, &now, &c->caps, &more);
 	if (e == ERR_LIMIT) {
-		c->log("fee_cap_reached", (int64_t)t->nonce, "a settlement waits for cheaper gas");
-		return ERR_OK;
+		if (t->idle_ms >= RESEND_MS)
+			c->log("fee_cap_reached", (int64_t)t->nonce, "a settlement waits for cheaper gas");
+		return send_again(c, db, t);
 	}
 	if (!e) {
 		tx.max_priority_fee = more.priority;
@@ -141,8 +161,8 @@ static enum err bump(const struct settler_config *c, struct db *db, const struct
 	return e;
 }
 
-/* Any of its forms may be the one that was mined. */
-static enum err look_for_receipt(const struct settler_config *c, struct db *db, const struct open_tx *t)
+/* Any of its forms may be the one that was mined. `used`: the key's next nonce on chain, asked before this. */
+static enum err look_for_receipt(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t used)
 {
 	struct hash hashes[VERSIONS_MAX];
 	size_t count = 0;
@@ -164,87 +184,137 @@ static enum err look_for_receipt(const struct settler_config *c, struct db *db, 
 	}
 	if (e)
 		return e;
-	if (t->age_ms > BUMP_MS)
-		return bump(c, db, t);
-	if (t->age_ms > RESEND_MS)
-		send(c, t->raw, t->raw_len);
-	return ERR_OK;
+	if (t->nonce < used) { /* somebody else has the key, or the endpoint is behind with its receipts */
+		if (t->age_ms < LOST_MS)
+			return ERR_OK;
+		c->log("settlement_replaced", (int64_t)t->nonce, "another transaction used the nonce of a settlement");
+		return db_settlement_replaced(db, t->id);
+	}
+	return t->age_ms > BUMP_MS ? bump(c, db, t) : send_again(c, db, t);
 }
 
-static enum err look_after(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head)
+static enum err look_after(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head, uint64_t used)
 {
 	struct chain_block block;
 	enum err e;
 
 	if (!t->mined)
-		return look_for_receipt(c, db, t);
-	if (head + 1 < t->block_number + c->confirmations && head >= t->block_number)
-		return ERR_OK;
+		return look_for_receipt(c, db, t, used);
+	e = ask_about_rest(c, db, t->id);
+	if (e || (head + 1 < t->block_number + c->confirmations && head >= t->block_number))
+		return e;
 	e = chain_block_by_number(c->chain, t->block_number, &block);
 	if (e && e != ERR_NOT_FOUND)
 		return e;
-	if (!e && hash_equal(&block.hash, &t->block_hash))
-		return db_settlement_final(db, t->id);
-	c->log("settlement_reorganised", (int64_t)t->block_number, "sent again");
-	return db_settlement_unmined(db, t->id);
+	if (e || !hash_equal(&block.hash, &t->block_hash)) {
+		c->log("settlement_reorganised", (int64_t)t->block_number, "sent again");
+		return db_settlement_unmined(db, t->id);
+	}
+	return db_settlement_final(db, t->id);
 }
 
 /* ---- new ones ---- */
 
-static enum err sign_batch(const struct settler_config *c, struct db *db, const struct settling *payments, size_t count, struct buf *raw, struct signed_tx *ret)
+/* Stored authorizations that cannot be written as a call would block all others for ever. */
+static enum err drop_unreadable(const struct settler_config *c, struct db *db, struct settling *payments, size_t *count)
 {
-	struct buf data = BUF_INIT(TX_RAW_MAX);
-	struct tx tx = { .chain_id = c->chain_id, .to = c->contract };
-	struct chain_fees fees;
-	struct signed_tx s = { .chain_id = c->chain_id };
+	size_t kept = 0;
+	enum err e = ERR_OK;
+
+	for (size_t i = 0; i < *count; i++) {
+		struct buf call = BUF_INIT(SETTLER_CALL_MAX);
+
+		if (settler_call(c, &payments[i], &call) == ERR_OK) {
+			payments[kept++] = payments[i];
+		} else {
+			enum err failed = db_payment_failed(db, &payments[i].id, "invalid_payload");
+
+			c->log("authorization_unreadable", 0, uuid_format(&payments[i].id).s);
+			c->ended(c->arg, &payments[i].id);
+			json_decref(payments[i].payload);
+			e = e ? e : failed;
+		}
+		buf_done(&call);
+	}
+	*count = kept;
+	return e;
+}
+
+/* As many of them as fit into one transaction, which is written but not signed. */
+static enum err make_batch(const struct settler_config *c, const struct settling *payments, size_t *count, struct buf *data, uint64_t *ret_gas)
+{
+	enum err e;
+
+	while ((e = settler_batch(c, payments, *count, data, ret_gas)) == ERR_LIMIT && *count > 1) {
+		buf_reset(data);
+		*count /= 2;
+	}
+	return e;
+}
+
+static enum err sign_batch(const struct settler_config *c, struct db *db, const struct buf *data, uint64_t gas, const struct chain_fees *fees, struct buf *raw,
+			   struct signed_tx *ret)
+{
+	struct tx tx = { .chain_id = c->chain_id, .to = c->contract, .gas = gas, .max_fee = fees->fee, .max_priority_fee = fees->priority,
+			 .data = (const uint8_t *)data->data, .data_len = data->len };
+	struct signed_tx s = { .chain_id = c->chain_id, .max_fee = amount_from_u64(fees->fee) };
 	uint64_t latest = 0;
-	enum err e = settler_batch(c, payments, count, &data, &tx.gas);
+	enum err e;
 
 	secret_key_address(&c->key, &s.sender);
-	if (!e)
-		e = chain_fees(c->chain, &c->caps, &fees);
-	if (!e)
-		e = chain_nonce(c->chain, &s.sender, CHAIN_LATEST, &latest);
+	e = chain_nonce(c->chain, &s.sender, CHAIN_LATEST, &latest);
 	if (!e)
 		e = db_settlement_nonce(db, c->chain_id, &s.sender, latest, &s.nonce);
-	if (!e) {
-		tx.nonce = s.nonce;
-		tx.max_fee = fees.fee;
-		tx.max_priority_fee = fees.priority;
-		tx.data = (const uint8_t *)data.data;
-		tx.data_len = data.len;
+	tx.nonce = s.nonce;
+	if (!e)
 		e = tx_sign(&tx, &c->key, raw, &s.hash);
-	}
-	buf_done(&data);
 	s.raw = raw->data;
 	s.raw_len = raw->len;
-	s.max_fee = amount_from_u64(tx.max_fee);
 	if (!e)
 		*ret = s;
+	return e;
+}
+
+static enum err settle_batch(const struct settler_config *c, struct db *db, const struct settling *payments, size_t count)
+{
+	struct uuid ids[SETTLER_BATCH_MAX];
+	struct buf data = BUF_INIT(TX_RAW_MAX), raw = BUF_INIT(TX_RAW_MAX);
+	struct chain_fees fees;
+	struct signed_tx tx;
+	uint64_t gas = 0;
+	enum err e = make_batch(c, payments, &count, &data, &gas);
+
+	if (!e)
+		e = chain_fees(c->chain, &c->caps, &fees);
+	if (!e && !fees.affordable)
+		e = ERR_LIMIT; /* gas costs more than we pay: nothing is signed that could not be mined */
+	if (!e)
+		e = sign_batch(c, db, &data, gas, &fees, &raw, &tx);
+	for (size_t i = 0; i < count; i++)
+		ids[i] = payments[i].id;
+	if (!e)
+		e = db_settlement_write(db, &tx, ids, count);
+	FAULT(settlement_written);
+	if (!e)
+		send(c, raw.data, raw.len);
+	FAULT(settlement_sent);
+	buf_done(&data);
+	buf_done(&raw);
 	return e;
 }
 
 static enum err settle_new(const struct settler_config *c, struct db *db, size_t *ret_count)
 {
 	struct settling payments[SETTLER_BATCH_MAX];
-	struct uuid ids[SETTLER_BATCH_MAX];
-	struct buf raw = BUF_INIT(TX_RAW_MAX);
-	struct signed_tx tx;
 	size_t count = 0;
 	enum err e = db_payments_settling(db, payments, SETTLER_BATCH_MAX, &count);
 
+	if (!e)
+		e = drop_unreadable(c, db, payments, &count);
 	*ret_count = count;
-	if (e || count == 0)
-		return e;
-	for (size_t i = 0; i < count; i++)
-		ids[i] = payments[i].id;
-	e = sign_batch(c, db, payments, count, &raw, &tx);
-	if (!e)
-		e = db_settlement_write(db, &tx, ids, count);
-	if (!e)
-		send(c, raw.data, raw.len);
+	if (!e && count > 0)
+		e = settle_batch(c, db, payments, count);
 	release(payments, count);
-	buf_done(&raw);
 	return e;
 }
 
@@ -267,32 +337,45 @@ static enum err own_key(const struct settler_config *c, struct db *db, bool *ret
 	return e;
 }
 
-enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy)
+static enum err look_after_all(const struct settler_config *c, struct db *db, uint64_t head, bool *busy)
 {
 	struct open_tx open[OPEN_MAX];
 	struct address sender;
-	size_t count = 0, begun = 0;
-	uint64_t head = 0;
-	bool mine = false;
-	enum err e = own_key(c, db, &mine);
+	uint64_t used = 0;
+	size_t count = 0;
+	enum err e;
 
-	*ret_busy = false;
-	if (e || !mine)
-		return e;
 	secret_key_address(&c->key, &sender);
-	e = settle_new(c, db, &begun);
-	if (!e)
-		e = db_settlements_open(db, c->chain_id, &sender, open, OPEN_MAX, &count);
+	e = db_settlements_open(db, c->chain_id, &sender, open, OPEN_MAX, &count);
 	if (!e && count > 0)
-		e = chain_head(c->chain, &head);
+		e = chain_nonce(c->chain, &sender, CHAIN_LATEST, &used);
 	for (size_t i = 0; i < count; i++) {
 		if (!e)
-			e = look_after(c, db, &open[i], head);
-		*ret_busy |= !open[i].mined;
+			e = look_after(c, db, &open[i], head, used);
+		*busy |= !open[i].mined;
 		free(open[i].raw);
 	}
-	*ret_busy |= begun > 0;
 	return e;
+}
+
+enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy)
+{
+	size_t begun = 0;
+	uint64_t head = 0;
+	bool mine = false;
+	enum err e = chain_head(c->chain, &head), begin;
+
+	*ret_busy = false;
+	if (!e && c->head)
+		atomic_store(c->head, head);
+	if (!e)
+		e = own_key(c, db, &mine);
+	if (e || !mine)
+		return e;
+	begin = settle_new(c, db, &begun);
+	e = look_after_all(c, db, head, ret_busy); /* what is under way does not suffer from what cannot begin */
+	*ret_busy |= begun > 0 && !begin;
+	return begin ? begin : e;
 }
 
 struct settler {
@@ -379,6 +462,12 @@ void settler_stop(struct settler *s)
 		return;
 	signal_thread(s, true);
 	pthread_join(s->thread, NULL);
+}
+
+void settler_free(struct settler *s)
+{
+	if (!s)
+		return;
 	pthread_cond_destroy(&s->wake);
 	pthread_mutex_destroy(&s->lock);
 	crypto_wipe(&s->config.key, sizeof(s->config.key));

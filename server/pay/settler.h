@@ -11,6 +11,8 @@
 struct settler;
 
 #define SETTLER_BATCH_MAX 32 /* payments in one transaction */
+#define SETTLER_SIGNATURE_MAX 2048
+#define SETTLER_CALL_MAX 8192 /* what contracts/Settler.sol takes */
 
 struct settler_config {
 	struct chain *chain;
@@ -21,6 +23,7 @@ struct settler_config {
 	uint64_t confirmations; /* after which a transaction is not looked at any more */
 	struct chain_fee_caps caps;
 	int64_t poll_ms;
+	_Atomic uint64_t *head; /* kept at the newest block number seen; or NULL */
 	void (*ended)(void *arg, const struct uuid *payment); /* settled or failed */
 	void *arg;
 	void (*log)(const char *event, int64_t number, const char *detail);
@@ -28,7 +31,8 @@ struct settler_config {
 
 struct settler *settler_start(const struct settler_config *config);
 void settler_kick(void *settler); /* there is something to settle: look now */
-void settler_stop(struct settler *s); /* accepts NULL */
+void settler_stop(struct settler *s); /* ends the thread; kicks still do no harm. Accepts NULL */
+void settler_free(struct settler *s); /* accepts NULL */
 
 /* One turn, for tests. ret_busy: something is under way, come back soon. */
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy) WARN_UNUSED;

@@ -5,7 +5,7 @@
 #include "chain/calls.h"
 #include "pay/settler.h"
 
-#define ITEM_GAS 180000     /* EIP-3009 needs 75,000, Permit2 120,000; a wallet's own check comes on top */
+#define ITEM_GAS 220000     /* EIP-3009 needs 75,000, Permit2 120,000; a wallet's own check comes on top (X402_WALLET_GAS) */
 #define ITEM_OVERHEAD 25000 /* reporting, and what EIP-150 keeps back */
 #define BASE_GAS 60000
 #define BYTE_GAS 16
@@ -41,7 +41,7 @@ static enum err signature(const json_t *o, uint8_t *ret, size_t cap, size_t *ret
 static enum err eip3009(const json_t *o, struct buf *out)
 {
 	struct calls_authorization a;
-	uint8_t sig[2048];
+	uint8_t sig[SETTLER_SIGNATURE_MAX];
 	struct signature rsv;
 	size_t len = 0;
 	enum err e = member(o, "from", a.from.b, 20);
@@ -70,7 +70,7 @@ static enum err permit2(const struct settler_config *c, const struct settling *p
 {
 	const json_t *o = p->payload;
 	struct calls_x402 s = { .upto = !strcmp(p->scheme, "upto"), .upto_facilitator = c->contract };
-	uint8_t sig[2048];
+	uint8_t sig[SETTLER_SIGNATURE_MAX];
 	enum err e = member(o, "from", s.owner.b, 20);
 
 	s.permit.token = c->token;
@@ -107,7 +107,7 @@ enum err settler_batch(const struct settler_config *c, const struct settling *pa
 	enum err e = count <= SETTLER_BATCH_MAX ? ERR_OK : ERR_LIMIT;
 
 	for (size_t i = 0; !e && i < count; i++) {
-		calls[i] = BUF_INIT(8192);
+		calls[i] = BUF_INIT(SETTLER_CALL_MAX);
 		e = settler_call(c, &payments[i], &calls[i]);
 		items[i] = (struct calls_settlement){ .call = calls[i].data, .len = calls[i].len, .token = c->token, .gas_limit = ITEM_GAS };
 		memcpy(items[i].ref.b, payments[i].id.b, sizeof(payments[i].id.b));

@@ -27,20 +27,49 @@ static enum err nonce_used(const struct settler_config *c, const struct settling
 	return e == ERR_BAD_FIELD ? ERR_CHAIN_DOWN : e;
 }
 
+/* Permit2 leaves no trace of a nonce: any transfer of exactly this amount since the claim will do, once. Our own transactions say
+ * themselves what they paid for. */
+static enum err find_arrivals(const struct settler_config *c, struct db *db, const struct settling *p, struct chain_arrival *ret, size_t *ret_count)
+{
+	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = c->pay_to, .amount = p->amount, .from_block = p->claim_block };
+	size_t found = 0, count = 0;
+	enum err e;
+
+	if (!strcmp(p->method, "eip3009")) {
+		e = chain_authorization_tx(c->chain, &what, &p->nonce, &ret[0]);
+		found = !e;
+		e = e == ERR_NOT_FOUND ? ERR_OK : e;
+	} else {
+		e = chain_payment_logs(c->chain, &what, ret, CHAIN_PAYMENT_LOGS_MAX, &found);
+	}
+	for (size_t i = 0; !e && i < found; i++) {
+		bool ours = false;
+
+		e = db_settlement_ours(db, &ret[i].tx, &ours);
+		if (!e && !ours)
+			ret[count++] = ret[i];
+	}
+	if (!e)
+		*ret_count = count;
+	return e;
+}
+
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p)
 {
 	bool eip3009 = !strcmp(p->method, "eip3009"), used = false;
-	struct hash tx;
+	struct chain_arrival found[CHAIN_PAYMENT_LOGS_MAX];
+	size_t count = 0;
 	enum err e = nonce_used(c, p, &used);
 
+	if (!e && used)
+		e = find_arrivals(c, db, p, found, &count);
 	if (e)
 		return e;
-	if (!used)
-		return db_payment_failed(db, &p->id, eip3009 ? "invalid_exact_evm_transaction_failed" : "permit2_simulation_failed");
-	if (!eip3009)
-		return db_payment_failed(db, &p->id, "permit2_simulation_failed");
-	e = chain_authorization_tx(c->chain, &c->token, &p->payer, &p->nonce, &c->pay_to, p->amount, &tx);
-	if (e == ERR_NOT_FOUND) /* cancelled, or sent to somebody else */
-		return db_payment_failed(db, &p->id, "invalid_exact_evm_nonce_already_used");
-	return e ? e : db_payment_arrived(db, &p->id, &tx);
+	for (size_t i = 0; i < count; i++) {
+		e = db_payment_arrived(db, &p->id, &found[i].tx, found[i].log);
+		if (e != ERR_CONFLICT) /* that transfer paid for another one */
+			return e;
+	}
+	/* Never used; or used for nothing that came here: cancelled, or signed again for somebody else. */
+	return db_payment_failed(db, &p->id, !eip3009 ? "permit2_simulation_failed" : used ? "invalid_exact_evm_nonce_already_used" : "invalid_exact_evm_transaction_failed");
 }

@@ -9,6 +9,8 @@
 
 #define QUOTE_LIFE_S 600
 #define CALL_GAS 300000
+#define WALLET_GAS 80000 /* what a settlement leaves a wallet for its own check (settler_calls.c) */
+#define SIGNATURE_MAX 2048 /* more fits into no settlement */
 
 /* ---- terms ---- */
 
@@ -18,13 +20,12 @@ void x402_terms_done(struct x402_terms *t)
 	t->sealed = NULL;
 }
 
-static void make_offers(const struct x402 *x, bool chat, const char *mime, struct x402_terms *t)
+static void make_offers(const struct x402 *x, bool chat, struct x402_terms *t)
 {
 	const struct x402_offer base = { .scheme = X402_EXACT, .method = X402_EIP3009, .chain_id = x->chain_id, .amount = u256_from_amount(t->quote.price),
 					 .asset = x->token, .pay_to = x->pay_to, .max_timeout_s = x->timeout_s, .name = x->token_name,
 					 .version = x->token_version, .quote = t->sealed };
 
-	(void)mime;
 	t->offers[0] = base;
 	t->offers[1] = base;
 	t->offers[1].method = X402_PERMIT2;
@@ -56,12 +57,23 @@ enum err x402_terms_make(const struct x402 *x, const struct quote *q, const char
 				       .output_max = (uint64_t)q->output_units_max, .expires_s = x402_quote_expiry((int64_t)time(NULL), QUOTE_LIFE_S) };
 	strncpy(t.quote.route, route, sizeof(t.quote.route) - 1);
 	t.sealed = x402_quote_seal(&x->quote_key, &t.quote);
-	make_offers(x, is_chat(q), resource->mime_type, &t);
+	make_offers(x, is_chat(q), &t);
 	*ret = t;
 	return ERR_OK;
 }
 
-enum err x402_terms_reopen(const struct x402 *x, const struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
+static void keep_promise(const struct x402_quote *sealed, struct quote *q)
+{
+	q->ceiling = sealed->unit;
+	q->version.royalty_input = sealed->unit.royalty_input;
+	q->version.royalty_output = sealed->unit.royalty_output;
+	for (size_t i = 0; i < q->candidate_count; i++) {
+		q->candidates[i].ask_input = amount_min(q->candidates[i].ask_input, sealed->unit.ask_input);
+		q->candidates[i].ask_output = amount_min(q->candidates[i].ask_output, sealed->unit.ask_output);
+	}
+}
+
+enum err x402_terms_reopen(const struct x402 *x, struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
 			   const char *sealed, struct x402_terms *ret)
 {
 	struct x402_terms t = { .resource = *resource };
@@ -71,8 +83,9 @@ enum err x402_terms_reopen(const struct x402 *x, const struct quote *q, const ch
 		e = ERR_BAD_TOKEN;
 	if (e)
 		return e;
+	keep_promise(&t.quote, q);
 	t.sealed = xstrdup(sealed);
-	make_offers(x, is_chat(q), resource->mime_type, &t);
+	make_offers(x, is_chat(q), &t);
 	*ret = t;
 	return ERR_OK;
 }
@@ -119,6 +132,18 @@ static json_t *plain_form(const struct x402_auth *a, const struct x402_check *ch
 	return o;
 }
 
+bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret)
+{
+	const struct x402_offer offer = { .chain_id = x->chain_id, .asset = x->token };
+	struct x402_auth auth;
+
+	if (x402_auth_read(payment, payment->scheme && !strcmp(payment->scheme, "upto") ? X402_UPTO : X402_EXACT, &auth))
+		return false;
+	*ret = x402_claim_key_of(&offer, &auth);
+	x402_auth_done(&auth);
+	return true;
+}
+
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret)
 {
 	int i = x402_payment_match(payment, terms->offers, terms->count);
@@ -132,6 +157,8 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 	if (reason)
 		return reason;
 	reason = x402_check_begin(p.offer, payment, &p.auth, (int64_t)time(NULL), ret_check);
+	if (!reason && ret_check->signature_len > SIGNATURE_MAX)
+		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : "invalid_exact_evm_signature";
 	if (reason) {
 		x402_auth_done(&p.auth);
 		return reason;
@@ -184,7 +211,7 @@ static enum err ask_wallet(const struct x402 *x, const struct x402_check *check,
 	enum err e = calls_erc1271(&check->digest, check->signature, check->signature_len, &call);
 
 	if (!e)
-		e = chain_call(x->chain, &a->from, call.data, call.len, CALL_GAS, UINT64_MAX, &answer);
+		e = chain_call(x->chain, &a->from, call.data, call.len, WALLET_GAS, UINT64_MAX, &answer);
 	/* A wallet that reverts or answers anything else has not accepted. */
 	f->erc1271_ok = !e && calls_erc1271_accepts(answer.data, answer.len) ? X402_YES : X402_NO;
 	buf_done(&call);

@@ -3,6 +3,8 @@
 #ifndef OPGATE_PAY_X402_H
 #define OPGATE_PAY_X402_H
 
+#include <stdatomic.h>
+
 #include "chain/send.h"
 #include "db/payments.h"
 #include "pay/pay.h"
@@ -19,6 +21,7 @@ struct x402 { /* built once by main; NULL in app when x402 is off */
 	struct hash quote_key;
 	uint32_t timeout_s;
 	struct amount exposure_payer_max, exposure_all_max;
+	_Atomic uint64_t head; /* the newest block the settler has seen */
 };
 
 #define X402_OFFERS_MAX 3
@@ -35,8 +38,9 @@ void x402_terms_done(struct x402_terms *t);
 /* Terms for a request whose quote was made: the price at the body bound of the sealed quote, so they do not flicker with the body. */
 enum err x402_terms_make(const struct x402 *x, const struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
 			 struct x402_terms *ret) WARN_UNUSED;
-/* The same with a quote that was sealed earlier and still covers this job; ERR_BAD_TOKEN or ERR_DEADLINE otherwise. */
-enum err x402_terms_reopen(const struct x402 *x, const struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
+/* The same with a quote that was sealed earlier and still covers this job; ERR_BAD_TOKEN or ERR_DEADLINE otherwise. The job's quote gets
+ * the sealed prices: what was promised is what everybody in it is paid by. */
+enum err x402_terms_reopen(const struct x402 *x, struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
 			   const char *sealed, struct x402_terms *ret) WARN_UNUSED;
 
 struct x402_paid { /* a good payment */
@@ -49,6 +53,8 @@ struct x402_paid { /* a good payment */
 };
 void x402_paid_done(struct x402_paid *p);
 
+/* What the payment would be claimed as, whatever else is wrong with it. False: it has no such thing. */
+bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret);
 /* Everything that can be said without the chain; *ret_reason NULL: go on with x402_facts_check. */
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret);
 /* Asks the chain what the check needs. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
