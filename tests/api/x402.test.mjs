@@ -1,20 +1,21 @@
 // Paying for one request with a wallet and no account: the official client as it is published, and by hand everything it would
 // never send. Blocks come every second; tests that need a state between two blocks stop them.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import { registerExactEvmScheme } from '@x402/evm/exact/client';
 import { UptoEvmScheme } from '@x402/evm/upto/client';
 import { wrapFetchWithPayment, x402Client } from '@x402/fetch';
-import { encodeFunctionData, parseSignature } from 'viem';
+import { checksumAddress, encodeFunctionData, parseSignature } from 'viem';
 import { contractsCompile } from '../../script/contracts.mjs';
 import { chainAccount } from '../../script/lib/chain.mjs';
 import { stackLocked, stackRestart } from '../../script/lib/stack.mjs';
 import { answer as answered, EvilNode } from '../faults/evil-node.mjs';
 import {
-  adderBody, api, assertBooks, assertError, assertStatus, call, chain, dev, mine, modelOf, OPG, rpc, sql, token, tokenBalance, tokenSend, uuid, waitFor,
+  adderBody, api, assertBooks, assertError, assertStatus, call, chain, dev, inVar, mine, modelOf, OPG, rpc, sql, token, tokenBalance, tokenSend, uuid, waitFor,
 } from './stack.mjs';
 import {
-  assertCustody, base64, buyerMake, eip3009, envelope, highTwin, jobsOf, nonceMake, nonceUsed, now, offersOf, pay, paymentEnds, paymentsOf, permit2, receiptOf, termsOf,
+  assertCustody, base64, buyerMake, eip3009, envelope, highTwin, jobsOf, nonceUsed, now, offersOf, pay, paymentEnds, paymentsOf, permit2, receiptOf, termsOf,
 } from './payer.mjs';
 
 const adder = modelOf('tensor').id;
@@ -24,7 +25,7 @@ const CHAT = '/v1/chat/completions';
 const body = () => adderBody(Math.floor(Math.random() * 1e6));
 const chatBody = (over = {}) => JSON.stringify({ model: llama, max_tokens: 4, temperature: 0, messages: [{ role: 'user', content: `This program ${uuid()}` }], ...over });
 const JSON_HEADERS = { 'Content-Type': 'application/json' };
-let pay_to, evil, evil_chat, rig;
+let pay_to, evil, evil_chat, rig, signs_of_life;
 
 /// The official client, with the one line that lets it pay in a token that is not its default.
 function clientMake(wallet) {
@@ -50,11 +51,13 @@ before(async () => {
   const ask = { input: '2000', output: '3000' };
   evil = await EvilNode.start(rig, { models: [tensor], ask });
   evil_chat = await EvilNode.start(rig, { models: [chat], ask });
+  signs_of_life = setInterval(() => Promise.all([evil, evil_chat].map((node) => node.call('POST', '/heartbeat', '{}'))).catch(() => {}), 3000); // the gateway is restarted below
 });
 
 after(async () => {
   await rpc('evm_setIntervalMining', 1);
-  await waitFor('nothing is open', () => sql("SELECT FROM payment WHERE state IN ('claimed', 'settling', 'failed')").length === 0, { seconds: 60 });
+  await waitFor('nothing is open', () => sql("SELECT 1 FROM payment WHERE state IN ('claimed', 'settling', 'failed')").length === 0, { seconds: 60 });
+  clearInterval(signs_of_life);
   await evil.leave();
   await evil_chat.leave();
   await assertCustody();
@@ -411,7 +414,6 @@ test('a payer who empties the balance before the settlement gets no answer and p
   await assertCustody();
 });
 
-const X402_ABI = () => contractsCompile();
 test('an authorization somebody else sends first counts as paid, by EIP-3009 and by Permit2', async () => {
   const stranger = await buyerMake(0n);
   for (const kind of ['eip3009', 'permit2']) {
@@ -425,7 +427,7 @@ test('an authorization somebody else sends first counts as paid, by EIP-3009 and
         const { from, to, value, validAfter, validBefore, nonce } = message;
         await tokenSend(stranger, [['transferWithAuthorization', from, to, value, validAfter, validBefore, nonce, ...vrsOf(payload.signature)]]);
       } else {
-        const { abi } = X402_ABI().X402ExactPermit2Proxy;
+        const { abi } = contractsCompile().X402ExactPermit2Proxy;
         const { permitted, nonce, deadline, witness, spender } = message;
         await tokenSend(stranger, [['settle', { permitted, nonce, deadline }, wallet.account.address, witness, payload.signature]], { address: spender, abi });
       }
@@ -462,11 +464,9 @@ test('a wallet with code pays by its own word, and is settled first', async () =
   const { TestWallet } = contractsCompile();
   const address = await chain.deploy(owner.account, TestWallet);
   await tokenSend(owner, [['mint', address, OPG]]);
-  const contract = { account: { ...owner.account, address: (await chain.client.getCode({ address })) && address }, address };
   const asked = body();
   const { eip3009: offer } = await offersOf(INFER, asked);
-  const { checksumAddress } = await import('viem');
-  const made = await eip3009(contract, offer, { from: checksumAddress(address) }, { signer: owner.account });
+  const made = await eip3009(owner, offer, { from: checksumAddress(address) });
   assert.equal(termsOf(assertStatus(await pay(INFER, asked, envelope(offer, made)), 402)).error, 'invalid_exact_evm_signature');
   await chain.wallet(owner.account).sendTransaction({ to: address, data: encodeFunctionData({ abi: TestWallet.abi, functionName: 'approve', args: [made.digest] }) });
   await mine();
@@ -477,8 +477,6 @@ test('a wallet with code pays by its own word, and is settled first', async () =
 
 test('above what one payer may owe, payments are settled first', async () => {
   const wallet = await buyerMake(100n * OPG);
-  const [[account]] = sql(`INSERT INTO account (address) VALUES ('\\x${wallet.address.slice(2)}') RETURNING id`).slice(0, 1);
-  assert.ok(account);
   evil.ask = { input: String(6n * OPG), output: '0' };
   await evil.offer(1000);
   let release;
@@ -504,12 +502,12 @@ test('a reorganisation takes a settlement back: it is sent again, and the books 
   const wallet = await buyerMake(OPG);
   const asked = body();
   const { eip3009: offer } = await offersOf(INFER, asked);
-  await waitFor('nothing is under way', () => sql("SELECT FROM settlement_tx WHERE state IN ('signed', 'mined')").length === 0);
+  await waitFor('nothing is under way', () => sql("SELECT 1 FROM settlement_tx WHERE state IN ('signed', 'mined')").length === 0);
   await rpc('evm_setIntervalMining', 0);
   try {
     const snapshot = await rpc('evm_snapshot');
     const answering = pay(INFER, asked, envelope(offer, await eip3009(wallet, offer)));
-    await waitFor('it is sent', async () => sql("SELECT FROM settlement_tx WHERE state = 'signed'").length === 1);
+    await waitFor('it is sent', async () => sql("SELECT 1 FROM settlement_tx WHERE state = 'signed'").length === 1);
     await waitFor('the chain has it', async () => (await rpc('txpool_status')).pending !== '0x0');
     await mine();
     assertStatus(await answering, 200);
@@ -535,10 +533,10 @@ test('killed while settling: after the restart the payment ends, and the same pa
   await rpc('evm_setIntervalMining', 0);
   try {
     const lost = pay(INFER, asked, made).catch((error) => error);
-    await waitFor('it is sent', () => sql(`SELECT FROM payment WHERE state = 'settling' AND tx IS NOT NULL AND payer = '\\x${wallet.address.slice(2)}'`).length === 1);
+    await waitFor('it is sent', () => sql(`SELECT 1 FROM payment WHERE state = 'settling' AND tx IS NOT NULL AND payer = '\\x${wallet.address.slice(2)}'`).length === 1);
     const again = pay(INFER, asked, made); // a second caller with the same payment is told where to ask
     assertStatus(await again, 202);
-    process.kill(JSON.parse((await import('node:fs')).readFileSync(`${process.env.OPGATE_VAR}/dev.json`)).pids.gateway, 'SIGKILL');
+    process.kill(JSON.parse(fs.readFileSync(inVar('dev.json'))).pids.gateway, 'SIGKILL');
     assert.ok((await lost) instanceof Error);
   } finally {
     await stackLocked(() => stackRestart('gateway'));
@@ -555,5 +553,4 @@ test('killed while settling: after the restart the payment ends, and the same pa
 test('a status link says what became of a payment, and no other id does', async () => {
   assertError(await call('GET', `/v1/payments/${uuid()}`), 'problem', 404, 'not_found');
   assertError(await call('GET', '/v1/payments/x'), 'problem', 404, 'not_found');
-  assert.ok(nonceMake());
 });
