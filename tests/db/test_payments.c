@@ -1,0 +1,413 @@
+/* x402 payments in the database: claimed once whatever races, closed one way, and after every step the books hold and what is owed
+ * to us is what is open. */
+#include <pthread.h>
+
+#include "db/ledger.h"
+#include "db/payments.h"
+#include "tests/db/pg.h"
+
+static const struct uuid ME = { { 1 } };
+static const struct address NODE = { { 9 } }, TOKEN = { { 0x70 } }, PAYER = { { 0xaa } }, SENDER = { { 0x5e } };
+static int64_t author, operator_;
+static uint8_t nonces;
+static uint64_t tx_nonces;
+
+static int64_t add_account(int n)
+{
+	_cleanup_free_ char *sql = xasprintf("WITH a AS (INSERT INTO account (address) VALUES (decode(lpad('%x', 40, '0'), 'hex')) RETURNING id) SELECT id AS v FROM a", n);
+	_cleanup_free_ char *id = pg_value(sql);
+	int64_t v = 0;
+
+	assert_int_equal(sscanf(id, "%ld", &v), 1);
+	return v;
+}
+
+static int setup(void **state)
+{
+	if (pg_setup(state))
+		return -1;
+	author = add_account(2);
+	operator_ = add_account(3);
+	return db_script(pg, "INSERT INTO model (author, name) VALUES (1, 'm');"
+			     "INSERT INTO model_version (model, number, surface, royalty_input, royalty_output, max_output_units, digest, manifest, published_at)"
+			     " VALUES (1, 1, 'tensor', 1, 0, 0, decode(repeat('ab', 32), 'hex'), 'x', now())") ? -1 : 0;
+}
+
+static struct amount amount(uint64_t v)
+{
+	return amount_from_u64(v);
+}
+
+struct claimed {
+	struct payment_claim claim;
+	struct job_open job;
+	int64_t account;
+};
+
+static struct claimed claim_new(const char *scheme, uint64_t max)
+{
+	static json_t *payload;
+	struct claimed c = { .claim = { .id = uuid_new(), .chain_id = 84532, .verifier = TOKEN, .payer = PAYER, .nonce = { { ++nonces } }, .request_digest = { { 7 } },
+					.scheme = scheme, .method = "eip3009", .amount_max = amount(max), .block = 5 },
+			     .job = { .id = uuid_new(), .version = 1, .author = author, .hold = amount(max), .policy = "signed", .path = "/v1/jobs",
+				      .content_type = "application/json", .input_units_max = 1, .timeout_ms = 60000, .lease = ME, .node = NODE, .operator_ = operator_ } };
+
+	if (!payload)
+		payload = json_must(json_object());
+	c.claim.payload = payload;
+	return c;
+}
+
+static struct claimed claimed(const char *scheme, uint64_t max)
+{
+	struct claimed c = claim_new(scheme, max);
+
+	assert_ok(db_payment_claim(pg, &c.claim, &c.job, &c.account));
+	return c;
+}
+
+static struct job_close closing(const struct claimed *c, const char *state, const char *outcome, uint64_t ask)
+{
+	return (struct job_close){ .id = c->job.id, .account = c->account, .leased = true, .lease = ME, .attempt = 1, .state = state, .outcome = outcome, .ask = amount(ask),
+				   .input_units = -1, .output_units = -1 };
+}
+
+static enum err close_as(const struct claimed *c, const char *state, const char *outcome, uint64_t ask, bool dropped)
+{
+	struct job_close j = closing(c, state, outcome, ask);
+
+	return db_payment_close(pg, &c->claim.id, &j, dropped, dropped ? outcome : NULL);
+}
+
+static void assert_state(const struct claimed *c, const char *state)
+{
+	_cleanup_payment_row_ struct payment_row row = { 0 };
+
+	assert_ok(db_payment_get(pg, &c->claim.id, &row));
+	assert_string_equal(row.state, state);
+}
+
+static void assert_books(const char *unsettled)
+{
+	struct books b;
+
+	assert_ok(db_books(pg, &b));
+	assert_string_equal(b.ledger_sum, "0");
+	assert_int_equal(b.wrong_balances, 0);
+	assert_int_equal(b.wrong_holds, 0);
+	assert_int_equal(b.wrong_captures, 0);
+	assert_string_equal(amount_format(b.unsettled).s, unsettled);
+}
+
+static void assert_available(const struct claimed *c, const char *expected)
+{
+	struct balance b;
+
+	assert_ok(db_balance(pg, c->account, &b));
+	assert_string_equal(amount_format(b.available).s, expected);
+	assert_string_equal(amount_format(b.held).s, "0");
+}
+
+/* Signed, written and tied to the payments that wait. */
+static int64_t tx_write(const struct claimed *c)
+{
+	struct signed_tx tx = { .chain_id = 84532, .sender = SENDER, .nonce = tx_nonces++, .hash = { { 0x70, (uint8_t)tx_nonces } }, .raw = "raw", .raw_len = 3,
+				.max_fee = amount(1) };
+	struct open_tx open[64];
+	size_t count = 0;
+	int64_t id = 0;
+
+	assert_ok(db_settlement_write(pg, &tx, &c->claim.id, 1));
+	assert_ok(db_settlements_open(pg, 84532, &SENDER, open, 64, &count));
+	for (size_t i = 0; i < count; i++) {
+		if (open[i].nonce == tx.nonce)
+			id = open[i].id;
+		free(open[i].raw);
+	}
+	assert_true(id > 0);
+	return id;
+}
+
+static void mined(int64_t tx, const struct claimed *c, uint32_t log)
+{
+	const struct hash block = { { 0xb1, (uint8_t)tx } }, hash = { { 0x70, (uint8_t)tx_nonces } };
+	const struct arrival a = { .payment = c->claim.id, .log = log };
+
+	assert_ok(db_settlement_mined(pg, tx, true, 7, &block, &hash, &a, 1));
+}
+
+/* ---- tests; each leaves nothing open ---- */
+
+static void test_delivered(void **state)
+{
+	struct claimed c = claimed("exact", 100);
+
+	(void)state;
+	assert_books("100");
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	assert_int_equal(db_payment_settle(pg, &c.claim.id, amount(100)), ERR_CONFLICT);
+	mined(tx_write(&c), &c, 0);
+	assert_state(&c, "settled");
+	assert_books("0");
+	assert_ok(close_as(&c, "settled", "delivered", 60, false));
+	assert_available(&c, "40"); /* exact: what was paid and not used stays the payer's */
+	assert_int_equal(close_as(&c, "settled", "delivered", 60, false), ERR_CONFLICT);
+	assert_books("0");
+	assert_ok(db_script(pg, "WITH t AS (INSERT INTO ledger_transfer (key, kind) VALUES ('away', 'deposit_reversal') RETURNING id)"
+				" INSERT INTO ledger_entry (transfer, line, account, amount) SELECT t.id, v.* FROM t,"
+				" (VALUES (1, (SELECT id * 16 + 1 FROM account WHERE address = decode('aa' || repeat('00', 19), 'hex')), -40), (2, 8, 40)) v(line, account, amount)"));
+}
+
+static void test_upto(void **state)
+{
+	struct claimed c = claimed("upto", 100);
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(30)));
+	mined(tx_write(&c), &c, 0);
+	assert_books("70"); /* the rest is taken back when the job is closed */
+	assert_ok(close_as(&c, "settled", "delivered", 30, false));
+	assert_available(&c, "0");
+	assert_books("0");
+}
+
+static void test_upto_of_nothing(void **state)
+{
+	struct claimed c = claimed("upto", 100), again = claim_new("upto", 100);
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(0)));
+	assert_state(&c, "settled");
+	assert_ok(close_as(&c, "settled", "delivered", 0, false));
+	assert_available(&c, "0");
+	assert_books("0");
+	again.claim.nonce = c.claim.nonce;
+	assert_int_equal(db_payment_claim(pg, &again.claim, &again.job, &again.account), ERR_CONFLICT);
+}
+
+static void test_costs_nothing(void **state)
+{
+	struct claimed c = claimed("exact", 0);
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(0)));
+	assert_ok(close_as(&c, "settled", "delivered", 0, false));
+	assert_available(&c, "0");
+	assert_books("0");
+}
+
+static void test_dropped(void **state)
+{
+	struct claimed c = claimed("exact", 100);
+
+	(void)state;
+	assert_int_equal(close_as(&c, "failed", "node_failed", 0, false), ERR_CONFLICT); /* it was not settled */
+	assert_ok(close_as(&c, "failed", "node_failed", 0, true));
+	assert_state(&c, "dropped");
+	assert_available(&c, "0");
+	assert_books("0");
+	assert_int_equal(db_payment_settle(pg, &c.claim.id, amount(100)), ERR_CONFLICT);
+}
+
+static void test_not_dropped_once_asked_for(void **state)
+{
+	struct claimed c = claimed("exact", 100);
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	assert_int_equal(close_as(&c, "failed", "internal_error", 0, true), ERR_CONFLICT);
+	assert_state(&c, "settling");
+	assert_books("100");
+	assert_value("SELECT count(*)::text AS v FROM hold WHERE state = 'open'", "1"); /* the job's end went with it */
+	assert_ok(db_payment_failed(pg, &c.claim.id, "refused"));
+	assert_int_equal(db_payment_failed(pg, &c.claim.id, "refused"), ERR_CONFLICT);
+	assert_int_equal(close_as(&c, "settled", "delivered", 60, false), ERR_CONFLICT);
+	assert_ok(close_as(&c, "failed", "settlement_failed", 0, true));
+	assert_state(&c, "dropped");
+	assert_available(&c, "0");
+	assert_books("0");
+}
+
+struct racer {
+	pthread_t thread;
+	struct claimed c;
+	enum err err;
+};
+
+static void *race(void *arg)
+{
+	struct racer *r = arg;
+	struct db *db = db_new(pg_url, 30000);
+
+	r->err = db_payment_claim(db, &r->c.claim, &r->c.job, &r->c.account);
+	db_free(db);
+	return NULL;
+}
+
+static void test_racing_claims(void **state)
+{
+	struct racer racers[16];
+	const struct racer *winner = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < 16; i++) {
+		racers[i].c = claim_new("exact", 100);
+		racers[i].c.claim.nonce = racers[0].c.claim.nonce;
+	}
+	for (size_t i = 0; i < 16; i++)
+		assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
+	for (size_t i = 0; i < 16; i++) {
+		pthread_join(racers[i].thread, NULL);
+		assert_true(racers[i].err == ERR_CONFLICT || (racers[i].err == ERR_OK && !winner));
+		if (!racers[i].err)
+			winner = &racers[i];
+	}
+	assert_non_null(winner);
+	assert_books("100");
+	assert_value("SELECT count(*)::text AS v FROM job WHERE outcome IS NULL", "1");
+	assert_ok(close_as(&winner->c, "failed", "node_failed", 0, true));
+	assert_books("0");
+}
+
+/* Side by side one payer cannot owe more than allowed. */
+static void test_exposure(void **state)
+{
+	struct racer racers[8];
+	size_t ok = 0;
+
+	(void)state;
+	for (size_t i = 0; i < 8; i++) {
+		racers[i].c = claim_new("exact", 100);
+		racers[i].c.claim.limited = true;
+		racers[i].c.claim.payer_max = amount(300);
+		racers[i].c.claim.all_max = amount(100000);
+		assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
+	}
+	for (size_t i = 0; i < 8; i++) {
+		pthread_join(racers[i].thread, NULL);
+		assert_true(racers[i].err == ERR_OK || racers[i].err == ERR_LIMIT);
+		ok += !racers[i].err;
+	}
+	assert_int_equal(ok, 3);
+	assert_books("300");
+	struct claimed other = claim_new("exact", 1);
+	other.claim.payer.b[1] = 1;
+	other.claim.limited = true;
+	other.claim.payer_max = amount(300);
+	other.claim.all_max = amount(300);
+	assert_int_equal(db_payment_claim(pg, &other.claim, &other.job, &other.account), ERR_LIMIT); /* all together */
+	for (size_t i = 0; i < 8; i++)
+		if (!racers[i].err)
+			assert_ok(close_as(&racers[i].c, "failed", "node_failed", 0, true));
+	assert_books("0");
+}
+
+/* One Transfer pays once. */
+static void test_one_log_one_payment(void **state)
+{
+	struct claimed a = claimed("exact", 100), b = claimed("exact", 100);
+	const struct hash tx = { { 0xfe } };
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &a.claim.id, amount(100)));
+	assert_ok(db_payment_settle(pg, &b.claim.id, amount(100)));
+	assert_ok(db_payment_arrived(pg, &a.claim.id, &tx, 3));
+	assert_int_equal(db_payment_arrived(pg, &b.claim.id, &tx, 3), ERR_CONFLICT);
+	assert_books("100");
+	assert_ok(db_payment_arrived(pg, &b.claim.id, &tx, 4));
+	assert_ok(close_as(&a, "settled", "delivered", 100, false));
+	assert_ok(close_as(&b, "settled", "delivered", 100, false));
+	assert_available(&a, "0");
+	assert_books("0");
+}
+
+static void test_reorganised(void **state)
+{
+	struct claimed c = claimed("upto", 100);
+	int64_t tx;
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(30)));
+	tx = tx_write(&c);
+	mined(tx, &c, 0);
+	assert_ok(close_as(&c, "settled", "delivered", 30, false));
+	assert_books("0");
+	for (int i = 0; i < 2; i++) {
+		assert_ok(db_settlement_unmined(pg, tx));
+		assert_int_equal(db_settlement_unmined(pg, tx), ERR_CONFLICT);
+		assert_state(&c, "settling");
+		assert_books("30");
+		mined(tx, &c, (uint32_t)i);
+		assert_state(&c, "settled");
+		assert_books("0");
+	}
+	assert_ok(db_settlement_unmined(pg, tx));
+	assert_ok(db_payment_failed(pg, &c.claim.id, "gone")); /* the answer was given long ago */
+	assert_state(&c, "lost");
+	assert_value("SELECT ledger_balance_of(10)::text AS v", "-30");
+	assert_books("0");
+	assert_available(&c, "0");
+}
+
+/* The key was used by somebody else: its payments wait for another transaction. */
+static void test_replaced(void **state)
+{
+	struct claimed c = claimed("exact", 100);
+	struct settling list[4];
+	size_t count = 0;
+	int64_t tx;
+	bool ours = false;
+	const struct hash hash = { { 0x70, (uint8_t)(tx_nonces + 1) } };
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	tx = tx_write(&c);
+	assert_ok(db_settlement_ours(pg, &hash, &ours));
+	assert_true(ours);
+	assert_ok(db_payments_settling(pg, list, 4, &count));
+	assert_int_equal(count, 0);
+	assert_ok(db_settlement_replaced(pg, tx));
+	assert_ok(db_settlement_ours(pg, &hash, &ours));
+	assert_false(ours);
+	assert_ok(db_payments_settling(pg, list, 4, &count));
+	assert_int_equal(count, 1);
+	assert_int_equal(list[0].claim_block, 5);
+	json_decref(list[0].payload);
+	mined(tx_write(&c), &c, 0);
+	assert_ok(close_as(&c, "settled", "delivered", 100, false));
+	assert_books("0");
+}
+
+/* A job past its deadline is left alone while the chain has not said. */
+static void test_reaper_waits_for_the_chain(void **state)
+{
+	struct claimed c = claimed("exact", 100);
+	const struct uuid other = { { 2 } };
+	struct uuid taken[4];
+	size_t count = 9;
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	assert_ok(db_jobs_reap(pg, &other, 1000, taken, 4, &count));
+	assert_int_equal(count, 0);
+	assert_ok(db_payment_failed(pg, &c.claim.id, "refused"));
+	assert_ok(db_jobs_reap(pg, &other, 1000, taken, 4, &count));
+	assert_int_equal(count, 1);
+	struct job_close j = closing(&c, "failed", "settlement_failed", 0);
+	j.lease = other;
+	j.attempt = 2;
+	assert_ok(db_payment_close(pg, &c.claim.id, &j, true, NULL));
+	assert_books("0");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_delivered), cmocka_unit_test(test_upto), cmocka_unit_test(test_upto_of_nothing), cmocka_unit_test(test_costs_nothing),
+		cmocka_unit_test(test_dropped), cmocka_unit_test(test_not_dropped_once_asked_for), cmocka_unit_test(test_racing_claims), cmocka_unit_test(test_exposure),
+		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_reaper_waits_for_the_chain),
+	};
+
+	return cmocka_run_group_tests(tests, setup, pg_teardown);
+}
