@@ -173,7 +173,7 @@ const refusal = (type, status, code) => (error) => {
   return true;
 };
 
-test('a bad key, a revoked one, a placeholder and none are 401', async () => {
+test('a bad key and a revoked one are 401; a placeholder and none are asked to pay', async () => {
   const good = consumer.key;
   const mistyped = good.slice(0, -1) + (good.endsWith('A') ? 'B' : 'A');
   await assert.rejects(chatAs(mistyped), refusal(OpenAI.AuthenticationError, 401, 'invalid_api_key'));
@@ -182,8 +182,8 @@ test('a bad key, a revoked one, a placeholder and none are 401', async () => {
   assert.equal((await call('DELETE', `/v1/keys/${id}`, { key: consumer.token })).status, 204);
   await assert.rejects(chatAs(key), refusal(OpenAI.AuthenticationError, 401, 'invalid_api_key'));
   for (const placeholder of ['placeholder', 'sk-0123456789abcdef0123456789abcdef'])
-    await assert.rejects(chatAs(placeholder), refusal(OpenAI.AuthenticationError, 401, 'unauthenticated'));
-  assertError(await call('POST', '/v1/chat/completions', { body: { model, messages } }), 'openai', 401, 'unauthenticated');
+    await assert.rejects(chatAs(placeholder), (error) => error.status === 402 && error.headers.has('PAYMENT-REQUIRED'));
+  assert.ok(assertStatus(await call('POST', '/v1/chat/completions', { body: { model, messages } }), 402).headers.has('PAYMENT-REQUIRED'));
 });
 
 test('an unknown model is 404', async () => {
