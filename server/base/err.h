@@ -21,7 +21,7 @@
 	X(INSUFFICIENT_FUNDS, "insufficient_funds", 402, false, "deposit OPG, then try again") \
 	X(PAYMENT_REQUIRED, "payment_required", 402, false, "pay with one of the offered terms (x402), or send an API key") \
 	X(PAYMENT_FAILED, "payment_failed", 402, false, "the payment was not taken; sign a new one") \
-	X(PAYMENT_PENDING, "payment_pending", 202, true, "do not pay again; ask the status link") \
+	X(PAYMENT_PENDING, "payment_pending", 503, true, "do not pay again; ask the status link") \
 	X(FORBIDDEN, "forbidden", 403, false, "this key or account may not do that") \
 	X(NOT_FOUND, "not_found", 404, false, "check the path") \
 	X(MODEL_NOT_FOUND, "model_not_found", 404, false, "GET /v1/models lists what exists") \
