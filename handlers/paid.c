@@ -141,18 +141,26 @@ static enum err read_demands(struct request *req, const char *surface, struct pa
 	return e;
 }
 
+static void digest_text(struct sha256 *s, const char *text)
+{
+	sha256_update(s, text ? text : "", text ? strlen(text) + 1 : 1);
+}
+
+/* Everything that makes one request another. */
 static void digest_request(const struct request *req, struct hash *ret)
 {
+	static const char *const headers[] = { "Content-Type", "Inference-Header-Content-Length", "Opgate-Policy", "Opgate-Max-Price" };
 	struct sha256 *s = sha256_new();
 
-	sha256_update(s, req->path, strlen(req->path) + 1);
-	sha256_update(s, req->query, strlen(req->query) + 1);
+	digest_text(s, req->path);
+	digest_text(s, req->query);
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
+		digest_text(s, request_header(req, headers[i]));
 	sha256_update(s, req->body, req->body_len);
 	sha256_final(s, ret);
 	sha256_free(s);
 }
 
-/* A header that is stored with the job. */
 static enum err check_text(struct request *req, const char *name, const char *value)
 {
 	for (const char *c = value; c && *c; c++)

@@ -236,6 +236,42 @@ static void test_spent_before_reversal(void **state)
 	assert_books();
 }
 
+/* The same deposit again after that: our loss comes back first, nobody is paid twice. */
+static void test_shortfall_is_repaid(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+
+	(void)state;
+	next(&WATCH, 0, &d, 1);
+	empty(2);
+	spend(0xa1, 70);
+	rewind_to(1);
+	next(&WATCH, 1, &d, 1);
+	empty(2);
+	assert_state(1, "credited");
+	assert_balance_of(0xa1, "30");
+	assert_value("SELECT shortfall AS v FROM deposit", "0");
+	assert_value("SELECT ledger_balance_of(10) AS v", "0");
+	assert_value("SELECT -ledger_balance_of(8) AS v", "100");
+	assert_books();
+}
+
+/* A reorganised transaction may move another amount than before: what is in the block that stays is what counts. */
+static void test_included_again_with_another_amount(void **state)
+{
+	const struct deposit_seen before = deposit(1, 0, 0xa1, 100), after = deposit(1, 0, 0xa2, 40);
+
+	(void)state;
+	next(&WATCH, 0, &before, 1);
+	rewind_to(1);
+	next(&WATCH, 1, &after, 1);
+	empty(2);
+	assert_state(1, "credited");
+	assert_balance_of(0xa1, "0");
+	assert_balance_of(0xa2, "40");
+	assert_books();
+}
+
 /* Another token of the same chain, watched by a cursor that is far ahead, confirms nothing of ours. */
 static void test_tokens_are_apart(void **state)
 {
@@ -297,7 +333,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		OF_ITS_OWN(test_credited_when_confirmed), OF_ITS_OWN(test_each_log_once), OF_ITS_OWN(test_one_watcher_per_block),
 		OF_ITS_OWN(test_unconfirmed_vanishes), OF_ITS_OWN(test_included_again), OF_ITS_OWN(test_credited_and_taken_back),
-		OF_ITS_OWN(test_spent_before_reversal), OF_ITS_OWN(test_tokens_are_apart), OF_ITS_OWN(test_nothing_is_a_deposit_too),
+		OF_ITS_OWN(test_spent_before_reversal), OF_ITS_OWN(test_shortfall_is_repaid),
+		OF_ITS_OWN(test_included_again_with_another_amount), OF_ITS_OWN(test_tokens_are_apart), OF_ITS_OWN(test_nothing_is_a_deposit_too),
 		OF_ITS_OWN(test_blocks_are_remembered),
 	};
 
