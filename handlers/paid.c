@@ -183,6 +183,28 @@ static enum err read_key(struct request *req, struct paid *p)
 	return ERR_OK;
 }
 
+/* What a paid request may say in its URL. A misspelt bound on money must not be ignored, nor may one be said twice. */
+static enum err check_query(struct request *req)
+{
+	static const char *const known[] = { "model", "policy", "max_price" };
+	unsigned seen = 0;
+
+	for (const char *p = req->query; *p;) {
+		size_t len = strcspn(p, "&"), name = strcspn(p, "=&"), i = 0;
+
+		while (i < 3 && (strlen(known[i]) != name || memcmp(known[i], p, name) != 0))
+			i++;
+		if (i == 3)
+			return request_fail(req, ERR_UNKNOWN_FIELD, "query parameter \"%.*s\": unknown; model, policy and max_price are known",
+					    (int)(name < 40 ? name : 40), p);
+		if (seen & (1u << i))
+			return request_fail(req, ERR_BAD_FIELD, "query parameter %s: given twice", known[i]);
+		seen |= 1u << i;
+		p += len + (p[len] == '&');
+	}
+	return ERR_OK;
+}
+
 enum err paid_read(struct request *req, const char *model, const char *surface, struct paid *ret)
 {
 	const struct principal *who = req->principal;
@@ -197,7 +219,9 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 	p.spec = (struct run_spec){ .account = who->account, .api_key = who->api_key, .path = req->path, .content_type = type ? type : "application/json",
 				    .tensor_header_length = request_header(req, "Inference-Header-Content-Length"), .request_id = req->id,
 				    .body = req->body, .body_len = req->body_len };
-	e = check_text(req, "Content-Type", p.spec.content_type);
+	e = check_query(req);
+	if (!e)
+		e = check_text(req, "Content-Type", p.spec.content_type);
 	if (!e)
 		e = check_text(req, "Inference-Header-Content-Length", p.spec.tensor_header_length);
 	if (!e)

@@ -17,7 +17,7 @@ enum charge {
 #define OUTCOME_TABLE(X) \
 	X(DELIVERED, "delivered", "settled", UNITS, OK, "a complete answer whose receipt passed") \
 	X(UNPROVEN, "unproven", "settled", COUNTED, OK, "policy none: a complete answer without a valid receipt") \
-	X(PARTIAL, "partial", "settled", COUNTED, CANCELLED, "the caller left a stream after its first event; the node's partial receipt passed") \
+	X(PARTIAL, "partial", "settled", COUNTED, CANCELLED, "the caller left a stream after its first event, and the node signed for what it had sent") \
 	X(CLIENT_LEFT, "client_left", "cancelled", NOTHING, CANCELLED, "the caller left before the first byte, or left a stream and no valid partial receipt came in time") \
 	X(CANCELLED_QUEUED, "cancelled_queued", "cancelled", NOTHING, CANCELLED, "cancelled by its owner while queued") \
 	X(CANCELLED_RUNNING, "cancelled_running", "cancelled", NOTHING, CANCELLED, "cancelled by its owner while running") \

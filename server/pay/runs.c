@@ -24,6 +24,7 @@ struct unsettled {
 
 struct runs {
 	pthread_mutex_t lock;
+	pthread_mutex_t turn; /* of housekeeping; taken before lock */
 	struct unsettled *unsettled;
 	struct run *head;
 	size_t count;
@@ -36,6 +37,7 @@ struct runs *runs_new(void)
 	struct runs *runs = xcalloc(1, sizeof(*runs));
 
 	pthread_mutex_init(&runs->lock, NULL);
+	pthread_mutex_init(&runs->turn, NULL);
 	return runs;
 }
 
@@ -47,6 +49,7 @@ void runs_free(struct runs *runs)
 		next = u->next;
 		free(u);
 	}
+	pthread_mutex_destroy(&runs->turn);
 	pthread_mutex_destroy(&runs->lock);
 	free(runs);
 }
@@ -407,7 +410,7 @@ static enum err cancel_requested(struct pay *pay, struct db *db)
 	return ERR_OK;
 }
 
-enum err runs_tick(struct pay *pay, struct db *db)
+static enum err tick(struct pay *pay, struct db *db)
 {
 	struct uuid ids[BATCH];
 	size_t n = 0;
@@ -428,5 +431,16 @@ enum err runs_tick(struct pay *pay, struct db *db)
 		e = resolve_orphan(pay, db, &ids[i]);
 	if (!e)
 		runs_dispatch(pay, db);
+	return e;
+}
+
+/* One turn at a time in this process: two would take over the same jobs from each other. */
+enum err runs_tick(struct pay *pay, struct db *db)
+{
+	enum err e;
+
+	pthread_mutex_lock(&pay->runs->turn);
+	e = tick(pay, db);
+	pthread_mutex_unlock(&pay->runs->turn);
 	return e;
 }
