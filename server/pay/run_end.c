@@ -102,7 +102,8 @@ static enum outcome judge(struct run *run)
 /* The node's own failure, seen before the caller got a byte: another node may do better. */
 static bool another_may_do_better(const struct run *run, enum outcome o)
 {
-	return !run->passed && run->cancelled == CANCEL_NONE && !deadline_passed(run->deadline) && run->attempt_no < run->pay->attempts_max &&
+	return !run->passed && !run->begun && run->cancelled == CANCEL_NONE && !atomic_load(&run->pay->leaving) && !deadline_passed(run->deadline) &&
+	       run->attempt_no < run->pay->attempts_max &&
 	       (o == OUTCOME_NODE_FAILED || o == OUTCOME_BAD_RECEIPT || o == OUTCOME_NO_RECEIPT || o == OUTCOME_EMPTY_OUTPUT);
 }
 

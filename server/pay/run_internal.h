@@ -25,6 +25,7 @@ struct run {
 	uint32_t tried;
 	int current; /* candidate of the running attempt */
 	uint64_t passed; /* events handed to the front */
+	bool begun;      /* the front was told that a stream begins: no other answer can follow */
 
 	pthread_mutex_t lock;
 	struct attempt *attempt; /* while one runs */
