@@ -68,6 +68,6 @@ size_t runs_count(struct runs *runs);
 void runs_dispatch(struct pay *pay, struct db *db);
 /* One turn of housekeeping: heartbeat, cancel requests, partial receipts that never came, orphans of dead gateways, the queue. */
 enum err runs_tick(struct pay *pay, struct db *db) WARN_UNUSED;
-/* A node's receipt for a stream that was cut. ERR_NOT_FOUND: no run waits for it. */
+/* A node's receipt for a stream that was cut; that receipt->node signed it was checked. ERR_NOT_FOUND: no run waits for it. */
 enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, const char *text, size_t len) WARN_UNUSED;
 #endif

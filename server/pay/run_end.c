@@ -81,12 +81,14 @@ static enum outcome judge(struct run *run)
 {
 	const struct attempt_result *r = &run->result;
 	bool complete = r->err == ERR_OK && r->status >= 200 && r->status < 300 && (!r->streamed || r->done);
+	bool left = run->cancelled != CANCEL_NONE;
 
-	if (run->cancelled == CANCEL_OWNER)
+	/* Events that reached a caller are paid for, whether he left or asked to cancel. */
+	if (run->cancelled == CANCEL_OWNER && (run->background || !run->passed))
 		return OUTCOME_CANCELLED_RUNNING;
 	if (atomic_load(&run->pay->leaving) && !complete)
 		return OUTCOME_GATEWAY_LOST;
-	if (run->cancelled == CANCEL_CLIENT_LEFT && !(complete && r->streamed))
+	if (left && !(complete && r->streamed))
 		return run->passed ? OUTCOME_PARTIAL : OUTCOME_CLIENT_LEFT;
 	if (complete)
 		return judge_complete(run);

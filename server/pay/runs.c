@@ -126,9 +126,11 @@ enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, co
 	struct run *found = NULL;
 	bool early = false;
 
+	/* Only from the node that was asked: the caller knows the job's id, and may have a node of his own. */
 	pthread_mutex_lock(&pay->runs->lock);
 	for (struct run *run = pay->runs->head; run && !found; run = run->next)
-		if (!memcmp(run->id.b, receipt->job_id.b, sizeof(run->id.b)) && (uint32_t)run->attempt_no == receipt->attempt)
+		if (!memcmp(run->id.b, receipt->job_id.b, sizeof(run->id.b)) && (uint32_t)run->attempt_no == receipt->attempt &&
+		    address_equal(&run->quote.candidates[run->current].node, &receipt->node))
 			found = run;
 	early = found && !found->waiting;
 	if (found && !early)
