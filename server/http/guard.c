@@ -52,7 +52,7 @@ static bool header_once(struct walk *w, const char *key)
 		if (strcasecmp(key, once[i]))
 			continue;
 		if (w->once_seen & 1u << i)
-			return fail(w, "a header that must not be repeated was repeated");
+			return fail(w, "a header twice that may stand once only");
 		w->once_seen |= 1u << i;
 	}
 	return true;
