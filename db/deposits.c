@@ -73,9 +73,10 @@ static enum err move_cursor(struct db *db, const struct watch *w, uint64_t from,
 	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
 }
 
-/* Seen again after a reorganisation: the same deposit in another block. */
+/* Seen again after a reorganisation: the same deposit in another block. The account is touched where no key is: as a key it would be
+ * locked against the jobs that refer to it, which hold the balance that a credit in the same transaction needs. */
 #define SQL_SEEN \
-	"WITH who AS (INSERT INTO account (address) VALUES ($5) ON CONFLICT (address) DO UPDATE SET address = EXCLUDED.address RETURNING id)" \
+	"WITH who AS (INSERT INTO account (address) VALUES ($5) ON CONFLICT (address) DO UPDATE SET created_at = account.created_at RETURNING id)" \
 	" INSERT INTO deposit (chain_id, token, treasury, tx, ordinal, account, amount, block_number, block_hash, state)" \
 	" SELECT $1::bigint, $2, $9, $3, $4::int, who.id, $6::numeric, $7::bigint, $8, 'seen' FROM who" \
 	" ON CONFLICT (chain_id, token, tx, ordinal) DO UPDATE SET state = 'seen', treasury = EXCLUDED.treasury, account = EXCLUDED.account," \

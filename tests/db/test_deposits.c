@@ -1,5 +1,7 @@
 /* Deposits: credited once, when they are old enough, to whom they came from; taken back when their block is gone. What the watcher
  * writes is driven here block by block, with a chain that is only numbers. */
+#include <pthread.h>
+
 #include "db/deposits.h"
 #include "db/ledger.h"
 #include "tests/db/pg.h"
@@ -161,6 +163,40 @@ static void test_one_watcher_per_block(void **state)
 	assert_int_equal(credited, -1);
 	assert_value("SELECT count(*) AS v FROM deposit", "0"); /* nothing of it stays */
 	assert_value("SELECT number AS v FROM chain_cursor", "1");
+}
+
+static void *credit_one(void *arg)
+{
+	const struct deposit_seen d = deposit(2, 0, 0xa1, 7);
+
+	*(int64_t *)arg = next(&WATCH, 0, &d, 1); /* sees one deposit and credits another of the same account */
+	return NULL;
+}
+
+/* What opens a job takes the payer's balance first and then refers to his account: the watcher, who writes the account and then the
+ * balance, must not stand in that way. */
+static void test_no_deadlock_with_a_hold(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+	struct db *payer = db_new(pg_url, 30000), *look = db_new(pg_url, 30000);
+	int64_t credited = 0, blocked = 0;
+	pthread_t watcher;
+	enum err e;
+
+	(void)state;
+	next(&WATCH, 0, &d, 1);
+	empty(1);
+	assert_ok(db_script(payer, "BEGIN; SELECT FROM ledger_balance FOR UPDATE; SET LOCAL lock_timeout = '200ms'"));
+	assert_int_equal(pthread_create(&watcher, NULL, credit_one, &credited), 0);
+	while (!blocked)
+		assert_ok(db_exec(look, "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", NULL, &blocked));
+	e = db_script(payer, "SELECT FROM account FOR KEY SHARE");
+	assert_ok(db_script(payer, "ROLLBACK"));
+	assert_int_equal(pthread_join(watcher, NULL), 0);
+	assert_int_equal(e, ERR_OK);
+	assert_int_equal(credited, 1);
+	db_free(payer);
+	db_free(look);
 }
 
 static void test_unconfirmed_vanishes(void **state)
@@ -335,7 +371,7 @@ int main(void)
 		OF_ITS_OWN(test_unconfirmed_vanishes), OF_ITS_OWN(test_included_again), OF_ITS_OWN(test_credited_and_taken_back),
 		OF_ITS_OWN(test_spent_before_reversal), OF_ITS_OWN(test_shortfall_is_repaid),
 		OF_ITS_OWN(test_included_again_with_another_amount), OF_ITS_OWN(test_tokens_are_apart), OF_ITS_OWN(test_nothing_is_a_deposit_too),
-		OF_ITS_OWN(test_blocks_are_remembered),
+		OF_ITS_OWN(test_blocks_are_remembered), OF_ITS_OWN(test_no_deadlock_with_a_hold),
 	};
 
 	return cmocka_run_group_tests(tests, pg_setup, pg_teardown);
