@@ -4,7 +4,9 @@
 
 #include "db/deposits.h"
 #include "db/ledger.h"
+#include "pay/deposits.h"
 #include "tests/db/pg.h"
+#include "tests/unit/chain/fake_rpc.h"
 
 #define CONFIRMATIONS 3
 
@@ -363,6 +365,54 @@ static void test_blocks_are_remembered(void **state)
 	assert_ok(db_watch_block(pg, &WATCH, 1, &h));
 }
 
+static void log_nothing(const char *event, int64_t number, const char *detail)
+{
+	(void)event, (void)number, (void)detail;
+}
+
+/* What the watcher makes of an endpoint whose newest block is `number`, on that fork. */
+static void step_at(struct fake_rpc *fake, struct net *net, uint64_t number, uint8_t fork)
+{
+	struct hash h = block(number, fork), parent = block(number - 1, fork);
+	_cleanup_free_ char *head = xasprintf("\"0x%llx\"", (unsigned long long)number);
+	_cleanup_free_ char *json = xasprintf("{\"number\":%s,\"hash\":\"%s\",\"parentHash\":\"%s\",\"timestamp\":\"0x65\"}", head, hash_format(&h).s, hash_format(&parent).s);
+	_cleanup_free_ char *asked = xasprintf("[%s,false]", head);
+	const struct fake_answer answers[] = { { .method = "eth_blockNumber", .result = head }, { .method = "eth_getBlockByNumber", .result = json, .contains = asked },
+					       { .method = "eth_getBlockByNumber", .result = "null" } };
+	struct deposits_config config = { .chain = chain_new(net, fake->url, 5000), .watch = WATCH, .confirmations = CONFIRMATIONS, .log = log_nothing };
+	bool more = false;
+
+	fake_set(fake, answers, 3);
+	assert_ok(deposits_step(&config, pg, &more));
+	chain_free(config.chain);
+}
+
+/* An endpoint that has not yet seen our newest blocks takes nothing back; one that has others instead does. */
+static void test_a_lagging_endpoint(void **state)
+{
+	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+	struct fake_rpc fake = { 0 };
+	struct net *net = NULL;
+
+	(void)state;
+	assert_ok(net_start(&trusted, &net));
+	fake_start(&fake);
+	empty(2);
+	next(&WATCH, 0, &d, 1);
+	assert_int_equal(empty(3), 1);
+	step_at(&fake, net, 2, 0);
+	assert_state(1, "credited");
+	assert_balance_of(0xa1, "100");
+	assert_value("SELECT number AS v FROM chain_cursor", "6");
+	step_at(&fake, net, 2, 1);
+	assert_state(1, "reversed");
+	assert_balance_of(0xa1, "0");
+	assert_books();
+	net_stop(net);
+	fake_stop(&fake);
+}
+
 int main(void)
 {
 #define OF_ITS_OWN(test) cmocka_unit_test_setup(test, setup)
@@ -371,7 +421,7 @@ int main(void)
 		OF_ITS_OWN(test_unconfirmed_vanishes), OF_ITS_OWN(test_included_again), OF_ITS_OWN(test_credited_and_taken_back),
 		OF_ITS_OWN(test_spent_before_reversal), OF_ITS_OWN(test_shortfall_is_repaid),
 		OF_ITS_OWN(test_included_again_with_another_amount), OF_ITS_OWN(test_tokens_are_apart), OF_ITS_OWN(test_nothing_is_a_deposit_too),
-		OF_ITS_OWN(test_blocks_are_remembered), OF_ITS_OWN(test_no_deadlock_with_a_hold),
+		OF_ITS_OWN(test_blocks_are_remembered), OF_ITS_OWN(test_no_deadlock_with_a_hold), OF_ITS_OWN(test_a_lagging_endpoint),
 	};
 
 	return cmocka_run_group_tests(tests, pg_setup, pg_teardown);
