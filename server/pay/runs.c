@@ -429,8 +429,13 @@ static enum err tick(struct pay *pay, struct db *db)
 	e = db_jobs_reap(db, &pay->instance, pay->instance_timeout_ms, ids, BATCH, &n);
 	if (!e && n > 0)
 		FAULT(orphan_taken);
-	for (size_t i = 0; !e && i < n; i++)
-		e = resolve_orphan(pay, db, &ids[i]);
+	for (size_t i = 0; i < n; i++) {
+		enum err one = e ? e : resolve_orphan(pay, db, &ids[i]);
+
+		if (one)
+			runs_unsettled(pay->runs, &ids[i], 0); /* taken over, so nobody else will look at it */
+		e = one == ERR_DB_DOWN || one == ERR_OVERLOADED ? one : e;
+	}
 	if (!e)
 		runs_dispatch(pay, db);
 	return e;
