@@ -1,4 +1,4 @@
-# opgate: `make` builds build/opgate; `make check` runs what needs no stack; ./script/test runs everything.
+# opgate: `make` builds build/opgate; `make check` runs what needs no stack; ./script/test runs everything; `make help`.
 #
 #   make CC=clang            another compiler
 #   make SAN=address|thread  sanitizers (address includes UBSan); objects live apart, in build/<name>
@@ -44,6 +44,10 @@ OBJ_db        += $(BUILD)/migrations.o
 libs_of = $(foreach l,$(DEPS_$(1)),$(if $(SRC_$(l)),$(BUILD)/lib$(l).a))
 
 all: $(BUILD)/opgate
+
+help:
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
+	@echo 'targets: all unit unit-<layer> db check check-source fuzz faults mutants bench clean'
 
 $(BUILD)/opgate: $(BUILD)/server/main.o $(call libs_of,node) $(call libs_of,handlers)
 	@$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(sort $(call libs_of,node) $(call libs_of,handlers)) -Wl,--end-group $(LDLIBS)
@@ -94,5 +98,5 @@ include tests/fuzz/fuzz.mk
 clean:
 	rm -rf build
 
-.PHONY: all unit db check check-source clean $(foreach l,$(LAYERS),unit-$(l))
+.PHONY: all help unit db check check-source clean $(foreach l,$(LAYERS),unit-$(l))
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -26,7 +26,7 @@ enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, u
 	if (e)
 		return e;
 	push_watch(&q, w);
-	e = db_query_one(db, "SELECT c.number, b.hash FROM chain_cursor c LEFT JOIN chain_block b ON b.chain_id = c.chain_id AND b.number = c.number"
+	e = db_query_one(db, "SELECT c.number, b.hash FROM chain_cursor c LEFT JOIN chain_block b ON b.chain_id = c.chain_id AND b.token = c.token AND b.treasury = c.treasury AND b.number = c.number"
 			     " WHERE c.chain_id = $1 AND c.token = $2 AND c.treasury = $3", &q, &r);
 	if (e)
 		return e;
@@ -43,9 +43,9 @@ enum err db_watch_block(struct db *db, const struct watch *w, uint64_t number, s
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	db_int(&p, w->chain_id);
+	push_watch(&p, w);
 	db_int(&p, (int64_t)number);
-	e = db_query_one(db, "SELECT hash FROM chain_block WHERE chain_id = $1 AND number = $2", &p, &r);
+	e = db_query_one(db, "SELECT hash FROM chain_block WHERE chain_id = $1 AND token = $2 AND treasury = $3 AND number = $4", &p, &r);
 	if (!e)
 		db_get_hash(r, 0, "hash", ret);
 	return e;
@@ -73,12 +73,14 @@ static enum err move_cursor(struct db *db, const struct watch *w, uint64_t from,
 	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
 }
 
-/* Seen again after a reorganisation: the same deposit in another block. */
+/* Seen again after a reorganisation: the same deposit in another block. The account is touched where no key is: as a key it would be
+ * locked against the jobs that refer to it, which hold the balance that a credit in the same transaction needs. */
 #define SQL_SEEN \
-	"WITH who AS (INSERT INTO account (address) VALUES ($5) ON CONFLICT (address) DO UPDATE SET address = EXCLUDED.address RETURNING id)" \
-	" INSERT INTO deposit (chain_id, token, tx, ordinal, account, amount, block_number, block_hash, state)" \
-	" SELECT $1::bigint, $2, $3, $4::int, who.id, $6::numeric, $7::bigint, $8, 'seen' FROM who" \
-	" ON CONFLICT (chain_id, token, tx, ordinal) DO UPDATE SET state = 'seen', block_number = EXCLUDED.block_number, block_hash = EXCLUDED.block_hash" \
+	"WITH who AS (INSERT INTO account (address) VALUES ($5) ON CONFLICT (address) DO UPDATE SET created_at = account.created_at RETURNING id)" \
+	" INSERT INTO deposit (chain_id, token, treasury, tx, ordinal, account, amount, block_number, block_hash, state)" \
+	" SELECT $1::bigint, $2, $9, $3, $4::int, who.id, $6::numeric, $7::bigint, $8, 'seen' FROM who" \
+	" ON CONFLICT (chain_id, token, tx, ordinal) DO UPDATE SET state = 'seen', treasury = EXCLUDED.treasury, account = EXCLUDED.account," \
+	" amount = EXCLUDED.amount, block_number = EXCLUDED.block_number, block_hash = EXCLUDED.block_hash" \
 	" WHERE deposit.state IN ('vanished', 'reversed')"
 
 static enum err write_seen(struct db *db, const struct advance *a, const struct deposit_seen *d)
@@ -93,6 +95,7 @@ static enum err write_seen(struct db *db, const struct advance *a, const struct 
 	db_amount(&p, d->amount);
 	db_int(&p, (int64_t)a->number);
 	db_hash(&p, a->hash);
+	db_address(&p, &a->w->treasury);
 	return db_exec(db, SQL_SEEN, &p, NULL);
 }
 
@@ -104,22 +107,21 @@ static enum err advance(struct db *db, void *arg)
 	DB_PARAMS credit = { 0 };
 	enum err e = move_cursor(db, a->w, a->number - 1, a->number);
 
-	db_int(&block, a->w->chain_id);
+	push_watch(&block, a->w);
 	db_int(&block, (int64_t)a->number);
 	db_hash(&block, a->hash);
 	if (!e)
-		e = db_exec(db, "INSERT INTO chain_block VALUES ($1, $2, $3) ON CONFLICT (chain_id, number) DO UPDATE SET hash = EXCLUDED.hash", &block, NULL);
+		e = db_exec(db, "INSERT INTO chain_block VALUES ($1, $2, $3, $4, $5) ON CONFLICT (chain_id, token, treasury, number) DO UPDATE SET hash = EXCLUDED.hash", &block, NULL);
 	for (size_t i = 0; !e && i < a->count; i++)
 		e = write_seen(db, a, &a->seen[i]);
-	db_int(&old, a->w->chain_id);
+	push_watch(&old, a->w);
 	db_int(&old, (int64_t)a->number - KEEP_BLOCKS);
 	if (!e)
-		e = db_exec(db, "DELETE FROM chain_block WHERE chain_id = $1 AND number < $2", &old, NULL);
-	db_int(&credit, a->w->chain_id);
-	db_address(&credit, &a->w->token);
+		e = db_exec(db, "DELETE FROM chain_block WHERE chain_id = $1 AND token = $2 AND treasury = $3 AND number < $4", &old, NULL);
+	push_watch(&credit, a->w);
 	db_int(&credit, (int64_t)a->number - (int64_t)a->confirmations + 1);
 	if (!e)
-		e = db_exec(db, "SELECT deposit_credit(id) FROM deposit WHERE chain_id = $1 AND token = $2 AND state = 'seen' AND block_number <= $3::bigint ORDER BY account, id",
+		e = db_exec(db, "SELECT deposit_credit(id) FROM deposit WHERE chain_id = $1 AND token = $2 AND treasury = $3 AND state = 'seen' AND block_number <= $4::bigint ORDER BY account, id",
 			    &credit, &a->credited);
 	return e;
 }
@@ -146,9 +148,9 @@ static enum err rewind_to(struct db *db, void *arg)
 	DB_PARAMS p = { 0 };
 	enum err e = move_cursor(db, x->w, x->from, x->number - 1);
 
-	db_int(&p, x->w->chain_id);
+	push_watch(&p, x->w);
 	db_int(&p, (int64_t)x->number);
-	return e ? e : db_exec(db, "SELECT deposit_orphan($1, $2)", &p, NULL);
+	return e ? e : db_exec(db, "SELECT deposit_orphan($1, $2, $3, $4)", &p, NULL);
 }
 
 enum err db_watch_rewind(struct db *db, const struct watch *w, uint64_t cursor_now, uint64_t number)

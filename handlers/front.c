@@ -96,7 +96,7 @@ static void end_stream(struct front *f, const struct run_end *end)
 		const struct err_info *info = err_info(end->err);
 		_cleanup_json_ json_t *error = json_must(json_pack("{s:{s:s, s:s, s:n, s:s, s:s, s:b, s:b}}", "error", "message", x402_detail(f->req, end, end->detail), "type", "server_error",
 								   "param", "code", info->code, "request_id", f->req->id, "retryable", info->retryable,
-								   "charged", 0));
+								   "charged", !amount_is_zero(end->charged.total)));
 		_cleanup_free_ char *text = json_text(error);
 
 		e = buf_printf(&f->frame, "data: %s\n\n", text);

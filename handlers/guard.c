@@ -137,7 +137,7 @@ static enum err guard_account(struct request *req)
 	if (!credential) {
 		if (req->route->auth == ROUTE_ACCOUNT) {
 			reply_header(req, "WWW-Authenticate", "Bearer");
-			return request_fail(req, ERR_UNAUTHENTICATED, "this route needs an API key or a token");
+			return request_fail(req, ERR_UNAUTHENTICATED, "this route needs an API key (ogk_…) or a token; none was sent that is shaped like one");
 		}
 		struct rate_key by_ip = rate_by_ip(req, req->route->rate, 'i');
 		return guard_rate(req, &by_ip, true);

@@ -223,7 +223,7 @@ enum err handle_nodes_receipt(struct request *req)
 
 	if (e)
 		return request_fail(req, ERR_BAD_FIELD, "the body must be one receipt in its JSON form: %s", why.text);
-	if (doc_signer(&RECEIPT_TYPE, &receipt, chain_id, &sig, &signer) || !address_equal(&signer, &node->node))
+	if (doc_signer(&RECEIPT_TYPE, &receipt, chain_id, &sig, &signer) || !address_equal(&signer, &node->node) || !address_equal(&signer, &receipt.node))
 		return request_fail(req, ERR_BAD_SIGNATURE, "the receipt is not signed by this node");
 	e = runs_partial_receipt(&request_app(req)->pay, &receipt, req->body, req->body_len);
 	if (e == ERR_NOT_FOUND)

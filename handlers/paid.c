@@ -143,18 +143,26 @@ static enum err read_demands(struct request *req, const char *surface, struct pa
 	return e;
 }
 
+static void digest_text(struct sha256 *s, const char *text)
+{
+	sha256_update(s, text ? text : "", text ? strlen(text) + 1 : 1);
+}
+
+/* Everything that makes one request another. */
 static void digest_request(const struct request *req, struct hash *ret)
 {
+	static const char *const headers[] = { "Content-Type", "Inference-Header-Content-Length", "Opgate-Policy", "Opgate-Max-Price" };
 	struct sha256 *s = sha256_new();
 
-	sha256_update(s, req->path, strlen(req->path) + 1);
-	sha256_update(s, req->query, strlen(req->query) + 1);
+	digest_text(s, req->path);
+	digest_text(s, req->query);
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
+		digest_text(s, request_header(req, headers[i]));
 	sha256_update(s, req->body, req->body_len);
 	sha256_final(s, ret);
 	sha256_free(s);
 }
 
-/* A header that is stored with the job. */
 static enum err check_text(struct request *req, const char *name, const char *value)
 {
 	for (const char *c = value; c && *c; c++)
@@ -177,6 +185,28 @@ static enum err read_key(struct request *req, struct paid *p)
 	return ERR_OK;
 }
 
+/* What a paid request may say in its URL. A misspelt bound on money must not be ignored, nor may one be said twice. */
+static enum err check_query(struct request *req)
+{
+	static const char *const known[] = { "model", "policy", "max_price" };
+	unsigned seen = 0;
+
+	for (const char *p = req->query; *p;) {
+		size_t len = strcspn(p, "&"), name = strcspn(p, "=&"), i = 0;
+
+		while (i < 3 && (strlen(known[i]) != name || memcmp(known[i], p, name) != 0))
+			i++;
+		if (i == 3)
+			return request_fail(req, ERR_UNKNOWN_FIELD, "query parameter \"%.*s\": unknown; model, policy and max_price are known",
+					    (int)(name < 40 ? name : 40), p);
+		if (seen & (1u << i))
+			return request_fail(req, ERR_BAD_FIELD, "query parameter %s: given twice", known[i]);
+		seen |= 1u << i;
+		p += len + (p[len] == '&');
+	}
+	return ERR_OK;
+}
+
 enum err paid_read(struct request *req, const char *model, const char *surface, struct paid *ret)
 {
 	const struct principal *who = req->principal;
@@ -191,7 +221,9 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 	p.spec = (struct run_spec){ .account = who ? who->account : 0, .api_key = who ? who->api_key : 0, .path = req->path, .content_type = type ? type : "application/json",
 				    .tensor_header_length = request_header(req, "Inference-Header-Content-Length"), .request_id = req->id,
 				    .body = req->body, .body_len = req->body_len };
-	e = check_text(req, "Content-Type", p.spec.content_type);
+	e = check_query(req);
+	if (!e)
+		e = check_text(req, "Content-Type", p.spec.content_type);
 	if (!e)
 		e = check_text(req, "Inference-Header-Content-Length", p.spec.tensor_header_length);
 	if (!e)

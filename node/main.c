@@ -222,8 +222,14 @@ int node_main(int argc, char **argv)
 {
 	struct options options = { 0 };
 	static struct agent agent;
+	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+		puts("usage: opgate node --config FILE [--check]   --check: read settings and keys, sign, and say who this node would be\n"
+		     "The file holds lines `name = value`; a variable OPGATE_NAME wins over it.\n");
+		config_print_markdown(NODE_SETTINGS, NODE_SETTINGS_COUNT, stdout);
+		return 0;
+	}
 	if (!options_read(argc, argv, &options)) {
-		fprintf(stderr, "usage: opgate node --config FILE [--check]\n");
+		fprintf(stderr, "usage: opgate node --config FILE [--check]   (--help: the settings)\n");
 		return 2;
 	}
 	crypto_init();

@@ -1,9 +1,12 @@
 // The command behind script/dev: up, down, status, restart NAME. What it does is in lib/stack.mjs.
-import { varFolder } from './lib/paths.mjs';
-import { stackDown, stackLocked, stackRestart, stackStatus, stackUp } from './lib/stack.mjs';
+import fs from 'node:fs';
+import { inVar, varFolder } from './lib/paths.mjs';
+import { devRead, stackDown, stackLocked, stackRestart, stackStatus, stackUp } from './lib/stack.mjs';
 
 function statusPrint() {
   const all = stackStatus();
+  const dev = fs.existsSync(inVar('dev.json')) && all.some(({ alive }) => alive) ? devRead() : null;
+  console.log(`${dev ? dev.base_url : 'no stack is up'}  (folder ${varFolder()})`);
   for (const { name, pid, alive, log } of all)
     console.log(`${name.padEnd(9)} ${alive ? `runs, process ${pid}` : 'does not run'}${pid ? `, log ${log}` : ''}`);
   return all.every(({ alive }) => alive);

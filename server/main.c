@@ -191,8 +191,8 @@ static enum err start(struct gateway *g)
 		e = start_pay(g);
 	if (!e)
 		e = start_x402(g, &why);
-	if (!e)
-		e = start_http(g);
+	if (!e && (e = start_http(g)))
+		snprintf(why.text, sizeof(why.text), "listen_host, listen_port: cannot listen on %s port %lld; is it taken?", s->listen_host, (long long)s->listen_port);
 	if (e) {
 		LOG_EVENT(LOG_ERROR, "start_refused", L_STR("code", err_info(e)->code), L_STR("why", why.text));
 		return e;
@@ -387,16 +387,16 @@ static int keygen(const char *path)
 	return 0;
 }
 
-static int usage(void)
+static int usage(bool asked)
 {
-	fprintf(stderr, "usage: opgate serve    --config FILE      run the gateway\n"
+	fprintf(asked ? stdout : stderr, "usage: opgate serve    --config FILE      run the gateway\n"
 			"       opgate migrate  --config FILE      bring the database up to date\n"
-			"       opgate node     --config FILE      run a node agent\n"
-			"       opgate verify   RECEIPT [options]  check a receipt offline\n"
+			"       opgate node     --config FILE      run a node agent (--help: its settings)\n"
+			"       opgate verify   RECEIPT [options]  check a receipt offline (--help: its options)\n"
 			"       opgate keygen   --out FILE         make a signing key\n"
 			"       opgate config   --config FILE      print the settings (--markdown: describe them)\n"
 			"       opgate charging                    print the charging table\n");
-	return 64;
+	return asked ? 0 : 64;
 }
 
 /* The value after --name, or NULL. */
@@ -428,5 +428,5 @@ int main(int argc, char **argv)
 		return charging_print_markdown(stdout), 0;
 	if (!strcmp(command, "keygen") && option(argc, argv, "--out"))
 		return keygen(option(argc, argv, "--out"));
-	return usage();
+	return usage(!strcmp(command, "--help") || !strcmp(command, "-h") || !strcmp(command, "help"));
 }

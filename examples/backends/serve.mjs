@@ -81,6 +81,7 @@ export function serve(options, route, errorBody) {
       sendJson(response, refusal.status, errorBody(refusal), headers);
     }
   });
+  server.keepAliveTimeout = 65_000; // longer than a client keeps an idle connection: it must be the one to close it
   server.on('error', (error) => {
     console.error(error.message);
     process.exit(1);

@@ -45,6 +45,12 @@ export function formatOpg(units) {
   return (value < 0n ? '-' : '') + whole + (fraction ? `.${fraction}` : '');
 }
 
+// The same on one line, for tables.
+export function priceLine(surface, price) {
+  const parts = priceParts(surface, price);
+  return parts.length === 1 ? parts[0].join(' ') : `${parts[0][0]} in, ${parts[1][0]} out (OPG per million tokens)`;
+}
+
 // A price of one unit as people compare it: per million tokens, or per call.
 export function priceParts(surface, price) {
   if (!price) return null;

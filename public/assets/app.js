@@ -50,7 +50,7 @@ async function route() {
   try {
     nodes = await page(...match.slice(1));
   } catch (error) {
-    nodes = [el('h1', {}, error.title ?? 'That did not work'), failure(error)];
+    nodes = [el('h1', {}, error.title ?? 'That did not work'), failure(error, true)];
   }
   clearTimeout(slow);
   if (mine === shown) show(nodes);

@@ -1,5 +1,5 @@
 // #/models and #/models/author/name: what is on offer, at what price, and how to call it.
-import { apiJson, apiList, formatOpg, modelPath, priceParts } from './api.js';
+import { apiJson, apiList, modelPath, priceLine, priceParts } from './api.js';
 import { copyButton, el, empty, facts, identifier, table, tag, when } from './ui.js';
 
 const SURFACES = { chat: 'Chat', tensor: 'Tensors' };
@@ -49,15 +49,15 @@ function snippets(model) {
   const messages = '[{"role": "user", "content": "Hello"}]';
   if (model.surface === 'chat') {
     return {
-      curl: `curl ${base}/v1/chat/completions \\\n  -H "Authorization: Bearer $OPGATE_API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d '{"model": "${model.id}", "messages": ${messages}}'`,
+      curl: `curl ${base}/v1/chat/completions \\\n  -H "Authorization: Bearer $API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d '{"model": "${model.id}", "messages": ${messages}}'`,
       'openai (Python)': `from openai import OpenAI\n\nclient = OpenAI(base_url="${base}/v1")  # key from OPENAI_API_KEY\nanswer = client.chat.completions.create(\n    model="${model.id}",\n    messages=${messages},\n)\nprint(answer.choices[0].message.content)`,
       'openai (JavaScript)': `import OpenAI from 'openai';\n\nconst client = new OpenAI({ baseURL: '${base}/v1' }); // key from OPENAI_API_KEY\nconst stream = await client.chat.completions.create({\n  model: '${model.id}',\n  messages: [{ role: 'user', content: 'Hello' }],\n  stream: true,\n});\nfor await (const chunk of stream) process.stdout.write(chunk.choices[0]?.delta?.content ?? '');`,
     };
   }
   const path = modelPath(model.id);
   return {
-    curl: `# infer.json: {"inputs": [{"name": …, "datatype": …, "shape": […], "data": […]}]}\ncurl ${base}/v2/models/${path}/infer \\\n  -H "Authorization: Bearer $OPGATE_API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d @infer.json`,
-    'As a job': `curl '${base}/v1/jobs?model=${encodeURIComponent(model.id)}' \\\n  -H "Authorization: Bearer $OPGATE_API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -H "Idempotency-Key: $(uuidgen)" -H "Prefer: wait=30" \\\n  -d @infer.json`,
+    curl: `# infer.json: {"inputs": [{"name": …, "datatype": …, "shape": […], "data": […]}]}\ncurl ${base}/v2/models/${path}/infer \\\n  -H "Authorization: Bearer $API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d @infer.json`,
+    'As a job': `curl '${base}/v1/jobs?model=${encodeURIComponent(model.id)}' \\\n  -H "Authorization: Bearer $API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -H "Idempotency-Key: $(uuidgen)" -H "Prefer: wait=30" \\\n  -d @infer.json`,
   };
 }
 
@@ -86,9 +86,6 @@ function tabs(texts) {
   return [el('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Examples' }, buttons), panel];
 }
 
-const unit = (surface, price) => (surface === 'tensor' ? `${formatOpg(price.input)} OPG a call`
-  : `${formatOpg(price.input)} / ${formatOpg(price.output)} OPG a token in / out`);
-
 export async function modelPage(id) {
   const model = await apiJson(`/v1/models/${modelPath(id)}`);
   const offers = model.offers ?? [];
@@ -99,19 +96,21 @@ export async function modelPage(id) {
     model.description ? el('p', {}, model.description) : null,
     el('div', { class: 'card' }, facts([
       ['Price', priceShown(model.surface, model.price)], ['Author', el('code', {}, model.owned_by)],
-      ['Author’s share', model.royalty ? unit(model.surface, model.royalty) : null], ['Version', model.version],
+      ['Author’s share', model.royalty ? priceLine(model.surface, model.royalty) : null], ['Version', model.version],
       ['Digest', model.digest ? identifier(model.digest, 'the digest') : null],
       ['Pinned id', model.digest ? identifier(`${model.id.split('@')[0]}@${model.digest}`, 'the pinned id') : null],
     ])),
-    model.surface ? [el('h2', {}, 'Call it'), tabs(snippets(model))] : null,
+    model.surface ? [el('h2', {}, 'Call it'), tabs(snippets(model)),
+      el('p', { class: 'hint' }, 'A key: sign in with Ethereum (', el('code', {}, 'POST /v1/auth/siwe'), '), then ', el('code', {}, 'POST /v1/keys'),
+        '. A balance: send OPG from your own address to ', el('a', { href: '#/status' }, 'the treasury'), '.')] : null,
     el('h2', {}, 'Offers'),
     offers.length ? table('Offers', ['Node', 'Node asks', 'Version', 'Precision', 'At a time'], offers.map((offer) => [
       el('a', { href: `#/nodes/${offer.node}`, class: 'mono' }, `${offer.node.slice(0, 10)}…${offer.node.slice(-6)}`),
-      unit(model.surface, offer.ask), String(offer.version), offer.precision || '–', String(offer.capacity)]))
+      priceLine(model.surface, offer.ask), String(offer.version), offer.precision || '–', String(offer.capacity)]))
       : empty('No node serves it right now.'),
     el('h2', {}, 'Versions'),
     versions.length ? table('Versions', ['Version', 'Digest', 'Published', 'Author’s share'], versions.map((version) => [
-      String(version.version), identifier(version.digest, 'the digest'), when(version.published_at), unit(version.surface, version.price)]))
+      String(version.version), identifier(version.digest, 'the digest'), when(version.published_at), priceLine(version.surface, version.price)]))
       : empty('No version is published.'),
   ].flat(Infinity).filter(Boolean);
 }

@@ -1,5 +1,5 @@
 // #/nodes and #/nodes/ADDRESS: who serves.
-import { apiJson, apiList, formatOpg, modelPath } from './api.js';
+import { apiJson, apiList, modelPath, priceLine } from './api.js';
 import { el, empty, facts, identifier, table, tag, when } from './ui.js';
 
 function stateTag(node) {
@@ -26,9 +26,6 @@ export async function nodesPage() {
     nodes.length ? el('ul', { class: 'cards' }, nodes.map(card)) : empty('No node is registered yet.')];
 }
 
-const asks = (offer) => (offer.surface === 'tensor' ? `${formatOpg(offer.ask.input)} OPG a call`
-  : `${formatOpg(offer.ask.input)} / ${formatOpg(offer.ask.output)} OPG a token in / out`);
-
 export async function nodePage(address) {
   const node = await apiJson(`/v1/nodes/${address}`);
   const offers = node.offers ?? [];
@@ -38,7 +35,7 @@ export async function nodePage(address) {
       ['Last heard of', when(node.heartbeat_at)]])),
     el('h2', {}, 'Offers'),
     offers.length ? table('Offers', ['Model', 'Version', 'Asks', 'Precision', 'At a time', 'Profile', ''], offers.map((offer) => [
-      modelLink(offer.model), String(offer.version), asks(offer), offer.precision || '–', String(offer.capacity),
+      modelLink(offer.model), String(offer.version), priceLine(offer.surface, offer.ask), offer.precision || '–', String(offer.capacity),
       el('a', { href: `/v1/profiles/${offer.profile_hash}` }, 'how it runs it'), offer.state === 'ready' ? tag('ready', 'good') : tag(offer.state)]))
       : empty('It offers nothing.')];
 }

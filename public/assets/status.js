@@ -2,7 +2,12 @@
 import { apiJson, formatOpg } from './api.js';
 import { el, facts, failure, identifier, tag, when } from './ui.js';
 
-const words = (key) => key.replaceAll('_', ' ').replace(/^\w/, (c) => c.toUpperCase());
+const NAMES = {
+  ok: 'In order', balances_ok: 'Balances agree', holds_ok: 'Holds agree', captures_ok: 'Captures agree', custody_ok: 'Custody covers them',
+  on_chain: 'On chain', ledger: 'By the ledger', liabilities: 'Owed to accounts', checked_at: 'Checked', opg_token: 'OPG token', base_url: 'Address of the API',
+  platform_fee_bps: 'Platform fee', deposit_confirmations: 'Deposits count after',
+};
+const words = (key) => NAMES[key] ?? key.replaceAll('_', ' ').replace(/^\w/, (c) => c.toUpperCase());
 
 function shown(key, value) {
   if (value === true) return tag('yes', 'good');
@@ -12,6 +17,8 @@ function shown(key, value) {
   if (typeof value === 'object') return facts(Object.entries(value).map(([k, v]) => [words(k), shown(k, v)]));
   if (/^(0x[0-9a-f]{40,}|sha256:[0-9a-f]{64})$/i.test(value)) return identifier(value, words(key));
   if (typeof value === 'string' && /^-?[0-9]{1,40}$/.test(value)) return el('span', { class: 'price', title: `${value} base units` }, `${formatOpg(value)} OPG`);
+  if (key === 'platform_fee_bps') return `${value / 100} %`;
+  if (key === 'deposit_confirmations') return `${value} ${value === 1 ? 'block' : 'blocks'}`;
   if (key === 'status') return tag(value, value === 'ok' ? 'good' : 'bad');
   if (/_at$/.test(key)) return when(value);
   return String(value);

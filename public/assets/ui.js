@@ -1,6 +1,6 @@
 // Small words for building pages. Text always goes in as text, never as markup: titles and descriptions come from strangers.
 
-// el('a', {href: '#/x', class: 'y', onclick: f}, 'text', child, …); null and false children are left out.
+// el('a', {href: '#/x', class: 'y', onclick: f}, 'text', child, …); null, true and false children are left out.
 export function el(name, attributes = {}, ...children) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -9,7 +9,7 @@ export function el(name, attributes = {}, ...children) {
     else if (key === 'value') node.value = value;
     else node.setAttribute(key, value === true ? '' : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && typeof child !== 'boolean'));
   return node;
 }
 
@@ -35,7 +35,7 @@ export function copyButton(text, what) {
 
 // A long identifier, shortened for the eye; the whole of it in the title and the clipboard.
 export function identifier(text, what = 'it') {
-  const prefix = /^(sha256:|0x)?/.exec(text)[0];
+  const prefix = /^(.*@)?(sha256:|0x)?/.exec(text)[0];
   const digits = text.slice(prefix.length);
   const short = digits.length > 24 ? `${prefix}${digits.slice(0, 8)}…${digits.slice(-6)}` : text;
   return el('span', { class: 'copy' }, el('code', { title: text }, short), copyButton(text, what));
@@ -56,8 +56,9 @@ export const table = (label, heads, rows) => el('div', { class: 'scroll', tabind
 
 export const empty = (text) => el('p', { class: 'empty' }, text);
 
-export function failure(error) {
-  return el('div', { class: 'note bad', role: 'alert' }, el('b', {}, error.title ?? 'That did not work'),
+// `headed`: the page's own heading says the title already.
+export function failure(error, headed = false) {
+  return el('div', { class: 'note bad', role: 'alert' }, headed || el('b', {}, error.title ?? 'That did not work'),
     el('p', {}, error.message, error.hint ? ` — ${error.hint}` : ''),
     error.requestId && el('p', { class: 'soft' }, 'Request ', el('code', {}, error.requestId)));
 }

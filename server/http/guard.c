@@ -52,7 +52,7 @@ static bool header_once(struct walk *w, const char *key)
 		if (strcasecmp(key, once[i]))
 			continue;
 		if (w->once_seen & 1u << i)
-			return fail(w, "a header that must not be repeated was repeated");
+			return fail(w, "a header twice that may stand once only");
 		w->once_seen |= 1u << i;
 	}
 	return true;
@@ -142,6 +142,16 @@ static void check_layout_end(struct walk *w, const char *method)
 		fail(w, "a header with a NUL, a folded line or a bare LF");
 }
 
+static enum err check_size(struct http_exchange *x)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+	if (x->raw_uri_len > HTTP_URI_MAX)
+		return request_fail(&x->req, ERR_URI_TOO_LONG, "the URL may have at most %d bytes", HTTP_URI_MAX);
+	if (info && info->header_size > HTTP_HEAD_MAX)
+		return request_fail(&x->req, ERR_HEADERS_TOO_LARGE, "the headers may have at most %d bytes", HTTP_HEAD_MAX);
+	return ERR_OK;
+}
+
 static enum err finish(struct walk *w)
 {
 	if (!w->why)
@@ -162,6 +172,9 @@ enum err guard_check(struct http_exchange *x, const char *method, const char *ve
 	if (!w.why)
 		check_layout_end(&w, method);
 	check_framing(&w);
+	enum err size = check_size(x);
+	if (size)
+		return size;
 	if (!is_token(method, strlen(method)))
 		fail(&w, "a malformed method");
 	if (!w.why) {

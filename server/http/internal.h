@@ -18,7 +18,9 @@
 #include "http/http.h"
 #include "http/router.h"
 
-#define HTTP_MEMORY_LIMIT 32768       /* per connection: also bounds the request line (414) and the headers (431) */
+#define HTTP_MEMORY_LIMIT 1048576     /* per connection, touched only as far as used; what is larger gets the own 414 or 431 page of the library */
+#define HTTP_URI_MAX 16384            /* bytes of path and query: past it our 414 */
+#define HTTP_HEAD_MAX 49152           /* bytes of request line and headers: past it our 431 */
 #define HTTP_UPLOAD_CHUNK (128 * 1024) /* handed to the sink at once */
 #define HTTP_DISCARD_MAX (64 * 1024)  /* body bytes of a refused request read for the sake of keep-alive */
 #define HTTP_LINGER_MAX (1024 * 1024) /* bytes swallowed after a final answer, so that the client can read it */

@@ -70,6 +70,20 @@ static enum err look_at(const struct deposits_config *c, struct db *db, const st
 	return e;
 }
 
+/* The endpoint is behind us. When its newest block is one of ours it only lags, and has taken nothing back. */
+static enum err step_behind(const struct deposits_config *c, struct db *db, uint64_t head, uint64_t cursor)
+{
+	struct chain_block block;
+	struct hash ours;
+	enum err e = db_watch_block(db, &c->watch, head, &ours);
+
+	if (!e)
+		e = chain_block_by_number(c->chain, head, &block);
+	if (e == ERR_NOT_FOUND)
+		return ERR_OK;
+	return e ? e : hash_equal(&block.hash, &ours) ? ERR_OK : rewind_chain(c, db, cursor);
+}
+
 enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret_more)
 {
 	struct chain_block block;
@@ -84,7 +98,7 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 	if (e)
 		return e;
 	if (head < cursor || (head == cursor && !has_hash)) /* a shorter chain, or nothing new on one we know nothing of */
-		return head < cursor && has_hash ? rewind_chain(c, db, cursor) : ERR_OK;
+		return head < cursor && has_hash ? step_behind(c, db, head, cursor) : ERR_OK;
 	e = chain_block_by_number(c->chain, head == cursor ? cursor : cursor + 1, &block);
 	if (e)
 		return e == ERR_NOT_FOUND ? ERR_OK : e;

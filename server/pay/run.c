@@ -45,8 +45,10 @@ static void on_stream(void *arg, const char *content_type)
 {
 	struct run *run = arg;
 
-	if (run->front.begin)
-		run->front.begin(run->front.arg, content_type);
+	if (!run->front.begin)
+		return;
+	run->begun = true;
+	run->front.begin(run->front.arg, content_type);
 }
 
 static enum net_flow on_event(void *arg, const char *data, size_t len)

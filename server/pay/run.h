@@ -88,6 +88,6 @@ void runs_dispatch(struct pay *pay, struct db *db);
 /* A payment ended: the run that waits for it, if it is here, goes on. Any thread. */
 void runs_payment_ended(struct pay *pay, const struct uuid *payment);
 enum err runs_tick(struct pay *pay, struct db *db) WARN_UNUSED;
-/* A node's receipt for a stream that was cut. ERR_NOT_FOUND: no run waits for it. */
+/* A node's receipt for a stream that was cut; that receipt->node signed it was checked. ERR_NOT_FOUND: no run waits for it. */
 enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, const char *text, size_t len) WARN_UNUSED;
 #endif

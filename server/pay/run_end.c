@@ -81,12 +81,14 @@ static enum outcome judge(struct run *run)
 {
 	const struct attempt_result *r = &run->result;
 	bool complete = r->err == ERR_OK && r->status >= 200 && r->status < 300 && (!r->streamed || r->done);
+	bool left = run->cancelled != CANCEL_NONE;
 
-	if (run->cancelled == CANCEL_OWNER)
+	/* Events that reached a caller are paid for, whether he left or asked to cancel. */
+	if (run->cancelled == CANCEL_OWNER && (run->background || !run->passed))
 		return OUTCOME_CANCELLED_RUNNING;
 	if (atomic_load(&run->pay->leaving) && !complete)
 		return OUTCOME_GATEWAY_LOST;
-	if (run->cancelled == CANCEL_CLIENT_LEFT && !(complete && r->streamed))
+	if (left && !(complete && r->streamed))
 		return run->passed ? OUTCOME_PARTIAL : OUTCOME_CLIENT_LEFT;
 	if (complete)
 		return judge_complete(run);
@@ -102,7 +104,8 @@ static enum outcome judge(struct run *run)
 /* The node's own failure, seen before the caller got a byte: another node may do better. */
 static bool another_may_do_better(const struct run *run, enum outcome o)
 {
-	return !run->passed && run->cancelled == CANCEL_NONE && !deadline_passed(run->deadline) && run->attempt_no < run->pay->attempts_max &&
+	return !run->passed && !run->begun && run->cancelled == CANCEL_NONE && !atomic_load(&run->pay->leaving) && !deadline_passed(run->deadline) &&
+	       run->attempt_no < run->pay->attempts_max &&
 	       (o == OUTCOME_NODE_FAILED || o == OUTCOME_BAD_RECEIPT || o == OUTCOME_NO_RECEIPT || o == OUTCOME_EMPTY_OUTPUT);
 }
 

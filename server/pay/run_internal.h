@@ -27,6 +27,7 @@ struct run {
 	uint64_t passed; /* events handed to the front */
 	struct run_payment payment;
 	enum outcome outcome; /* while the payment settles */
+	bool begun;      /* the front was told that a stream begins: no other answer can follow */
 
 	pthread_mutex_t lock;
 	struct attempt *attempt; /* while one runs */

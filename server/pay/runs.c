@@ -24,6 +24,7 @@ struct unsettled {
 
 struct runs {
 	pthread_mutex_t lock;
+	pthread_mutex_t turn; /* of housekeeping; taken before lock */
 	struct unsettled *unsettled;
 	struct run *head;
 	size_t count;
@@ -36,6 +37,7 @@ struct runs *runs_new(void)
 	struct runs *runs = xcalloc(1, sizeof(*runs));
 
 	pthread_mutex_init(&runs->lock, NULL);
+	pthread_mutex_init(&runs->turn, NULL);
 	return runs;
 }
 
@@ -47,6 +49,7 @@ void runs_free(struct runs *runs)
 		next = u->next;
 		free(u);
 	}
+	pthread_mutex_destroy(&runs->turn);
 	pthread_mutex_destroy(&runs->lock);
 	free(runs);
 }
@@ -123,9 +126,11 @@ enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, co
 	struct run *found = NULL;
 	bool early = false;
 
+	/* Only from the node that was asked: the caller knows the job's id, and may have a node of his own. */
 	pthread_mutex_lock(&pay->runs->lock);
 	for (struct run *run = pay->runs->head; run && !found; run = run->next)
-		if (!memcmp(run->id.b, receipt->job_id.b, sizeof(run->id.b)) && (uint32_t)run->attempt_no == receipt->attempt)
+		if (!memcmp(run->id.b, receipt->job_id.b, sizeof(run->id.b)) && (uint32_t)run->attempt_no == receipt->attempt &&
+		    address_equal(&run->quote.candidates[run->current].node, &receipt->node))
 			found = run;
 	early = found && !found->waiting;
 	if (found && !early)
@@ -466,7 +471,7 @@ static enum err cancel_requested(struct pay *pay, struct db *db)
 	return ERR_OK;
 }
 
-enum err runs_tick(struct pay *pay, struct db *db)
+static enum err tick(struct pay *pay, struct db *db)
 {
 	struct uuid ids[BATCH];
 	size_t n = 0;
@@ -486,14 +491,25 @@ enum err runs_tick(struct pay *pay, struct db *db)
 	e = db_jobs_reap(db, &pay->instance, pay->instance_timeout_ms, ids, BATCH, &n);
 	if (!e && n > 0)
 		FAULT(orphan_taken);
-	for (size_t i = 0; !e && i < n; i++) {
-		e = resolve_orphan(pay, db, &ids[i]);
-		if (e == ERR_PAYMENT_PENDING) {
-			runs_unsettled(pay->runs, &ids[i], 0); /* ours now; looked at again until the chain has said */
-			e = ERR_OK;
-		}
+	for (size_t i = 0; i < n; i++) {
+		enum err one = e ? e : resolve_orphan(pay, db, &ids[i]);
+
+		if (one)
+			runs_unsettled(pay->runs, &ids[i], 0); /* taken over, so nobody else will look at it */
+		e = one == ERR_DB_DOWN || one == ERR_OVERLOADED ? one : e;
 	}
 	if (!e)
 		runs_dispatch(pay, db);
+	return e;
+}
+
+/* One turn at a time in this process: two would take over the same jobs from each other. */
+enum err runs_tick(struct pay *pay, struct db *db)
+{
+	enum err e;
+
+	pthread_mutex_lock(&pay->runs->turn);
+	e = tick(pay, db);
+	pthread_mutex_unlock(&pay->runs->turn);
 	return e;
 }

@@ -175,6 +175,8 @@ int verify_main(int argc, char **argv)
 {
 	struct options o = { 0 };
 	struct inputs x = { 0 };
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		return fputs(USAGE, stdout) < 0;
 	crypto_init();
 	int rc = options_read(argc, argv, &o);
 	if (!rc)

@@ -168,7 +168,7 @@ static void on_done(void *arg, enum err e, int status)
 	struct attempt_result *r = &a->result;
 
 	r->err = a->stream_error ? a->stream_error : e;
-	r->error = r->err ? net_call_error(a->call) : "";
+	snprintf(r->error, sizeof(r->error), "%s", r->err ? net_call_error(a->call) : "");
 	if (status)
 		r->status = status;
 	if (a->sse) {

@@ -14,7 +14,7 @@ struct attempt;
 
 struct attempt_result {
 	enum err err;      /* ERR_OK: a complete HTTP answer (any status) */
-	const char *error; /* words */
+	char error[160];   /* words; the call they come from may be gone before the result is */
 	int status;        /* 0: none */
 	char content_type[128];
 	bool streamed;     /* an event stream; then body is empty unless kept */

@@ -135,10 +135,15 @@ test('too much is 413, 414 or 431', async () => {
   assert.equal((await sendOne(`GET /v1/models?x=${'a'.repeat(70_000)} HTTP/1.1\r\n${head()}\r\n`)).status, 414);
 });
 
-test('what the HTTP parser itself refuses has our shape as well', { todo: 'libmicrohttpd answers these with a page of its own' }, async () => {
+test('too much of a head has our shape as well', async () => {
   assertError(await sendOne(`GET /v1/models HTTP/1.1\r\n${head()}X-A: ${'a'.repeat(70_000)}\r\n\r\n`), 'problem', 431, 'headers_too_large');
+  assertError(await sendOne(`GET /v1/models HTTP/1.1\r\n${head()}${'X-A: a\r\n'.repeat(9000)}\r\n`), 'problem', 431, 'headers_too_large');
   assertError(await sendOne(`GET /v1/models?x=${'a'.repeat(70_000)} HTTP/1.1\r\n${head()}\r\n`), 'problem', 414, 'uri_too_long');
-  assertError(await sendOne(`POST /v1/quotes HTTP/1.1\r\n${head()}Content-Length: -1\r\n\r\n`), 'problem', 400, 'bad_request');
+});
+
+test('a paid request says nothing in its URL that is not understood', async () => {
+  for (const query of ['maxprice=1', 'max_price=1&max_price=2', 'policy=signed&policy=none', 'seed=1'])
+    assertStatus(await call('POST', `/v1/jobs?model=demo/adder&${query}`, { key: payer.key, body: { inputs: [] } }), 400);
 });
 
 test('a wrong method is 405 and says which are right', async () => {

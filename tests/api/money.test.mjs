@@ -237,14 +237,15 @@ test('a balance cannot be overdrawn by many at once', async () => {
   const { hold } = (await call('POST', '/v1/quotes', { body: { model: adder, input_bytes: adderBody(1).length } })).json;
   const opg = BigInt(hold) * 3n + BigInt(hold) / 2n;
   const account = await accountMake({ opg });
-  const answers = await Promise.all(Array.from({ length: 40 }, () => infer(account.key)));
+  // Not more than the two nodes have places for (8 each): the others would be told that all are busy.
+  const answers = await Promise.all(Array.from({ length: 15 }, () => infer(account.key)));
   let charged = 0n;
   for (const answer of answers) {
     if (answer.status !== 200) assertError(answer, 'oip', 402, 'insufficient_funds');
     else charged += splitOf(await jobEnded(account.key, answer.headers.get('Opgate-Job'))).charged;
   }
   const served = answers.filter(({ status }) => status === 200).length;
-  assert.ok(served === 3, `${served} were served by money for three`);
+  assert.equal(served, 3, 'as many as the money covers');
   assert.deepEqual(await balanceOf(account.key), { available: opg - charged, held: 0n, author: 0n, operator: 0n });
 });
 

@@ -1,8 +1,12 @@
 /* Deposits: credited once, when they are old enough, to whom they came from; taken back when their block is gone. What the watcher
  * writes is driven here block by block, with a chain that is only numbers. */
+#include <pthread.h>
+
 #include "db/deposits.h"
 #include "db/ledger.h"
+#include "pay/deposits.h"
 #include "tests/db/pg.h"
+#include "tests/unit/chain/fake_rpc.h"
 
 #define CONFIRMATIONS 3
 
@@ -163,6 +167,40 @@ static void test_one_watcher_per_block(void **state)
 	assert_value("SELECT number AS v FROM chain_cursor", "1");
 }
 
+static void *credit_one(void *arg)
+{
+	const struct deposit_seen d = deposit(2, 0, 0xa1, 7);
+
+	*(int64_t *)arg = next(&WATCH, 0, &d, 1); /* sees one deposit and credits another of the same account */
+	return NULL;
+}
+
+/* What opens a job takes the payer's balance first and then refers to his account: the watcher, who writes the account and then the
+ * balance, must not stand in that way. */
+static void test_no_deadlock_with_a_hold(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+	struct db *payer = db_new(pg_url, 30000), *look = db_new(pg_url, 30000);
+	int64_t credited = 0, blocked = 0;
+	pthread_t watcher;
+	enum err e;
+
+	(void)state;
+	next(&WATCH, 0, &d, 1);
+	empty(1);
+	assert_ok(db_script(payer, "BEGIN; SELECT FROM ledger_balance FOR UPDATE; SET LOCAL lock_timeout = '200ms'"));
+	assert_int_equal(pthread_create(&watcher, NULL, credit_one, &credited), 0);
+	while (!blocked)
+		assert_ok(db_exec(look, "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", NULL, &blocked));
+	e = db_script(payer, "SELECT FROM account FOR KEY SHARE");
+	assert_ok(db_script(payer, "ROLLBACK"));
+	assert_int_equal(pthread_join(watcher, NULL), 0);
+	assert_int_equal(e, ERR_OK);
+	assert_int_equal(credited, 1);
+	db_free(payer);
+	db_free(look);
+}
+
 static void test_unconfirmed_vanishes(void **state)
 {
 	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
@@ -236,6 +274,42 @@ static void test_spent_before_reversal(void **state)
 	assert_books();
 }
 
+/* The same deposit again after that: our loss comes back first, nobody is paid twice. */
+static void test_shortfall_is_repaid(void **state)
+{
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+
+	(void)state;
+	next(&WATCH, 0, &d, 1);
+	empty(2);
+	spend(0xa1, 70);
+	rewind_to(1);
+	next(&WATCH, 1, &d, 1);
+	empty(2);
+	assert_state(1, "credited");
+	assert_balance_of(0xa1, "30");
+	assert_value("SELECT shortfall AS v FROM deposit", "0");
+	assert_value("SELECT ledger_balance_of(10) AS v", "0");
+	assert_value("SELECT -ledger_balance_of(8) AS v", "100");
+	assert_books();
+}
+
+/* A reorganised transaction may move another amount than before: what is in the block that stays is what counts. */
+static void test_included_again_with_another_amount(void **state)
+{
+	const struct deposit_seen before = deposit(1, 0, 0xa1, 100), after = deposit(1, 0, 0xa2, 40);
+
+	(void)state;
+	next(&WATCH, 0, &before, 1);
+	rewind_to(1);
+	next(&WATCH, 1, &after, 1);
+	empty(2);
+	assert_state(1, "credited");
+	assert_balance_of(0xa1, "0");
+	assert_balance_of(0xa2, "40");
+	assert_books();
+}
+
 /* Another token of the same chain, watched by a cursor that is far ahead, confirms nothing of ours. */
 static void test_tokens_are_apart(void **state)
 {
@@ -291,14 +365,63 @@ static void test_blocks_are_remembered(void **state)
 	assert_ok(db_watch_block(pg, &WATCH, 1, &h));
 }
 
+static void log_nothing(const char *event, int64_t number, const char *detail)
+{
+	(void)event, (void)number, (void)detail;
+}
+
+/* What the watcher makes of an endpoint whose newest block is `number`, on that fork. */
+static void step_at(struct fake_rpc *fake, struct net *net, uint64_t number, uint8_t fork)
+{
+	struct hash h = block(number, fork), parent = block(number - 1, fork);
+	_cleanup_free_ char *head = xasprintf("\"0x%llx\"", (unsigned long long)number);
+	_cleanup_free_ char *json = xasprintf("{\"number\":%s,\"hash\":\"%s\",\"parentHash\":\"%s\",\"timestamp\":\"0x65\"}", head, hash_format(&h).s, hash_format(&parent).s);
+	_cleanup_free_ char *asked = xasprintf("[%s,false]", head);
+	const struct fake_answer answers[] = { { .method = "eth_blockNumber", .result = head }, { .method = "eth_getBlockByNumber", .result = json, .contains = asked },
+					       { .method = "eth_getBlockByNumber", .result = "null" } };
+	struct deposits_config config = { .chain = chain_new(net, fake->url, 5000), .watch = WATCH, .confirmations = CONFIRMATIONS, .log = log_nothing };
+	bool more = false;
+
+	fake_set(fake, answers, 3);
+	assert_ok(deposits_step(&config, pg, &more));
+	chain_free(config.chain);
+}
+
+/* An endpoint that has not yet seen our newest blocks takes nothing back; one that has others instead does. */
+static void test_a_lagging_endpoint(void **state)
+{
+	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
+	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
+	struct fake_rpc fake = { 0 };
+	struct net *net = NULL;
+
+	(void)state;
+	assert_ok(net_start(&trusted, &net));
+	fake_start(&fake);
+	empty(2);
+	next(&WATCH, 0, &d, 1);
+	assert_int_equal(empty(3), 1);
+	step_at(&fake, net, 2, 0);
+	assert_state(1, "credited");
+	assert_balance_of(0xa1, "100");
+	assert_value("SELECT number AS v FROM chain_cursor", "6");
+	step_at(&fake, net, 2, 1);
+	assert_state(1, "reversed");
+	assert_balance_of(0xa1, "0");
+	assert_books();
+	net_stop(net);
+	fake_stop(&fake);
+}
+
 int main(void)
 {
 #define OF_ITS_OWN(test) cmocka_unit_test_setup(test, setup)
 	const struct CMUnitTest tests[] = {
 		OF_ITS_OWN(test_credited_when_confirmed), OF_ITS_OWN(test_each_log_once), OF_ITS_OWN(test_one_watcher_per_block),
 		OF_ITS_OWN(test_unconfirmed_vanishes), OF_ITS_OWN(test_included_again), OF_ITS_OWN(test_credited_and_taken_back),
-		OF_ITS_OWN(test_spent_before_reversal), OF_ITS_OWN(test_tokens_are_apart), OF_ITS_OWN(test_nothing_is_a_deposit_too),
-		OF_ITS_OWN(test_blocks_are_remembered),
+		OF_ITS_OWN(test_spent_before_reversal), OF_ITS_OWN(test_shortfall_is_repaid),
+		OF_ITS_OWN(test_included_again_with_another_amount), OF_ITS_OWN(test_tokens_are_apart), OF_ITS_OWN(test_nothing_is_a_deposit_too),
+		OF_ITS_OWN(test_blocks_are_remembered), OF_ITS_OWN(test_no_deadlock_with_a_hold), OF_ITS_OWN(test_a_lagging_endpoint),
 	};
 
 	return cmocka_run_group_tests(tests, pg_setup, pg_teardown);

@@ -306,6 +306,9 @@ static void test_steps_are_fenced(void **state)
 	const struct hash answer = { { 7 } };
 	struct job_close c = closing(&o.id, "settled", "delivered", 1, 0, 0);
 	enum lane_status status;
+	char *body = NULL, type[128];
+	size_t len = 0;
+	int code;
 
 	(void)state;
 	o.background = true;
@@ -336,8 +339,13 @@ static void test_steps_are_fenced(void **state)
 	c.lease = ME;
 	assert_ok(db_job_produce(pg, &c));
 	assert_int_equal(db_job_produce(pg, &c), ERR_CONFLICT); /* an answer is not replaced */
+	assert_int_equal(db_job_output(pg, &o.id, payer, &body, &len, type, &code), ERR_NOT_FOUND); /* not paid for yet */
 	assert_ok(db_job_close(lane, &c, &status));
 	assert_int_equal(status, LANE_OK);
+	assert_int_equal(db_job_output(pg, &o.id, author, &body, &len, type, &code), ERR_NOT_FOUND);
+	assert_ok(db_job_output(pg, &o.id, payer, &body, &len, type, &code));
+	assert_int_equal(len, 2);
+	free(body);
 	assert_balance(823, 0);
 	assert_books();
 }
@@ -350,8 +358,7 @@ static void test_only_the_owner(void **state)
 	enum lane_status status;
 	struct uuid ids[4];
 	size_t n = 9;
-	char was[16], *body = NULL, type[128];
-	int code;
+	char was[16];
 
 	(void)state;
 	o.background = true;
@@ -359,7 +366,6 @@ static void test_only_the_owner(void **state)
 	o.body_len = 2;
 	assert_ok(db_job_open(lane, &o, &status));
 	assert_int_equal(db_job_get(pg, &o.id, author, &row), ERR_NOT_FOUND);
-	assert_int_equal(db_job_output(pg, &o.id, author, &body, &n, type, &code), ERR_NOT_FOUND);
 	assert_int_equal(db_job_cancel(pg, &o.id, author, was), ERR_NOT_FOUND);
 	assert_value("SELECT count(*) AS v FROM job WHERE cancel_requested", "0");
 	assert_ok(db_jobs_reap(pg, &OTHER, 1000, ids, 4, &n));

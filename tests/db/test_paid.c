@@ -36,7 +36,7 @@ static uint16_t port;
 
 static void receipt_bend(struct receipt *r)
 {
-	switch (lie) {
+	switch (atomic_load(&lie)) {
 	case OTHER_NODE: secret_key_address(&stranger_key, &r->node); break;
 	case OTHER_BYTES: r->response_hash.b[0] ^= 1; break;
 	case OTHER_REQUEST: r->request_hash.b[0] ^= 1; break;

@@ -6,7 +6,7 @@ import http from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { inRoot } from '../../script/lib/paths.mjs';
 import { booksCheck, chargedExactly, jobGet, jobLast, split } from './books.mjs';
-import { answer, CHAT_ANSWER, EvilNode, STREAM_EVENTS, TENSOR_ANSWER } from './evil-node.mjs';
+import { answer, CHAT_ANSWER, EvilNode, streamHash, STREAM_EVENTS, TENSOR_ANSWER } from './evil-node.mjs';
 import { opgateBinary, Rig, waitFor } from './rig.mjs';
 
 const STALL_MS = 1000;
@@ -236,6 +236,16 @@ describe('cancelled by its owner', () => {
     await ends(await ended(running), 'cancelled', 'cancelled_running', null);
     assert.ok((await node.last.closed) - asked < 1000, 'the node is hung up on');
   }));
+  test('a stream whose events came is paid for like one that was left', { timeout: 30_000 }, () => withNode({ mode: 'stream_endless' }, async (node) => {
+    node.left = (call) => node.pushPartial(call, call.sent);
+    const client = open('stream');
+    await waitFor('some events came', () => client.events >= 4, { every: 5 });
+    await rig.caller.post(`/v1/jobs/${client.response.headers['opgate-job']}/cancel`);
+    const job = await lastEnded();
+    assert.ok(job.output_units >= 4 && job.output_units <= node.last.sent.length, String(job.output_units));
+    await ends(job, SETTLED, 'partial', [3, job.output_units], { model: chat });
+    client.leave();
+  }));
 });
 
 describe('the caller leaves', () => {
@@ -277,6 +287,23 @@ describe('the caller leaves', () => {
     assert.ok(job.output_units <= node.last.sent.length && job.output_units < 40, String(job.output_units));
     await ends(job, SETTLED, 'partial', [3, job.output_units], { model: chat });
   }));
+  test('partial: another node\'s receipt for this job changes nothing', { timeout: 30_000 }, () => withNode({ mode: 'stream_endless' }, (node) =>
+    withNode({ ask: { input: '9000', output: '9000' } }, async (stranger) => {
+      const pushed = [];
+      node.left = async (call) => {
+        for (const more of [{}, { node: node.key.address }]) {
+          const forged = await stranger.receipt(call, streamHash(call.sent), { status: 499, ...more });
+          const put = () => stranger.call('POST', '/receipts', forged);
+          const { status } = await waitFor('an answer', async () => { const answered = await put().catch((error) => error); return answered.status !== 503 && answered; });
+          pushed.push(status);
+        }
+        await node.pushPartial(call, call.sent);
+      };
+      await leaveStream(node);
+      const job = await lastEnded();
+      assert.deepEqual(pushed.filter((status) => status === 204), []);
+      await ends(job, SETTLED, 'partial', [3, job.output_units], { model: chat });
+    })));
   for (const [what, more] of [['is another job\'s', { jobId: `0x${'11'.repeat(16)}` }], ['is for another model', { modelDigest: `0x${'22'.repeat(32)}` }], ['never comes', null]])
     test(`client_left: a stream after some events, and the partial receipt ${what}`, { timeout: 30_000 }, () => withNode({ mode: 'stream_endless' }, async (node) => {
       node.left = (call) => more && node.pushPartial(call, call.sent, more).catch(() => {});
@@ -348,6 +375,14 @@ describe('another node does better', () => {
         assert.deepEqual([evil.calls.length, good.calls.length], [1, 1]);
         await ends(await jobLast(rig), SETTLED, 'delivered', [3, 5], { model: chat, ask: DEAR, operator: 'operator_b' });
       })));
+  test('a stream that has begun stays with its node, even when its first event could not be passed on', { timeout: 30_000 }, () =>
+    withNode({ mode: 'stream_huge_event' }, () => withNode({ mode: 'good', ask: DEAR, operator: 'operator_b' }, async (good) => {
+      const { text } = await ask('stream');
+      assert.doesNotMatch(text, /\[DONE\]/);
+      assert.equal(good.calls.length, 0);
+      await ends(await jobLast(rig), FAILED, 'node_failed', null);
+      assert.ok((await fetch(`${rig.base_url}/livez`)).ok, rig.logTail('gateway', 5));
+    })));
   test('a late receipt of the first attempt does not count for the second', { timeout: 30_000 }, () => {
     let stolen;
     const keep = async (call) => { stolen = call; call.request.socket.resetAndDestroy(); };

@@ -233,6 +233,8 @@ export const MODES = {
     await pause(100);
     request.socket.resetAndDestroy();
   },
+  /// More than a stream to a caller can take in one piece.
+  stream_huge_event: (call) => answer(call, { events: [JSON.stringify({ choices: [{ index: 0, delta: { content: 'x'.repeat(400_000) } }] })] }),
   stream_head_only: ({ response }) => response.writeHead(200, STREAM_HEAD).flushHeaders(),
   stream_stalls: ({ response }) => {
     response.writeHead(200, STREAM_HEAD);

@@ -1,4 +1,5 @@
-// See kill.mjs. ROUNDS (default 6) and SEED come from the environment; the seed is printed, and repeats the plan of a run.
+// See kill.mjs. ROUNDS (default 6) and SEED come from the environment; the seed is printed, and repeats the plan of a run. KILLS="closed
+// postgres" is a plan of its own.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { after, before, test } from 'node:test';
@@ -9,7 +10,7 @@ const { Campaign, JOBS_AT_ONCE, plan, POINTS, randomFrom } = await import('./kil
 
 const rounds = Number(process.env.ROUNDS || 6);
 const seed = Number(process.env.SEED || Date.now() % 2 ** 31);
-const kills = plan(rounds, randomFrom(seed));
+const kills = process.env.KILLS ? process.env.KILLS.split(' ') : plan(rounds, randomFrom(seed));
 let campaign;
 
 before(async () => {
