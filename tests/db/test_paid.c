@@ -349,11 +349,32 @@ static void test_refused_before_the_hold(void **state)
 	assert_left(19);
 }
 
+/* The registry's word begins with the registration, as a statement's does. */
+static void test_verify_before_the_registration(void **state)
+{
+	struct receipt r = { .attempt = 1, .gateway = app.gateway, .node = node_address, .model_digest = { { 1 } }, .status = 200, .policy = "signed" };
+	uint64_t now = (uint64_t)clock_wall_ms();
+
+	(void)state;
+	memset(r.model_digest.b, 1, sizeof(r.model_digest.b));
+	for (int early = 0; early < 2; early++) {
+		struct signature sig;
+
+		r.started_at = r.finished_at = early ? now - 10 * 60 * 1000 : now;
+		doc_sign(&RECEIPT_TYPE, &r, CHAIN, &node_key, &sig);
+		_cleanup_free_ char *text = doc_write(&RECEIPT_TYPE, &r, CHAIN, &sig);
+		_cleanup_json_ json_t *j = json_pack("{s:s}", "receipt", text);
+		_cleanup_free_ char *body = json_text(j), *answer = post("/v1/verify", "", body);
+		assert_status(answer, 200);
+		assert_contains(answer, early ? "\"verdict\":\"unverifiable\"" : "\"verdict\":\"passed\"");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_registration), cmocka_unit_test(test_delivered), cmocka_unit_test(test_lies), cmocka_unit_test(test_units_are_cut),
-		cmocka_unit_test(test_one_key_one_charge), cmocka_unit_test(test_refused_before_the_hold),
+		cmocka_unit_test(test_one_key_one_charge), cmocka_unit_test(test_refused_before_the_hold), cmocka_unit_test(test_verify_before_the_registration),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
