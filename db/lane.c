@@ -124,6 +124,8 @@ static void pause_ms(long ms)
 /* One operation alone, until it is final: through lost connections too, up to its deadline. */
 static void run_alone(struct lane *lane, struct op *op)
 {
+	bool tried = op->unknown; /* it may still be on its way when we ask again */
+
 	metric_add(METRIC_LANE_REPLAYS, 1);
 	for (;;) {
 		bool happened = false;
@@ -136,6 +138,11 @@ static void run_alone(struct lane *lane, struct op *op)
 		if (!e) {
 			op->unknown = false;
 			e = run_batch(lane, op->kind, &op, 1);
+			if (tried && op->kind == LANE_OPEN && (e == ERR_CONFLICT || (!e && op->settled && op->status == LANE_KEY_EXISTS)) &&
+			    !read_back(lane, op, &happened) && happened) {
+				settle(op, ERR_OK, LANE_OK); /* it was our own earlier try that stood in the way */
+				return;
+			}
 		}
 		if (!e && op->settled)
 			return;
@@ -147,7 +154,7 @@ static void run_alone(struct lane *lane, struct op *op)
 			settle(op, ERR_INTERNAL, LANE_OK);
 			return;
 		}
-		op->unknown = true;
+		op->unknown = tried = true;
 		/* Whoever closes comes again by himself: he must not hold up those behind him. */
 		if (op->kind == LANE_CLOSE || deadline_passed(op->deadline)) {
 			settle(op, ERR_DB_DOWN, LANE_OK);

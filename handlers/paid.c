@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "db/ledger.h"
 #include "handlers/front.h"
 #include "handlers/input.h"
 #include "handlers/paid.h"
@@ -237,6 +238,17 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 	return e;
 }
 
+/* A node too dear for this caller must not keep the others from serving him. */
+static enum err fit(struct request *req, struct paid *p)
+{
+	struct balance b;
+	enum err e = db_balance(request_db(req), p->spec.account, &b);
+
+	if (!e && p->has_max_price)
+		b.available = amount_min(b.available, p->max_price);
+	return e ? e : quote_fit(p->quote, &b.available);
+}
+
 enum err paid_quote(struct request *req, struct paid *p)
 {
 	struct pay *pay = &request_app(req)->pay;
@@ -257,6 +269,8 @@ enum err paid_quote(struct request *req, struct paid *p)
 		e = read_demands(req, p->quote->version.surface, p);
 	if (!e)
 		e = quote_make(pay, request_db(req), req->body_len, p->max_output, p->quote);
+	if (!e && quote_varies(p->quote))
+		e = fit(req, p);
 	if (e == ERR_NO_NODE)
 		return request_fail(req, e, "no node serves %.200s right now", p->model);
 	if (!e && p->has_max_price && amount_cmp(p->quote->hold.total, p->max_price) > 0)

@@ -3,6 +3,34 @@
 
 #include "pay/quote.h"
 
+/* The most it can cost at any of the candidates. */
+static enum err price_ceiling(struct quote *q)
+{
+	q->ceiling.ask_input = q->ceiling.ask_output = AMOUNT_ZERO;
+	for (size_t i = 0; i < q->candidate_count; i++) {
+		q->ceiling.ask_input = amount_max(q->ceiling.ask_input, q->candidates[i].ask_input);
+		q->ceiling.ask_output = amount_max(q->ceiling.ask_output, q->candidates[i].ask_output);
+	}
+	return price_split(&q->ceiling, (uint64_t)q->input_units_max, (uint64_t)q->output_units_max, &q->hold);
+}
+
+enum err quote_fit(struct quote *q, const struct amount *limit)
+{
+	enum err e;
+
+	while (((e = price_ceiling(q)) == ERR_OVERFLOW || (!e && limit && amount_cmp(q->hold.total, *limit) > 0)) && q->candidate_count > 1)
+		q->candidate_count--;
+	return e;
+}
+
+bool quote_varies(const struct quote *q)
+{
+	for (size_t i = 1; i < q->candidate_count; i++)
+		if (amount_cmp(q->candidates[i].ask_input, q->candidates[0].ask_input) || amount_cmp(q->candidates[i].ask_output, q->candidates[0].ask_output))
+			return true;
+	return false;
+}
+
 enum err quote_make(struct pay *pay, struct db *db, size_t body_len, int64_t max_output, struct quote *q)
 {
 	bool chat = !strcmp(q->version.surface, "chat");
@@ -13,13 +41,9 @@ enum err quote_make(struct pay *pay, struct db *db, size_t body_len, int64_t max
 	if (q->candidate_count == 0)
 		return ERR_NO_NODE;
 	q->ceiling = (struct price){ .royalty_input = q->version.royalty_input, .royalty_output = q->version.royalty_output, .fee_bps = pay->fee_bps };
-	for (size_t i = 0; i < q->candidate_count; i++) {
-		q->ceiling.ask_input = amount_max(q->ceiling.ask_input, q->candidates[i].ask_input);
-		q->ceiling.ask_output = amount_max(q->ceiling.ask_output, q->candidates[i].ask_output);
-	}
 	q->input_units_max = chat ? (int64_t)body_len : 1;
 	q->output_units_max = !chat ? 0 : max_output >= 0 && max_output < q->version.max_output_units ? max_output : q->version.max_output_units;
-	return price_split(&q->ceiling, (uint64_t)q->input_units_max, (uint64_t)q->output_units_max, &q->hold);
+	return quote_fit(q, NULL);
 }
 
 struct price quote_price(const struct quote *q, const struct offer_row *offer)

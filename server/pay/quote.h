@@ -21,6 +21,10 @@ struct quote {
 /* max_output: what the caller asked for, or -1 for the version's maximum; cut to it either way. ERR_NO_NODE when nobody offers the
  * version; ERR_OVERFLOW when the price is absurd. `version` must be resolved. */
 enum err quote_make(struct pay *pay, struct db *db, size_t body_len, int64_t max_output, struct quote *quote) WARN_UNUSED;
+/* Leaves out the dearest candidates until the hold is within the limit (NULL: can be counted at all), or one is left: anybody may offer a version at any ask, and
+ * the hold covers the dearest. */
+enum err quote_fit(struct quote *quote, const struct amount *limit) WARN_UNUSED;
+bool quote_varies(const struct quote *quote); /* not all candidates ask the same */
 /* Price of one candidate. */
 struct price quote_price(const struct quote *quote, const struct offer_row *offer);
 /* An index whose node has a free place, now taken (health_release gives it back); untried ones only: bit i of tried. -1: none. */

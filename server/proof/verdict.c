@@ -10,8 +10,6 @@
 #include "base/mem.h"
 #include "proof/stream_match.h"
 
-#define CLOCK_SLACK_MS (2 * 60 * 1000)
-
 const char *verdict_name(enum verdict v)
 {
 	return v == VERDICT_PASSED ? "passed" : v == VERDICT_FAILED ? "failed" : "unverifiable";
@@ -92,7 +90,7 @@ static struct finding judge_statement(const struct verdict_input *in, const stru
 		return finding(VERDICT_UNVERIFIABLE, "the registration statement counts only with the gateway's key (--gateway)");
 	if (!address_equal(&st.gateway, in->gateway))
 		return finding(VERDICT_FAILED, "the registration statement is by another gateway than the pinned one");
-	if (st.registered_at > rep->receipt.finished_at && st.registered_at - rep->receipt.finished_at > CLOCK_SLACK_MS)
+	if (st.registered_at > rep->receipt.finished_at && st.registered_at - rep->receipt.finished_at > VERDICT_CLOCK_SLACK_MS)
 		return finding(VERDICT_UNVERIFIABLE, "the node registered after this receipt; the statement says nothing about the time before");
 	*ret_profile = st.profile_hash;
 	return finding(VERDICT_PASSED, "the pinned gateway states that this node serves this model version");
@@ -233,7 +231,7 @@ static void check_times(const struct verdict_input *in, struct verdict_report *r
 	const struct receipt *r = &rep->receipt;
 	if (r->finished_at < r->started_at)
 		add(rep, "times", VERDICT_FAILED, "it ends before it starts");
-	else if (in->now_ms > 0 && r->finished_at > (uint64_t)in->now_ms + CLOCK_SLACK_MS)
+	else if (in->now_ms > 0 && r->finished_at > (uint64_t)in->now_ms + VERDICT_CLOCK_SLACK_MS)
 		add(rep, "times", VERDICT_FAILED, "it ends in the future");
 	else
 		add(rep, "times", VERDICT_PASSED, "%llu ms", (unsigned long long)(r->finished_at - r->started_at));

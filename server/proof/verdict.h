@@ -11,6 +11,8 @@
 
 #include "proof/statements.h"
 
+#define VERDICT_CLOCK_SLACK_MS (2 * 60 * 1000)
+
 enum verdict { VERDICT_PASSED, VERDICT_FAILED, VERDICT_UNVERIFIABLE };
 const char *verdict_name(enum verdict v);
 

@@ -1,4 +1,6 @@
 /* One batch of closings in which a job stands twice: only the item that holds the lease ends it, and only that one is told so. */
+#include <pthread.h>
+
 #include "db/jobs.h"
 #include "tests/db/pg.h"
 
@@ -60,9 +62,53 @@ static void test_only_the_lease_ends_it(void **state)
 	assert_string_equal(available, "1000");
 }
 
+struct opening {
+	struct lane *lane;
+	struct job_open job;
+	enum err e;
+	enum lane_status status;
+};
+
+static void *open_job(void *arg)
+{
+	struct opening *o = arg;
+
+	o->e = db_job_open(o->lane, &o->job, &o->status);
+	return NULL;
+}
+
+/* The answer is lost while the statement still waits in the database: asked for again, it meets itself. It is open, and was opened once. */
+static void test_an_opening_that_meets_itself(void **state)
+{
+	static const char *const keys[] = { NULL, "key" };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct opening o = { .lane = lane_start(pg_url, 1000),
+				     .job = { .id = uuid_new(), .account = 1, .version = 1, .author = 2, .hold = amount_from_u64(100), .policy = "signed", .path = "/v1/jobs",
+					      .content_type = "application/json", .input_units_max = 1, .timeout_ms = 60000, .lease = ME, .node = { { 9 } }, .operator_ = 2,
+					      .route = "r", .idempotency_key = keys[i] } };
+		struct db *holder = db_new(pg_url, 30000);
+		int64_t waiting = 0;
+		pthread_t thread;
+
+		assert_ok(db_script(holder, "BEGIN; SELECT FROM ledger_balance WHERE account = 17 FOR UPDATE"));
+		assert_int_equal(pthread_create(&thread, NULL, open_job, &o), 0);
+		while (waiting < 2) /* the first try, whose answer nobody waits for any more, and the second */
+			assert_ok(db_exec(pg, "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", NULL, &waiting));
+		assert_ok(db_script(holder, "ROLLBACK"));
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		assert_ok(o.e);
+		assert_int_equal(o.status, LANE_OK);
+		db_free(holder);
+		lane_stop(o.lane);
+	}
+	assert_value("SELECT amount AS v FROM ledger_balance WHERE account = 18", "200");
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_only_the_lease_ends_it) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_only_the_lease_ends_it), cmocka_unit_test(test_an_opening_that_meets_itself) };
 
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -89,7 +89,7 @@ static enum err node_answer(struct request *req)
 }
 
 #define NODE_ROUTE(p) { .method = HTTP_POST, .pattern = p, .name = p, .mode = ROUTE_WORKER, .auth = ROUTE_PUBLIC, .body_max = 1 << 20, .handler = node_answer }
-static const struct route node_routes[] = { NODE_ROUTE("/v2/models/{model*}/infer"), NODE_ROUTE("/v1/chat/completions") };
+static const struct route node_routes[] = { NODE_ROUTE("/v2/models/{model*}/infer"), NODE_ROUTE("/v1/chat/completions"), NODE_ROUTE("/v1/jobs") };
 
 /* ---- the gateway ---- */
 
@@ -117,7 +117,7 @@ static void log_nothing(const char *event, const struct uuid *job, const char *d
 static int gateway_start(void)
 {
 	const struct net_config hostile = { .reactors = 1, .hostile = true, .allow_private = true, .connections_per_host_max = 16 };
-	struct http_config node = { .host = "127.0.0.1", .daemons = 1, .workers = 2, .queue_max = 64, .connections_max = 64, .routes = node_routes, .route_count = 2 };
+	struct http_config node = { .host = "127.0.0.1", .daemons = 1, .workers = 2, .queue_max = 64, .connections_max = 64, .routes = node_routes, .route_count = 3 };
 	struct http_config gateway = { .host = "127.0.0.1", .daemons = 1, .workers = 4, .queue_max = 64, .connections_max = 64, .header_timeout_ms = 20000,
 				       .request_timeout_ms = 20000, .handler_timeout_ms = 20000, .routes = ROUTE_TABLE, .route_count = ROUTE_TABLE_COUNT, .app = &app,
 				       .before = guard_before, .worker_new = worker_new, .worker_free = worker_free };
@@ -349,11 +349,56 @@ static void test_refused_before_the_hold(void **state)
 	assert_left(19);
 }
 
+/* Anybody may offer anything at any ask: what a caller cannot pay is left out, and the others serve him as before. */
+static void test_an_absurd_ask_shuts_nobody_out(void **state)
+{
+	static const char *const asks[] = { "1000000", "170141183460469231731687303715884105727" };
+
+	(void)state;
+	assert_ok(db_script(pg, "WITH t AS (INSERT INTO ledger_transfer (key, kind) VALUES ('more', 'deposit') RETURNING id)"
+				" INSERT INTO ledger_entry (transfer, line, account, amount) SELECT t.id, v.* FROM t, (VALUES (1, 8, -81), (2, 17, 81)) v(line, account, amount);"
+				"INSERT INTO node (address, operator, url, registration, operator_signature, issued_at) SELECT decode(repeat('dd', 20), 'hex'), operator,"
+				" 'http://127.0.0.1:1', 'x', 'x', 1 FROM node LIMIT 1;"
+				"INSERT INTO offer SELECT decode(repeat('dd', 20), 'hex'), version, ask_input, ask_output, capacity, precision, profile_hash, state FROM offer"));
+	for (size_t i = 0; i < 2; i++) {
+		_cleanup_free_ char *sql = xasprintf("UPDATE offer SET ask_input = %s WHERE node = decode(repeat('dd', 20), 'hex')", asks[i]);
+		assert_ok(db_script(pg, sql));
+		_cleanup_free_ char *a = infer(""), *b = post("/v1/jobs?model=alice/adder", "Prefer: wait=20\r\n", TENSOR_BODY);
+		assert_status(a, 200);
+		assert_status(b, 200);
+		assert_job("settled delivered 20 11 7 2");
+		assert_left(100 - 40 * (i + 1));
+	}
+	assert_ok(db_script(pg, "DELETE FROM offer WHERE node = decode(repeat('dd', 20), 'hex')"));
+}
+
+/* The registry's word begins with the registration, as a statement's does. */
+static void test_verify_before_the_registration(void **state)
+{
+	struct receipt r = { .attempt = 1, .gateway = app.gateway, .node = node_address, .model_digest = { { 1 } }, .status = 200, .policy = "signed" };
+	uint64_t now = (uint64_t)clock_wall_ms();
+
+	(void)state;
+	memset(r.model_digest.b, 1, sizeof(r.model_digest.b));
+	for (int early = 0; early < 2; early++) {
+		struct signature sig;
+
+		r.started_at = r.finished_at = early ? now - 10 * 60 * 1000 : now;
+		doc_sign(&RECEIPT_TYPE, &r, CHAIN, &node_key, &sig);
+		_cleanup_free_ char *text = doc_write(&RECEIPT_TYPE, &r, CHAIN, &sig);
+		_cleanup_json_ json_t *j = json_pack("{s:s}", "receipt", text);
+		_cleanup_free_ char *body = json_text(j), *answer = post("/v1/verify", "", body);
+		assert_status(answer, 200);
+		assert_contains(answer, early ? "\"verdict\":\"unverifiable\"" : "\"verdict\":\"passed\"");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_registration), cmocka_unit_test(test_delivered), cmocka_unit_test(test_lies), cmocka_unit_test(test_units_are_cut),
-		cmocka_unit_test(test_one_key_one_charge), cmocka_unit_test(test_refused_before_the_hold),
+		cmocka_unit_test(test_one_key_one_charge), cmocka_unit_test(test_refused_before_the_hold), cmocka_unit_test(test_an_absurd_ask_shuts_nobody_out),
+		cmocka_unit_test(test_verify_before_the_registration),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
