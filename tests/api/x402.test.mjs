@@ -140,6 +140,23 @@ test('upto streams as it comes, and is settled by the end; the settlement is fou
   }
 });
 
+test('upto of a stream its caller left is what had been passed on', async () => {
+  const wallet = await buyerMake(OPG, { approve: true });
+  const asked = chatBody({ stream: true, max_tokens: 190 });
+  const { upto } = await offersOf(CHAT, asked);
+  const leaving = new AbortController();
+  const headers = { ...JSON_HEADERS, 'PAYMENT-SIGNATURE': base64(envelope(upto, await permit2(wallet, upto))) };
+  const result = await fetch(dev.base_url + CHAT, { method: 'POST', headers, body: asked, signal: leaving.signal });
+  const reader = result.body.getReader();
+  await reader.read();
+  leaving.abort();
+  const row = await paymentEnds(result.headers.get('Opgate-Payment'));
+  const [{ outcome, charged }] = await waitFor('its job is closed', () => (paymentsOf(wallet.address)[0].outcome ? paymentsOf(wallet.address) : false));
+  assert.equal(outcome, 'partial');
+  assert.deepEqual([row.state, row.amount, String(OPG - (await tokenBalance(wallet.address)))], ['settled', charged, charged]);
+  assert.ok(BigInt(charged) > 0n && BigInt(charged) < BigInt(upto.amount) / 2n, `${charged} of ${upto.amount}`);
+});
+
 test('a streamed exact payment is settled first, and its receipt comes in the headers', async () => {
   const wallet = await buyerMake(OPG);
   const asked = chatBody({ stream: true });
