@@ -126,9 +126,11 @@ static void answer(struct request *req, const struct run_end *end)
 	paid_headers(req, &end->job, end->receipt);
 	if (x402_answer(req, end))
 		;
-	else if (end->err == ERR_OK)
+	else if (end->err == ERR_OK) {
+		if (*end->tensor_header_length)
+			reply_header(req, "Inference-Header-Content-Length", end->tensor_header_length);
 		reply_bytes(req, end->status, arena_strdup(req->arena, end->content_type), arena_memdup(req->arena, end->body, end->body_len), end->body_len);
-	else if (end->outcome == OUTCOME_REJECTED)
+	} else if (end->outcome == OUTCOME_REJECTED)
 		reply_error(req, rejected(req, end));
 	else
 		reply_error(req, request_fail(req, end->err, "%s", x402_detail(req, end, end->detail)));

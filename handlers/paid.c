@@ -238,15 +238,34 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 	return e;
 }
 
+/* What this caller can spend here. A wallet's means are not known: it is offered what the cheapest node would cost, or up to twice
+ * that for the sake of failover, so that nobody can make it dear by an absurd ask. */
+static enum err spendable(struct request *req, const struct paid *p, struct amount *ret)
+{
+	const struct quote *q = p->quote;
+	const struct price cheapest = quote_price(q, &q->candidates[0]);
+	struct balance b = { AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO };
+	struct split split;
+	enum err e;
+
+	if (p->spec.account) {
+		e = db_balance(request_db(req), p->spec.account, &b);
+		*ret = b.available;
+		return e;
+	}
+	e = price_split(&cheapest, (uint64_t)q->input_units_max, (uint64_t)q->output_units_max, &split);
+	return e ? e : amount_mul(split.total, 2, ret);
+}
+
 /* A node too dear for this caller must not keep the others from serving him. */
 static enum err fit(struct request *req, struct paid *p)
 {
-	struct balance b;
-	enum err e = db_balance(request_db(req), p->spec.account, &b);
+	struct amount limit = AMOUNT_ZERO;
+	enum err e = spendable(req, p, &limit);
 
 	if (!e && p->has_max_price)
-		b.available = amount_min(b.available, p->max_price);
-	return e ? e : quote_fit(p->quote, &b.available);
+		limit = amount_min(limit, p->max_price);
+	return e ? e : quote_fit(p->quote, &limit);
 }
 
 enum err paid_quote(struct request *req, struct paid *p)

@@ -36,7 +36,7 @@ struct run_end {
 	enum err err;       /* ERR_OK: deliver the answer */
 	const char *detail; /* words for the caller when not */
 	int status;         /* the node's answer (also for `rejected`) */
-	const char *content_type;
+	const char *content_type, *tensor_header_length; /* the latter "" when none */
 	const char *body;
 	size_t body_len;
 	bool streamed;

@@ -244,7 +244,7 @@ void run_tell(struct run *run, enum outcome o, enum err e, const struct split *s
 	const struct outcome_row *row = outcome_row(o);
 	const struct attempt_result *r = &run->result;
 	struct run_end end = { .job = run->id, .outcome = o, .err = e ? e : row->err, .status = r->status, .content_type = r->content_type,
-			       .body = r->body.data ? r->body.data : "", .body_len = r->body.len, .streamed = r->streamed,
+			       .tensor_header_length = r->tensor_header_length, .body = r->body.data ? r->body.data : "", .body_len = r->body.len, .streamed = r->streamed,
 			       .receipt = run->has_report && run->report.has_receipt ? r->receipt : NULL, .charged = *split,
 			       .payment = run->payment.set ? &run->payment : NULL };
 

@@ -286,8 +286,7 @@ static struct run *run_of_job(struct pay *pay, const struct quote *q, const stru
 	return run;
 }
 
-/* False: no room on any node (or none there), so later ones need not be tried now. */
-static bool start_queued(struct pay *pay, struct db *db, const struct uuid *id)
+static void start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 {
 	_cleanup_job_row_ struct job_row job = { 0 };
 	struct quote *q = xcalloc(1, sizeof(*q));
@@ -299,15 +298,15 @@ static bool start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 	enum err e;
 
 	if (db_job_get(db, id, 0, &job) || strcmp(job.state, "queued") != 0 || job.cancel_requested || job.left_ms <= 0)
-		return true;
+		return;
 	snprintf(digest, sizeof(digest), "sha256:%s", hash_format(&job.digest).s + 2);
 	if (db_version_resolve(db, digest, &q->version) || quote_make(pay, db, 1, -1, q))
-		return true;
+		return;
 	keep_affordable(q, &job);
 	chosen = quote_choose(pay, q, 0);
 	if (chosen < 0) {
 		runs_mark_queued(pay->runs);
-		return q->candidate_count == 0;
+		return;
 	}
 	e = db_job_body(db, id, &body, &body_len);
 	if (!e) {
@@ -319,13 +318,12 @@ static bool start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 	if (e) {
 		health_release(pay->health, &q->candidates[chosen].node, false);
 		free(body);
-		return true;
+		return;
 	}
 	FAULT(job_claimed);
 	struct run *run = run_of_job(pay, q, &job, body, body_len, chosen);
 	runs_add(pay->runs, run);
 	run_start_attempt(run);
-	return true;
 }
 
 void runs_dispatch(struct pay *pay, struct db *db)
@@ -340,8 +338,8 @@ void runs_dispatch(struct pay *pay, struct db *db)
 		return;
 	}
 	if (db_jobs_queued(db, ids, BATCH, &n) == ERR_OK)
-		for (size_t i = 0; i < n && start_queued(pay, db, &ids[i]); i++)
-			;
+		for (size_t i = 0; i < n; i++)
+			start_queued(pay, db, &ids[i]);
 	atomic_store(&pay->runs->dispatching, false);
 	if (n == BATCH)
 		runs_mark_queued(pay->runs);

@@ -116,15 +116,23 @@ static const char *content_type_of(const struct attempt *a)
 	return type;
 }
 
+/* Digits only: it goes on to the caller as a header. */
+static bool is_count(const char *s)
+{
+	return s && *s && strlen(s) < 20 && strspn(s, "0123456789") == strlen(s);
+}
+
 static enum net_flow on_head(void *arg, int status)
 {
 	struct attempt *a = arg;
 	const char *type = content_type_of(a);
 	const char *receipt = net_call_header(a->call, "opgate-receipt");
+	const char *length = net_call_header(a->call, "inference-header-content-length");
 	const char *coding = net_call_header(a->call, "content-encoding");
 
 	a->result.status = status;
 	snprintf(a->result.content_type, sizeof(a->result.content_type), "%s", type ? type : "application/octet-stream");
+	snprintf(a->result.tensor_header_length, sizeof(a->result.tensor_header_length), "%s", is_count(length) ? length : "");
 	if (receipt)
 		take_receipt(a, receipt, strlen(receipt));
 	if (status == 200 && is_event_stream(type)) {

@@ -17,6 +17,7 @@ struct attempt_result {
 	char error[160];   /* words; the call they come from may be gone before the result is */
 	int status;        /* 0: none */
 	char content_type[128];
+	char tensor_header_length[24]; /* Inference-Header-Content-Length of a binary tensor answer, or "" */
 	bool streamed;     /* an event stream; then body is empty unless kept */
 	bool done;         /* the stream ended with [DONE] */
 	struct buf body;   /* the answer; taken or freed by the owner of the result */
