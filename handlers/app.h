@@ -12,8 +12,7 @@
 struct blob_store;
 struct chain;
 struct net;
-struct deposits;
-struct settler;
+struct turns;
 struct waiters;
 
 struct app {
@@ -23,11 +22,11 @@ struct app {
 	struct net *trusted; /* chain RPC */
 	struct net *hostile; /* nodes */
 	struct chain *chain;
-	struct deposits *deposits;
+	struct turns *deposits;
 	struct waiters *waiters;
 	struct pay pay;
 	struct x402 x402; /* chain NULL: off */
-	struct settler *settler;
+	struct turns *settler; /* NULL: x402 is off */
 	struct secret_key gateway_key, settler_key;
 	struct address gateway, settler_sender; /* their addresses; the latter zero when x402 is off */
 	uint8_t jwt_secret[32];

@@ -122,6 +122,11 @@ static void start_deposits(struct gateway *g)
 	g->app.deposits = deposits_start(&deposits);
 }
 
+static void settle_now(void *settler)
+{
+	turns_kick(settler);
+}
+
 static void payment_ended(void *app, const struct uuid *payment)
 {
 	runs_payment_ended(&((struct app *)app)->pay, payment);
@@ -158,7 +163,7 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 				   .exposure_all_max = s->x402_exposure_all, .head = head };
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
 	app->settler = settler_start(&settler);
-	app->pay.settle_now = settler_kick;
+	app->pay.settle_now = settle_now;
 	app->pay.settle_now_arg = app->settler;
 	app->pay.payment_wait_ms = s->payment_wait_ms;
 	return ERR_OK;
@@ -276,12 +281,13 @@ static void stop(struct gateway *g)
 
 	if (app->http)
 		drain(g);
-	settler_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
-	deposits_stop(app->deposits);
+	turns_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
+	turns_stop(app->deposits);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
 	if (app->http)
 		http_stop(app->http);
-	settler_free(app->settler);
+	turns_free(app->settler);
+	turns_free(app->deposits);
 	lane_stop(app->pay.lane);
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);

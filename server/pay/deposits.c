@@ -1,24 +1,11 @@
-/* See deposits.h. The thread's only lock guards its own stop flag. */
-#include <pthread.h>
+/* See deposits.h. No locks. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "pay/deposits.h"
-
-#define STATEMENT_DEADLINE_MS 10000
-
-struct deposits {
-	struct deposits_config config;
-	char *database_url;
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	bool stopping;
-};
 
 /* The youngest block we remember that the chain still has, and the cursor back to it. */
 static enum err rewind_chain(const struct deposits_config *c, struct db *db, uint64_t cursor)
@@ -112,74 +99,21 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 	return look_at(c, db, &block);
 }
 
-static bool wait_or_stop(struct deposits *d, int64_t ms)
+/* Another gateway's watcher may be first at a block: that is no trouble, only nothing to do. */
+static enum err watch_turn(const void *config, struct db *db, bool *ret_busy)
 {
-	struct timespec t;
-	bool stop;
+	enum err e = deposits_step(config, db, ret_busy);
 
-	clock_gettime(CLOCK_REALTIME, &t);
-	t.tv_sec += ms / 1000;
-	t.tv_nsec += (ms % 1000) * 1000000L;
-	if (t.tv_nsec >= 1000000000L) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000L;
-	}
-	pthread_mutex_lock(&d->lock);
-	while (!d->stopping && ms > 0 && pthread_cond_timedwait(&d->wake, &d->lock, &t) == 0)
-		;
-	stop = d->stopping;
-	pthread_mutex_unlock(&d->lock);
-	return stop;
+	if (e != ERR_CONFLICT)
+		return e;
+	*ret_busy = false;
+	return ERR_OK;
 }
 
-static void *watch_main(void *arg)
+struct turns *deposits_start(const struct deposits_config *config)
 {
-	struct deposits *d = arg;
-	struct db *db = db_new(d->database_url, STATEMENT_DEADLINE_MS);
-	int64_t failures = 0;
+	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = 0, .turn = watch_turn, .log = config->log,
+					    .failed_event = "deposits_failed" };
 
-	for (bool more = false; !wait_or_stop(d, more ? 0 : d->config.poll_ms);) {
-		enum err e = deposits_step(&d->config, db, &more);
-
-		if (e == ERR_CONFLICT) { /* another gateway's watcher was first */
-			more = false;
-			e = ERR_OK;
-		}
-		/* At the first failure and then ever more rarely. */
-		if (e && (failures & (failures - 1)) == 0)
-			d->config.log("deposits_failed", failures, e == ERR_CHAIN_DOWN ? chain_error() : e == ERR_DB_DOWN ? db_error(db) : err_info(e)->code);
-		failures = e ? failures + 1 : 0;
-		if (e)
-			more = false;
-	}
-	db_free(db);
-	return NULL;
-}
-
-struct deposits *deposits_start(const struct deposits_config *config)
-{
-	struct deposits *d = xcalloc(1, sizeof(*d));
-
-	d->config = *config;
-	d->database_url = xstrdup(config->database_url);
-	pthread_mutex_init(&d->lock, NULL);
-	pthread_cond_init(&d->wake, NULL);
-	if (pthread_create(&d->thread, NULL, watch_main, d))
-		abort();
-	return d;
-}
-
-void deposits_stop(struct deposits *d)
-{
-	if (!d)
-		return;
-	pthread_mutex_lock(&d->lock);
-	d->stopping = true;
-	pthread_cond_signal(&d->wake);
-	pthread_mutex_unlock(&d->lock);
-	pthread_join(d->thread, NULL);
-	pthread_cond_destroy(&d->wake);
-	pthread_mutex_destroy(&d->lock);
-	free(d->database_url);
-	free(d);
+	return turns_start(&turns, config, sizeof(*config));
 }

@@ -5,8 +5,7 @@
 
 #include "chain/chain.h"
 #include "db/deposits.h"
-
-struct deposits;
+#include "pay/turns.h"
 
 struct deposits_config {
 	struct chain *chain;
@@ -18,8 +17,7 @@ struct deposits_config {
 	void (*log)(const char *event, int64_t number, const char *detail);
 };
 
-struct deposits *deposits_start(const struct deposits_config *config);
-void deposits_stop(struct deposits *d); /* accepts NULL */
+struct turns *deposits_start(const struct deposits_config *config);
 
 /* One step, for tests: looks at the next block or notices a reorganisation. *ret_more: call again at once. */
 enum err deposits_step(const struct deposits_config *config, struct db *db, bool *ret_more) WARN_UNUSED;

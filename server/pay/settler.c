@@ -1,10 +1,8 @@
-/* See settler.h. The thread's lock guards its stop and kick flags; everything else is the thread's own or the database's. */
-#include <pthread.h>
+/* See settler.h. No locks: one thread takes the turns. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/fault.h"
 #include "base/mem.h"
@@ -12,7 +10,6 @@
 #include "chain/calls.h"
 #include "pay/settler.h"
 
-#define STATEMENT_DEADLINE_MS 10000
 #define OPEN_MAX 64
 #define VERSIONS_MAX 64 /* an eighth more each: the cap comes first */
 #define RESEND_MS 4000
@@ -378,99 +375,15 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 	return begin ? begin : e;
 }
 
-struct settler {
-	struct settler_config config;
-	char *database_url;
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	bool stopping, kicked;
-};
-
-static bool wait_or_stop(struct settler *s, int64_t ms)
+static enum err take_turn(const void *config, struct db *db, bool *ret_busy)
 {
-	struct timespec t;
-	bool stop;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += ms / 1000;
-	t.tv_nsec += (ms % 1000) * 1000000L;
-	if (t.tv_nsec >= 1000000000L) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000L;
-	}
-	pthread_mutex_lock(&s->lock);
-	while (!s->stopping && !s->kicked && pthread_cond_timedwait(&s->wake, &s->lock, &t) == 0)
-		;
-	s->kicked = false;
-	stop = s->stopping;
-	pthread_mutex_unlock(&s->lock);
-	return stop;
+	return settler_turn(config, db, ret_busy);
 }
 
-static void *settler_main(void *arg)
+struct turns *settler_start(const struct settler_config *config)
 {
-	struct settler *s = arg;
-	struct db *db = db_new(s->database_url, STATEMENT_DEADLINE_MS);
-	int64_t failures = 0;
+	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = BUSY_POLL_MS, .turn = take_turn,
+					    .log = config->log, .failed_event = "settler_failed" };
 
-	for (bool busy = false; !wait_or_stop(s, busy ? BUSY_POLL_MS : s->config.poll_ms);) {
-		enum err e = settler_turn(&s->config, db, &busy);
-
-		if (e && (failures & (failures - 1)) == 0)
-			s->config.log("settler_failed", failures, e == ERR_CHAIN_DOWN ? chain_error() : e == ERR_DB_DOWN ? db_error(db) : err_info(e)->code);
-		failures = e ? failures + 1 : 0;
-	}
-	db_free(db);
-	return NULL;
-}
-
-struct settler *settler_start(const struct settler_config *config)
-{
-	struct settler *s = xcalloc(1, sizeof(*s));
-	pthread_condattr_t attr;
-
-	s->config = *config;
-	s->database_url = xstrdup(config->database_url);
-	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->wake, &attr);
-	pthread_condattr_destroy(&attr);
-	if (pthread_create(&s->thread, NULL, settler_main, s))
-		abort();
-	return s;
-}
-
-static void signal_thread(struct settler *s, bool stop)
-{
-	pthread_mutex_lock(&s->lock);
-	s->kicked = true;
-	s->stopping |= stop;
-	pthread_cond_signal(&s->wake);
-	pthread_mutex_unlock(&s->lock);
-}
-
-void settler_kick(void *settler)
-{
-	signal_thread(settler, false);
-}
-
-void settler_stop(struct settler *s)
-{
-	if (!s)
-		return;
-	signal_thread(s, true);
-	pthread_join(s->thread, NULL);
-}
-
-void settler_free(struct settler *s)
-{
-	if (!s)
-		return;
-	pthread_cond_destroy(&s->wake);
-	pthread_mutex_destroy(&s->lock);
-	crypto_wipe(&s->config.key, sizeof(s->config.key));
-	free(s->database_url);
-	free(s);
+	return turns_start(&turns, config, sizeof(*config));
 }

@@ -7,8 +7,7 @@
 #include "chain/send.h"
 #include "chain/tx.h"
 #include "db/payments.h"
-
-struct settler;
+#include "pay/turns.h"
 
 #define SETTLER_BATCH_MAX 32 /* payments in one transaction */
 #define SETTLER_SIGNATURE_MAX 2048
@@ -29,10 +28,7 @@ struct settler_config {
 	void (*log)(const char *event, int64_t number, const char *detail);
 };
 
-struct settler *settler_start(const struct settler_config *config);
-void settler_kick(void *settler); /* there is something to settle: look now */
-void settler_stop(struct settler *s); /* ends the thread; kicks still do no harm. Accepts NULL */
-void settler_free(struct settler *s); /* accepts NULL */
+struct turns *settler_start(const struct settler_config *config); /* kick it when there is something to settle */
 
 /* One turn, for tests. ret_busy: something is under way, come back soon. */
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy) WARN_UNUSED;
