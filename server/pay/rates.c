@@ -102,7 +102,7 @@ enum err rate_read(const char *document, size_t len, const char *pointer, struct
 	else if (json_is_integer(at))
 		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(at));
 	else if (json_is_real(at))
-		snprintf(number, sizeof(number), "%.18f", json_real_value(at));
+		snprintf(number, sizeof(number), "%.15f", json_real_value(at)); /* as many digits as a double is true to */
 	else
 		return ERR_BAD_FIELD;
 	e = amount_parse_decimal(number, strlen(number), &value);
