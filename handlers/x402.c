@@ -291,6 +291,8 @@ enum err x402_run(struct request *req, struct paid *p)
 
 	if (!request_app(req)->x402.chain)
 		return request_fail(req, ERR_UNAUTHENTICATED, "an API key or a token is required");
+	if (request_header_repeated(req, "PAYMENT-SIGNATURE") || request_header_repeated(req, "X-PAYMENT")) /* which one? neither */
+		return run_or_offer(req, p, NULL, X402_UNPAID_TEXT);
 	decoded = v2 ? x402_payment_decode(v2, &payment, &why) : v1 ? x402_payment_decode_v1(v1, &payment, &why) : X402_UNPAID;
 	if (decoded != X402_DECODED)
 		return run_or_offer(req, p, NULL, decoded == X402_UNPAID ? X402_UNPAID_TEXT : why.text);
