@@ -238,12 +238,13 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 		return ERR_OK;
 	}
 	e = find_earlier(req, &paid.key, &earlier);
-	if (e == ERR_NOT_FOUND) {
+	if (!e) { /* what else is wrong with it is said first, as if we did not know */
+		if (x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason) || !reason)
+			reason = used_reason(&paid);
+	} else if (e == ERR_NOT_FOUND) {
 		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
 		if (!e && !reason)
 			e = run_paid(req, p, &paid, terms);
-	} else if (!e) {
-		reason = used_reason(&paid);
 	}
 	if (!e && reason)
 		reply_terms(req, terms, reason, &paid.key.payer);
