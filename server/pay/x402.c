@@ -172,7 +172,7 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 	}
 	if (u256_to_amount(&ret_check->pays, &p.amount)) { /* version 1 may pay more than was asked: all of it is booked */
 		x402_auth_done(&p.auth);
-		return "invalid_exact_evm_payload_authorization_value_mismatch";
+		return payment->version == 1 ? "insufficient_funds" : "invalid_exact_evm_payload_authorization_value_mismatch"; /* nobody has as much */
 	}
 	p.key = x402_claim_key_of(p.offer, &p.auth);
 	p.stored = plain_form(&p.auth, ret_check->signature, ret_check->signature_len);
