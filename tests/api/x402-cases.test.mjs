@@ -11,6 +11,7 @@ import { ONCE } from './x402-cases/once.mjs';
 import { FRAMING, KEYS, QUOTES } from './x402-cases/quotes.mjs';
 import { SERVED } from './x402-cases/served.mjs';
 import { V1_REFUSED } from './x402-cases/v1.mjs';
+import { walletsOf } from './x402-cases/wallets.mjs';
 import { TERMS, TERMS_EXACT, TERMS_UPTO, UNREADABLE } from './x402-cases/malformed.mjs';
 
 let count = 0;
@@ -36,7 +37,7 @@ for (const kind of KINDS) {
   test(`other terms than were offered: ${kind}`, async (t) => {
     count += await refuse(t, kind, [...TERMS, ...(kind === 'upto' ? TERMS_UPTO : TERMS_EXACT)]);
   });
-  for (const [group, cases] of Object.entries(refusalsOf(kind)))
+  for (const [group, cases] of Object.entries({ ...refusalsOf(kind), 'wallets with code': walletsOf(kind) }))
     test(`authorizations that are wrong: ${kind}, ${group}`, async (t) => {
       count += await refuse(t, kind, cases);
     });
