@@ -33,6 +33,7 @@ struct payment_row {
 	bool has_tx_hash;
 	struct hash tx_hash;
 	int64_t age_ms; /* since the claim */
+	json_t *payload; /* what was claimed, as payment_claim had it */
 };
 void db_payment_row_done(struct payment_row *p);
 #define _cleanup_payment_row_ __attribute__((cleanup(db_payment_row_done)))

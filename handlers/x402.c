@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "handlers/front.h"
 #include "handlers/routes.h"
@@ -148,21 +149,24 @@ static enum err find_earlier(struct request *req, const struct x402_claim_key *k
 	return db_payment_find(request_db(req), key->chain_id, &key->contract, &key->payer, &nonce, ret);
 }
 
-static bool may_be_answered(const struct payment_row *row, const struct paid *p)
+/* `form`: the authorization that came. One that names the same nonce and says or signs something else is not the payment that was made:
+ * whoever sends it has seen the other on chain, or is trying. */
+static bool may_be_answered(const struct payment_row *row, const struct paid *p, const json_t *form)
 {
-	return hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < REPLAY_MS;
+	return json_equal(row->payload, form) && hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < REPLAY_MS;
 }
 
 /* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on. */
 static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment)
 {
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	_cleanup_json_ json_t *form = NULL;
 	struct x402_claim_key key;
-	enum err e = x402_claim_key(&request_app(req)->x402, payment, &key) ? find_earlier(req, &key, &earlier) : ERR_NOT_FOUND;
+	enum err e = x402_claim_key(&request_app(req)->x402, payment, &key, &form) ? find_earlier(req, &key, &earlier) : ERR_NOT_FOUND;
 
 	if (e)
 		return e;
-	return may_be_answered(&earlier, p) ? answer_earlier(req, &earlier) : ERR_NOT_FOUND;
+	return may_be_answered(&earlier, p, form) ? answer_earlier(req, &earlier) : ERR_NOT_FOUND;
 }
 
 static const char *used_reason(const struct x402_paid *paid)
@@ -215,7 +219,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	e = find_earlier(req, &paid->key, &earlier);
 	if (e)
 		return e;
-	if (may_be_answered(&earlier, p))
+	if (may_be_answered(&earlier, p, paid->stored))
 		return answer_earlier(req, &earlier);
 	reply_terms(req, terms, used_reason(paid), &paid->key.payer);
 	return ERR_OK;
@@ -234,12 +238,13 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 		return ERR_OK;
 	}
 	e = find_earlier(req, &paid.key, &earlier);
-	if (e == ERR_NOT_FOUND) {
+	if (!e) { /* what else is wrong with it is said first, as if we did not know */
+		if (x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason) || !reason)
+			reason = used_reason(&paid);
+	} else if (e == ERR_NOT_FOUND) {
 		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
 		if (!e && !reason)
 			e = run_paid(req, p, &paid, terms);
-	} else if (!e) {
-		reason = used_reason(&paid);
 	}
 	if (!e && reason)
 		reply_terms(req, terms, reason, &paid.key.payer);
@@ -291,6 +296,8 @@ enum err x402_run(struct request *req, struct paid *p)
 
 	if (!request_app(req)->x402.chain)
 		return request_fail(req, ERR_UNAUTHENTICATED, "an API key or a token is required");
+	if (request_header_repeated(req, "PAYMENT-SIGNATURE") || request_header_repeated(req, "X-PAYMENT")) /* which one? neither */
+		return run_or_offer(req, p, NULL, X402_UNPAID_TEXT);
 	decoded = v2 ? x402_payment_decode(v2, &payment, &why) : v1 ? x402_payment_decode_v1(v1, &payment, &why) : X402_UNPAID;
 	if (decoded != X402_DECODED)
 		return run_or_offer(req, p, NULL, decoded == X402_UNPAID ? X402_UNPAID_TEXT : why.text);

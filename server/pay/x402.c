@@ -118,7 +118,7 @@ static void store_number(json_t *o, const char *name, const struct x402_number *
 }
 
 /* What settler_calls.c reads. */
-static json_t *plain_form(const struct x402_auth *a, const struct x402_check *check)
+static json_t *plain_form(const struct x402_auth *a, const uint8_t *signature, size_t signature_len)
 {
 	json_t *o = json_must(json_object());
 
@@ -128,20 +128,27 @@ static json_t *plain_form(const struct x402_auth *a, const struct x402_check *ch
 	store_number(o, "validAfter", &a->valid_after);
 	store_number(o, "validBefore", &a->valid_before);
 	store_number(o, "nonce", &a->nonce);
-	store_bytes(o, "signature", check->signature, check->signature_len);
+	store_bytes(o, "signature", signature, signature_len);
 	return o;
 }
 
-bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret)
+bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret, json_t **ret_form)
 {
+	const uint8_t *signature;
+	size_t len;
 	const struct x402_offer offer = { .chain_id = x->chain_id, .asset = x->token };
 	struct x402_auth auth;
 
 	if (x402_auth_read(payment, payment->scheme && !strcmp(payment->scheme, "upto") ? X402_UPTO : X402_EXACT, &auth))
 		return false;
-	*ret = x402_claim_key_of(&offer, &auth);
+	bool ok = x402_signature(&auth, &signature, &len);
+
+	if (ok) {
+		*ret = x402_claim_key_of(&offer, &auth);
+		*ret_form = plain_form(&auth, signature, len);
+	}
 	x402_auth_done(&auth);
-	return true;
+	return ok;
 }
 
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret)
@@ -165,10 +172,10 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 	}
 	if (u256_to_amount(&ret_check->pays, &p.amount)) { /* version 1 may pay more than was asked: all of it is booked */
 		x402_auth_done(&p.auth);
-		return "invalid_exact_evm_payload_authorization_value_mismatch";
+		return payment->version == 1 ? "insufficient_funds" : "invalid_exact_evm_payload_authorization_value_mismatch"; /* nobody has as much */
 	}
 	p.key = x402_claim_key_of(p.offer, &p.auth);
-	p.stored = plain_form(&p.auth, ret_check);
+	p.stored = plain_form(&p.auth, ret_check->signature, ret_check->signature_len);
 	*ret = p;
 	return NULL;
 }

@@ -53,8 +53,9 @@ struct x402_paid { /* a good payment */
 };
 void x402_paid_done(struct x402_paid *p);
 
-/* What the payment would be claimed as, whatever else is wrong with it. False: it has no such thing. */
-bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret);
+/* What the payment would be claimed as, whatever else is wrong with it, and the form it would be stored in (a new reference). False:
+ * it has no such thing. */
+bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret, json_t **ret_form);
 /* Everything that can be said without the chain; *ret_reason NULL: go on with x402_facts_check. */
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret);
 /* Asks the chain what the check needs. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
