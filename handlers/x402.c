@@ -201,7 +201,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored,
 				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max };
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
-	uint64_t head = atomic_load(&x->head);
+	uint64_t head = atomic_load(&x->view->head);
 	enum lane_status status = LANE_OK;
 	enum err e;
 
@@ -264,10 +264,14 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 static enum err run_or_offer(struct request *req, struct paid *p, const struct x402_payment *payment, const char *error)
 {
 	struct x402_terms terms;
+	const char *closed;
 	enum err e = payment ? repeat_earlier(req, p, payment) : ERR_NOT_FOUND;
 
 	if (e != ERR_NOT_FOUND)
 		return e;
+	closed = x402_closed(&request_app(req)->x402);
+	if (closed)
+		return request_fail(req, ERR_CHAIN_DOWN, "%s", closed);
 	e = paid_quote(req, p);
 	if (!e)
 		e = terms_for(req, p, payment, &terms);
