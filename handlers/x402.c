@@ -221,9 +221,23 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	return ERR_OK;
 }
 
+/* A copy of this payment may have come since we looked, and even be settled: then it gets that one's answer. ERR_NOT_FOUND: there is
+ * none. *ret_reason: it was used for something else, or for nothing. */
+static enum err answer_copy(struct request *req, const struct paid *p, const struct x402_paid *paid, const char **ret_reason)
+{
+	_cleanup_payment_row_ struct payment_row copy = { 0 };
+	enum err e = find_earlier(req, &paid->key, &copy);
+
+	if (!e && may_be_answered(&copy, p))
+		return answer_earlier(req, &copy);
+	if (!e)
+		*ret_reason = used_reason(paid);
+	return e;
+}
+
 static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
 {
-	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	const char *refused = NULL;
 	struct x402_check check;
 	struct x402_paid paid;
 	const char *reason = x402_read(payment, terms, &check, &paid);
@@ -233,13 +247,15 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 		reply_terms(req, terms, reason, NULL);
 		return ERR_OK;
 	}
-	e = find_earlier(req, &paid.key, &earlier);
+	e = answer_copy(req, p, &paid, &reason);
 	if (e == ERR_NOT_FOUND) {
-		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
-		if (!e && !reason)
-			e = run_paid(req, p, &paid, terms);
-	} else if (!e) {
-		reason = used_reason(&paid);
+		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &refused);
+		if (!e)
+			e = refused ? answer_copy(req, p, &paid, &reason) : run_paid(req, p, &paid, terms);
+		if (e == ERR_NOT_FOUND && refused) {
+			reason = refused;
+			e = ERR_OK;
+		}
 	}
 	if (!e && reason)
 		reply_terms(req, terms, reason, &paid.key.payer);

@@ -29,6 +29,7 @@
 	X(orphan_closed)     /* recovery: one of them is ended */ \
 	X(deposit_seen)      /* the logs of a block were read */ \
 	X(deposit_written)   /* deposits and cursor are committed */ \
+	X(deposit_rewound)   /* a reorganisation was noticed, what it took back is committed */ \
 	X(payment_claimed)   /* x402: authorization, money and job are committed */ \
 	X(payment_produced)  /* x402: the answer is stored, nothing is taken */ \
 	X(payment_settling)  /* x402: it is written that the money is to be taken */ \

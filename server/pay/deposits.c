@@ -31,7 +31,9 @@ static enum err rewind_chain(const struct deposits_config *c, struct db *db, uin
 	if (e)
 		return e;
 	c->log("chain_reorganised", (int64_t)number + 1, "taking back deposits from this block on");
-	return db_watch_rewind(db, &c->watch, cursor, number + 1);
+	e = db_watch_rewind(db, &c->watch, cursor, number + 1);
+	FAULT(deposit_rewound);
+	return e;
 }
 
 static enum err look_at(const struct deposits_config *c, struct db *db, const struct chain_block *block)

@@ -9,7 +9,7 @@
 #include "base/metrics.h"
 #include "pay/settler_internal.h"
 
-#define GAS_LOOK_MS 5000
+#define GAS_LOOK_MS 2000
 #define GAP_MAX 64 /* more is no gap but an endpoint that is wrong about the nonce */
 #define FILLER_GAS 21000
 

@@ -92,14 +92,19 @@ export class ChainRig {
     return (this.buying = (this.buying ?? Promise.resolve()).catch(() => {}).then(make)); // one key mints: one at a time
   }
 
-  /// The buyer sends all he has to somebody else; `first`: before everything that waits in the pool.
-  async drain({ address }, { first = false } = {}) {
+  /// A transaction of this address, whoever has its key; `first`: before everything that waits in the pool.
+  async as({ address }, call, { first = false } = {}) {
     await this.rpc('anvil_setBalance', address, toHex(10n ** 20n));
     await this.rpc('anvil_impersonateAccount', address);
-    const { token } = this.payments;
-    const data = encodeFunctionData({ abi: token.abi, functionName: 'transfer', args: [chainAccount(3).address, await this.payments.read('balanceOf', address)] });
     const fees = first ? { maxFeePerGas: toHex(gwei(500)), maxPriorityFeePerGas: toHex(gwei(400)) } : {};
-    return this.rpc('eth_sendTransaction', { from: address, to: token.address, data, gas: toHex(100000), ...fees });
+    return this.rpc('eth_sendTransaction', { from: address, ...call, gas: toHex(100000), ...fees });
+  }
+
+  /// The buyer sends all he has to somebody else.
+  async drain(buyer, more) {
+    const { token } = this.payments;
+    const args = [chainAccount(3).address, await this.payments.read('balanceOf', buyer.address)];
+    return this.as(buyer, { to: token.address, data: encodeFunctionData({ abi: token.abi, functionName: 'transfer', args }) }, more);
   }
 
   /// A request and its payment, signed and not sent.
@@ -228,8 +233,8 @@ export class ChainRig {
 }
 
 /// A named fault, ROUNDS times. `start` gives the rig, `work(c, random, round)` makes the fault and says what must have come of it.
-export function fault(name, rig, work, { timeout = 120_000 } = {}) {
-  for (let round = 1; round <= ROUNDS; round++)
+export function fault(name, rig, work, { timeout = 120_000, rounds = ROUNDS } = {}) {
+  for (let round = 1; round <= Math.min(rounds, ROUNDS); round++)
     test(`${name}${ROUNDS > 1 ? ` (${round})` : ''}`, { timeout }, async () => {
       const c = rig();
       c.orders = [];
