@@ -205,7 +205,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored,
 				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max };
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
-	uint64_t head = atomic_load(&x->head);
+	uint64_t head = atomic_load(&x->view->head);
 	enum lane_status status = LANE_OK;
 	enum err e;
 
@@ -225,9 +225,42 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	return ERR_OK;
 }
 
+/* A copy of this payment may have come since we looked, and even be settled: then it gets that one's answer. ERR_NOT_FOUND: there is
+ * none. *ret_reason: it was used for something else, or for nothing. */
+static enum err answer_copy(struct request *req, const struct paid *p, const struct x402_paid *paid, const char **ret_reason)
+{
+	_cleanup_payment_row_ struct payment_row copy = { 0 };
+	enum err e = find_earlier(req, &paid->key, &copy);
+
+	if (!e && may_be_answered(&copy, p, paid->stored))
+		return answer_earlier(req, &copy);
+	if (!e)
+		*ret_reason = used_reason(paid);
+	return e;
+}
+
+/* Answers, runs, or says in *ret_reason why not. */
+static enum err judge(struct request *req, struct paid *p, struct x402_check *check, struct x402_paid *paid, const struct x402_terms *terms, const char **ret_reason)
+{
+	const char *used = NULL, *refused = NULL;
+	enum err e = answer_copy(req, p, paid, &used);
+
+	if (e ? e != ERR_NOT_FOUND : !used)
+		return e;
+	e = x402_ask_chain(&request_app(req)->x402, check, paid, &refused);
+	if (used) { /* what else is wrong with it is said first, as if we did not know */
+		*ret_reason = !e && refused ? refused : used;
+		return ERR_OK;
+	}
+	if (e || !refused)
+		return e ? e : run_paid(req, p, paid, terms);
+	e = answer_copy(req, p, paid, &used); /* a copy may have been faster than the chain's word */
+	*ret_reason = e == ERR_NOT_FOUND ? refused : used;
+	return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
 static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
 {
-	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	struct x402_check check;
 	struct x402_paid paid;
 	const char *reason = x402_read(payment, terms, &check, &paid);
@@ -237,15 +270,7 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 		reply_terms(req, terms, reason, NULL);
 		return ERR_OK;
 	}
-	e = find_earlier(req, &paid.key, &earlier);
-	if (!e) { /* what else is wrong with it is said first, as if we did not know */
-		if (x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason) || !reason)
-			reason = used_reason(&paid);
-	} else if (e == ERR_NOT_FOUND) {
-		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
-		if (!e && !reason)
-			e = run_paid(req, p, &paid, terms);
-	}
+	e = judge(req, p, &check, &paid, terms, &reason);
 	if (!e && reason)
 		reply_terms(req, terms, reason, &paid.key.payer);
 	x402_paid_done(&paid);
@@ -269,10 +294,14 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 static enum err run_or_offer(struct request *req, struct paid *p, const struct x402_payment *payment, const char *error)
 {
 	struct x402_terms terms;
+	const char *closed;
 	enum err e = payment ? repeat_earlier(req, p, payment) : ERR_NOT_FOUND;
 
 	if (e != ERR_NOT_FOUND)
 		return e;
+	closed = x402_closed(&request_app(req)->x402);
+	if (closed)
+		return request_fail(req, ERR_CHAIN_DOWN, "%s", closed);
 	e = paid_quote(req, p);
 	if (!e)
 		e = terms_for(req, p, payment, &terms);

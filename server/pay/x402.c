@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "chain/calls.h"
 #include "pay/x402.h"
@@ -11,6 +12,20 @@
 #define CALL_GAS 300000
 #define WALLET_GAS 80000 /* what a settlement leaves a wallet for its own check (settler_calls.c) */
 #define SIGNATURE_MAX 2048 /* more fits into no settlement */
+
+/* ---- the chain, as the settler sees it ---- */
+
+const char *x402_closed(const struct x402 *x)
+{
+	if (atomic_load(&x->view->wrong_chain))
+		return "the chain's endpoint answers for another chain: payments cannot be settled";
+	return atomic_load(&x->view->low_gas) ? "the settling key is short of gas: payments cannot be settled" : NULL;
+}
+
+int64_t x402_now_s(const struct x402 *x)
+{
+	return chain_time_now_s(&x->view->time, clock_mono_ms(), clock_wall_ms());
+}
 
 /* ---- terms ---- */
 
@@ -26,6 +41,7 @@ static void make_offers(const struct x402 *x, bool chat, struct x402_terms *t)
 					 .asset = x->token, .pay_to = x->pay_to, .max_timeout_s = x->timeout_s, .name = x->token_name,
 					 .version = x->token_version, .quote = t->sealed };
 
+	t->now_s = x402_now_s(x);
 	t->offers[0] = base;
 	t->offers[1] = base;
 	t->offers[1].method = X402_PERMIT2;
@@ -163,7 +179,7 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 	reason = x402_auth_read(payment, p.offer->scheme, &p.auth);
 	if (reason)
 		return reason;
-	reason = x402_check_begin(p.offer, payment, &p.auth, (int64_t)time(NULL), ret_check);
+	reason = x402_check_begin(p.offer, payment, &p.auth, terms->now_s, ret_check);
 	if (!reason && ret_check->signature_len > SIGNATURE_MAX)
 		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : "invalid_exact_evm_signature";
 	if (reason) {
