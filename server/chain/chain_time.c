@@ -3,6 +3,8 @@
 
 /* A new block is as old as the time since we last looked at most; after a longer silence it says little. */
 #define FRESH_MS 15000
+/* Blocks tell the time by steps of seconds: that close together, the clock of the machine says the same and says it finer. */
+#define AGREE_S 5
 
 void chain_time_saw(struct chain_time *t, const struct chain_block *head, int64_t mono_ms, int64_t wall_ms)
 {
@@ -21,5 +23,7 @@ void chain_time_saw(struct chain_time *t, const struct chain_block *head, int64_
 
 int64_t chain_time_now_s(const struct chain_time *t, int64_t mono_ms, int64_t wall_ms)
 {
-	return atomic_load(&t->known) ? mono_ms / 1000 + atomic_load(&t->offset_s) : wall_ms / 1000;
+	int64_t wall_s = wall_ms / 1000, chain_s = mono_ms / 1000 + atomic_load(&t->offset_s), apart_s = chain_s > wall_s ? chain_s - wall_s : wall_s - chain_s;
+
+	return atomic_load(&t->known) && apart_s > AGREE_S ? chain_s : wall_s;
 }

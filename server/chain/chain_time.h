@@ -17,6 +17,6 @@ struct chain_time {
 
 /* The newest block at this moment of the two clocks. */
 void chain_time_saw(struct chain_time *t, const struct chain_block *head, int64_t mono_ms, int64_t wall_ms);
-int64_t chain_time_now_s(const struct chain_time *t, int64_t mono_ms, int64_t wall_ms); /* s since 1970; before anything was seen, the wall clock's */
+int64_t chain_time_now_s(const struct chain_time *t, int64_t mono_ms, int64_t wall_ms); /* s since 1970; the wall clock's while it agrees with what was seen, or nothing was */
 
 #endif
