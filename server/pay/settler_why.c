@@ -56,7 +56,7 @@ static enum err find_arrivals(const struct settler_config *c, struct db *db, con
 
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p)
 {
-	bool eip3009 = !strcmp(p->method, "eip3009"), used = false;
+	bool used = false;
 	struct chain_arrival found[CHAIN_PAYMENT_LOGS_MAX];
 	size_t count = 0;
 	enum err e = nonce_used(c, p, &used);
@@ -71,5 +71,5 @@ enum err settler_find_out(const struct settler_config *c, struct db *db, const s
 			return e;
 	}
 	/* Never used; or used for nothing that came here: cancelled, or signed again for somebody else. */
-	return db_payment_failed(db, &p->id, !eip3009 ? "permit2_simulation_failed" : used ? "invalid_exact_evm_nonce_already_used" : "invalid_exact_evm_transaction_failed");
+	return db_payment_failed(db, &p->id, settler_reason(c, p, used));
 }
