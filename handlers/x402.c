@@ -89,7 +89,8 @@ bool x402_answer(struct request *req, const struct run_end *end)
 	if (p->state == PAYMENT_SETTLED && end->err) /* paid for, and there is no answer */
 		reply_header(req, "Opgate-Credited", arena_printf(req->arena, "%s %s", amount_format(p->amount).s, address_format_eip55(&p->payer).s));
 	r = receipt_of(req, p, &amount);
-	receipt_header(req, &r);
+	if (r.success || r.version == 2) /* version 1 has no receipt for a failure */
+		receipt_header(req, &r);
 	return false;
 }
 

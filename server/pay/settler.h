@@ -52,6 +52,8 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 /* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? `at`: a
  * block not before our call. ERR_CONFLICT: another transaction of ours must be read first, come again. */
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at) WARN_UNUSED;
+/* Why it will never come, for the payer; `used`: the authorization is, by whatever. */
+const char *settler_reason(const struct settler_config *c, const struct settling *p, bool used);
 
 /* The settlement call of one payment: what a transaction of its own would carry, selector included. ERR_BAD_FIELD: the stored
  * authorization cannot be read. */

@@ -81,5 +81,5 @@ enum err settler_find_out(const struct settler_config *c, struct db *db, const s
 	if (e || taken)
 		return e;
 	/* Never used; or used for nothing that came here: cancelled, or signed again for somebody else. */
-	return db_payment_failed(db, &p->id, !eip3009 ? "permit2_simulation_failed" : used ? "invalid_exact_evm_nonce_already_used" : "invalid_exact_evm_transaction_failed");
+	return db_payment_failed(db, &p->id, settler_reason(c, p, used));
 }

@@ -181,7 +181,7 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 		return reason;
 	reason = x402_check_begin(p.offer, payment, &p.auth, terms->now_s, ret_check);
 	if (!reason && ret_check->signature_len > SIGNATURE_MAX)
-		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : "invalid_exact_evm_signature";
+		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : payment->version == 1 ? "invalid_exact_evm_payload_signature" : "invalid_exact_evm_signature";
 	if (reason) {
 		x402_auth_done(&p.auth);
 		return reason;

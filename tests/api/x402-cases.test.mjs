@@ -1,6 +1,6 @@
 // A long table of payments, good ones and every kind of bad one, sent to the paid routes by hand. The official server is asked about
-// the same payments beside (x402-cases/official.mjs): where opgate's answer is another one the row says so. What needs a node that
-// misbehaves, a chain that stands still or a gateway that dies is in x402.test.mjs.
+// the same payments beside (x402-cases/official.mjs): where opgate's answer is another one the row says so. What needs a chain that
+// stands still or a gateway that dies is in x402.test.mjs.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { assertBooks, sql, waitFor } from './stack.mjs';
@@ -12,12 +12,14 @@ import { FRAMING, KEYS, QUOTES } from './x402-cases/quotes.mjs';
 import { SERVED } from './x402-cases/served.mjs';
 import { V1_REFUSED } from './x402-cases/v1.mjs';
 import { walletsOf } from './x402-cases/wallets.mjs';
+import { SETTLING, settlingEnd } from './x402-cases/settling.mjs';
 import { TERMS, TERMS_EXACT, TERMS_UPTO, UNREADABLE } from './x402-cases/malformed.mjs';
 
 let count = 0;
 
 after(async () => {
   await waitFor('nothing is open', () => sql("SELECT 1 FROM payment WHERE state IN ('claimed', 'settling', 'failed')").length === 0, { seconds: 60 });
+  await settlingEnd();
   await assertCustody();
   await assertBooks();
 });
@@ -43,7 +45,7 @@ for (const kind of KINDS) {
     });
 }
 
-for (const [group, cases] of Object.entries({ 'one authorization, one answer': ONCE, 'quotes': QUOTES, 'a key beside the payment': KEYS, 'around the payment': FRAMING }))
+for (const [group, cases] of Object.entries({ 'one authorization, one answer': ONCE, 'quotes': QUOTES, 'a key beside the payment': KEYS, 'around the payment': FRAMING, 'the chain changes its mind': SETTLING }))
   test(group, async (t) => {
     count += await each(t, cases);
   });

@@ -141,7 +141,7 @@ function addresses(kind) {
     ...[undefined, null, '', 'x', 1].map((value) => writtenAs(`nonce ${JSON.stringify(value)}`, R.signature, { nonce: value })),
     writtenAs('nonce a byte short', R.signature, { nonce: (n) => n.slice(0, -2) }),
     writtenAs('nonce a byte long', R.signature, { nonce: (n) => `${n}00` }),
-    writtenAs('nonce a digit short', R.signature, { nonce: (n) => n.slice(0, -1) }),
+    writtenAs('nonce a digit short', R.signature, { nonce: (n) => n.slice(0, -1) }, () => ({ nonce: `0x${'12'.repeat(32)}` })), // one that ends in 0 would be padded to itself there
     writtenAs('nonce without 0x', R.signature, { nonce: (n) => n.slice(2) }),
     writtenAs('nonce that is not hex', R.signature, { nonce: (n) => `${n.slice(0, -1)}g` }),
     writtenAs('nonce in decimal', R.signature, { nonce: (n) => String(BigInt(n)) }),

@@ -106,6 +106,15 @@ export async function send(wallet, to, abi, functionName, ...args) {
   await minedAll([await chain.wallet(wallet.account).sendTransaction({ to, data: encodeFunctionData({ abi, functionName, args }), gas: 500_000n })]);
 }
 
+export const vrs = (signature) => [Number(`0x${signature.slice(130)}`), signature.slice(0, 66), `0x${signature.slice(66, 130)}`];
+/// The wallet takes an authorization by EIP-3009 back.
+export async function cancelled(wallet, offer, { from, nonce }) {
+  const domain = { name: offer.extra.name, version: offer.extra.version, chainId: dev.chain_id, verifyingContract: offer.asset };
+  const types = { CancelAuthorization: [{ name: 'authorizer', type: 'address' }, { name: 'nonce', type: 'bytes32' }] };
+  const signature = await wallet.account.signTypedData({ domain, types, primaryType: 'CancelAuthorization', message: { authorizer: from, nonce } });
+  await send(wallet, token.address, token.abi, 'cancelAuthorization', from, nonce, ...vrs(signature));
+}
+
 const bytea = (address) => `'\\x${address.slice(2).toLowerCase()}'`;
 /// [payments, jobs, attempts at nodes] of these payers.
 export function workOf(...addresses) {

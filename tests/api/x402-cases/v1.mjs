@@ -20,7 +20,7 @@ export const V1_REFUSED = [
   ['an envelope of version 2', NO_MATCH, (c) => ({ headers: { 'X-PAYMENT': base64(envelope(c.offer, c.good)) } })],
   payload('null', () => null), payload('empty', () => ({})), payload('a list', () => []), payload('no signature', ({ authorization }) => ({ authorization })), payload('no authorization', ({ signature: s }) => ({ signature: s })),
   ...['from', 'to', 'value', 'validAfter', 'validBefore', 'nonce'].flatMap((member) => [undefined, null, 1].map((value) => payload(`${member} ${JSON.stringify(value)}`, (good) => ({ ...good, authorization: { ...good.authorization, [member]: value } })))),
-  signature('none', () => '0x'), signature('not hex', () => 'zz'), signature('64 bytes', (s) => s.slice(0, -2)), signature('66 bytes', (s) => `${s}00`), signature('compact', compact), signature('all zero', () => `0x${'0'.repeat(130)}`),
+  signature('none', () => '0x'), signature('not hex', () => 'zz'), signature('64 bytes', (s) => s.slice(0, -2)), signature('66 bytes', (s) => `${s}00`), signature('compact', compact), signature('3000 bytes', () => `0x${'ab'.repeat(3000)}`), signature('all zero', () => `0x${'0'.repeat(130)}`),
   signature('v = 0 or 1', yParity, ONLY_AT_SETTLEMENT), signature('with the high s', highTwin, ONLY_AT_SETTLEMENT),
   signed('for another chain', SIGNATURE, {}, { domain: { chainId: 1 } }), signed('for another name', SIGNATURE, {}, { domain: { name: 'USD Coin' } }), signed('for another contract', SIGNATURE, {}, { domain: { verifyingContract: dev.treasury } }),
   signed('receiving', SIGNATURE, {}, { types: 'receive' }),
