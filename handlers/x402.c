@@ -226,6 +226,20 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	return ERR_OK;
 }
 
+/* The chain refuses it: because a copy of this very request was claimed and settled since we looked? Then nobody is to pay again. */
+static enum err was_first(struct request *req, const struct paid *p, const struct x402_paid *paid, const char **reason)
+{
+	_cleanup_payment_row_ struct payment_row copy = { 0 };
+	enum err e = find_earlier(req, &paid->key, &copy);
+
+	if (e)
+		return e == ERR_NOT_FOUND ? ERR_OK : e;
+	if (!may_be_answered(&copy, p, paid->stored))
+		return ERR_OK;
+	*reason = NULL;
+	return answer_earlier(req, &copy);
+}
+
 static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
 {
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
@@ -244,8 +258,8 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 			reason = used_reason(&paid);
 	} else if (e == ERR_NOT_FOUND) {
 		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
-		if (!e && !reason)
-			e = run_paid(req, p, &paid, terms);
+		if (!e)
+			e = reason ? was_first(req, p, &paid, &reason) : run_paid(req, p, &paid, terms);
 	}
 	if (!e && reason)
 		reply_terms(req, terms, reason, &paid.key.payer);
