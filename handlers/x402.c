@@ -253,7 +253,9 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 		return ERR_OK;
 	}
 	e = find_earlier(req, &paid.key, &earlier);
-	if (!e) { /* what else is wrong with it is said first, as if we did not know */
+	if (!e && may_be_answered(&earlier, p, paid.stored)) { /* a copy came between the first look and this one */
+		e = answer_earlier(req, &earlier);
+	} else if (!e) { /* what else is wrong with it is said first, as if we did not know */
 		if (x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason) || !reason)
 			reason = used_reason(&paid);
 	} else if (e == ERR_NOT_FOUND) {
