@@ -256,8 +256,10 @@ static enum err judge(struct request *req, struct paid *p, struct x402_check *ch
 	if (e || !refused)
 		return e ? e : run_paid(req, p, paid, terms);
 	e = answer_copy(req, p, paid, &used); /* a copy may have been faster than the chain's word */
-	*ret_reason = e == ERR_NOT_FOUND ? refused : used;
-	return e == ERR_NOT_FOUND ? ERR_OK : e;
+	if (e ? e != ERR_NOT_FOUND : !used)
+		return e;
+	*ret_reason = refused;
+	return ERR_OK;
 }
 
 static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)

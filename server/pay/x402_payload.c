@@ -91,7 +91,7 @@ static bool is_nothing(const json_t *j)
 /* Blanks around a header's value are not part of it, but those behind it are still there. */
 static json_t *header_parse(const char *header)
 {
-	header += header ? strspn(header, " \t") : 0;
+	header = header ? header + strspn(header, " \t") : NULL;
 	size_t len = header ? strlen(header) : 0, text_len;
 	while (len && strchr(" \t", header[len - 1]))
 		len--;

@@ -86,12 +86,15 @@ function repeated(kind) {
 /// Whoever gets 200 gets the same; the model ran once.
 async function race(kind, copies, other_bodies) {
   const r = await ready(kind);
-  const answers = await Promise.all(copies(r).map((sent) => pay(r.path, other_bodies ? r.bodyMake() : r.body, sent)));
+  const sent = copies(r);
+  const answers = await Promise.all(sent.map((one) => pay(r.path, other_bodies ? r.bodyMake() : r.body, one)));
   const served = answers.filter(({ status }) => status === 200);
   assert.ok(served.length >= 1 && (!other_bodies || served.length === 1), `${served.length} served`);
   assert.equal(new Set(served.map(({ bytes }) => bytes.toString())).size, 1);
+  // Nobody who sends what was paid for is told to pay again. (Of twins Permit2 takes the one that comes first.)
+  const may_be_refused = other_bodies || sent.some((one) => one !== r.sent);
   for (const answer of answers) {
-    assert.ok([200, 202, 402].includes(answer.status), String(answer.status));
+    assert.ok([200, 202, ...(may_be_refused ? [402] : [])].includes(answer.status), `${answer.status} ${termsIn(answer)?.error}`);
     if (answer.status === 402) assert.ok([USED[kind], 'invalid_exact_evm_transaction_simulation_failed', 'permit2_simulation_failed'].includes(termsIn(answer).error), termsIn(answer).error);
     if (answer.status === 202) assert.ok(answer.headers.get('Location') && answer.headers.get('Retry-After') && answer.json.state === 'pending');
   }
