@@ -24,6 +24,10 @@ static json_t *claim_json(const struct payment_claim *c)
 		json_object_set_new(o, "payer_max", json_must(json_string(amount_format(c->payer_max).s)));
 		json_object_set_new(o, "all_max", json_must(json_string(amount_format(c->all_max).s)));
 	}
+	if (c->identifier) {
+		json_object_set_new(o, "identifier", json_must(json_string(c->identifier)));
+		json_object_set_new(o, "identifier_window_ms", json_must(json_integer(c->identifier_window_ms)));
+	}
 	set_hex(o, "verifier", c->verifier.b, 20);
 	set_hex(o, "payer", c->payer.b, 20);
 	set_hex(o, "nonce", c->nonce.b, 32);
@@ -41,7 +45,7 @@ enum err db_payment_claim(struct db *db, const struct payment_claim *c, const st
 
 	db_json(&p, claim);
 	db_json(&p, item);
-	e = db_query_one(db, "SELECT status, account FROM payment_claim($1::jsonb, $2::jsonb)", &p, &r);
+	e = db_query_one(db, "SELECT status, account FROM payment_claim_extended($1::jsonb, $2::jsonb)", &p, &r);
 	if (e)
 		return e;
 	if (strcmp(db_get_text(r, 0, "status"), "ok") != 0)
@@ -121,6 +125,45 @@ enum err db_payment_of_job(struct db *db, const struct uuid *job, struct payment
 	if (!e)
 		fill(r, ret);
 	return e;
+}
+
+enum err db_payment_identified(struct db *db, const struct address *payer, const char *identifier, struct payment_row *ret)
+{
+	struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_address(&p, payer);
+	db_text(&p, identifier);
+	e = db_query_one(db, PAYMENT_COLUMNS " JOIN payment_identifier i ON i.payment = p.id WHERE i.payer = $1 AND i.id = $2", &p, &r);
+	if (!e)
+		fill(r, ret);
+	return e;
+}
+
+enum err db_payment_for_request(struct db *db, const struct address *payer, const struct hash *request_digest, int64_t max_age_ms, struct payment_row *ret)
+{
+	struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_address(&p, payer);
+	db_hash(&p, request_digest);
+	db_int(&p, max_age_ms);
+	e = db_query_one(db, PAYMENT_COLUMNS " WHERE p.payer = $1 AND p.request_digest = $2 AND p.state <> 'dropped'"
+			     " AND p.claimed_at > clock_timestamp() - $3::bigint * interval '1 millisecond' ORDER BY p.claimed_at DESC LIMIT 1", &p, &r);
+	if (!e)
+		fill(r, ret);
+	return e;
+}
+
+enum err db_siwx_nonce_use(struct db *db, const char *nonce, int64_t lifetime_ms)
+{
+	DB_PARAMS p = { 0 };
+
+	db_text(&p, nonce);
+	db_int(&p, lifetime_ms);
+	return db_exec(db, "INSERT INTO siwx_nonce VALUES ($1, clock_timestamp() + $2::bigint * interval '1 millisecond')", &p, NULL);
 }
 
 enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count)

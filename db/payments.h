@@ -17,9 +17,12 @@ struct payment_claim {
 	uint64_t block;  /* one not after now */
 	bool limited;    /* served before it is settled, so only within these */
 	struct amount payer_max, all_max;
+	const char *identifier;       /* the payer's own name for it, or NULL */
+	int64_t identifier_window_ms; /* how long a name stands */
 };
 /* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. ERR_CONFLICT: this
- * authorization was claimed before (db_payment_find tells by whom). ERR_LIMIT: too much is served and not settled yet. */
+ * authorization was claimed before (db_payment_find tells by whom), or the name stands for another one (db_payment_identified).
+ * ERR_LIMIT: too much is served and not settled yet. */
 enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
 
 struct payment_row {
@@ -40,6 +43,11 @@ enum err db_payment_get(struct db *db, const struct uuid *id, struct payment_row
 enum err db_payment_find(struct db *db, uint64_t chain_id, const struct address *verifier, const struct address *payer, const struct hash *nonce,
 			 struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
 enum err db_payment_of_job(struct db *db, const struct uuid *job, struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
+enum err db_payment_identified(struct db *db, const struct address *payer, const char *identifier, struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
+/* The payer's newest payment for exactly this request that was not dropped, at most so old; ERR_NOT_FOUND. */
+enum err db_payment_for_request(struct db *db, const struct address *payer, const struct hash *request_digest, int64_t max_age_ms, struct payment_row *ret) WARN_UNUSED;
+/* A challenge of sign-in-with-x is used up. ERR_CONFLICT: it was before. */
+enum err db_siwx_nonce_use(struct db *db, const char *nonce, int64_t lifetime_ms) WARN_UNUSED;
 /* Of these payments, those whose money came or never will. */
 enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count) WARN_UNUSED;
 

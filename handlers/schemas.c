@@ -1,10 +1,6 @@
 /* See schemas.h. Requests refuse unknown members (base/json.h), so theirs say additionalProperties: false. */
 #include "handlers/schemas.h"
 
-#include <string.h>
-
-#include "base/mem.h"
-
 #define REF(name) "{'$ref':'#/components/schemas/" name "'}"
 #define STR "{'type':'string'}"
 #define STR_NULL "{'type':['string','null']}"
@@ -222,11 +218,3 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "files_put", "header", "X-Content-SHA256", STR, "the upload is refused unless it has this digest" },
 };
 const size_t ROUTE_PARAMETERS_COUNT = sizeof(ROUTE_PARAMETERS) / sizeof(ROUTE_PARAMETERS[0]);
-
-json_t *schema_read(const char *text)
-{
-	_cleanup_free_ char *s = xstrdup(text);
-	for (char *p = s; (p = strchr(p, '\''));)
-		*p++ = '"';
-	return json_loads(s, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
-}

@@ -26,6 +26,7 @@ const struct setting SETTINGS[] = {
 	S(ADDRESS, pay_to, "0x0000000000000000000000000000000000000000", 0, 0, false, "receiver of x402 payments; never the treasury"),
 	S(AMOUNT, x402_exposure_payer, "10000000000000000000", 0, 0, false, "what one payer is served before it is settled, base units; above it payments settle first"),
 	S(AMOUNT, x402_exposure_all, "1000000000000000000000", 0, 0, false, "the same for all payers together"),
+	S(BOOL, x402_identifier_required, "false", 0, 0, false, "refuse x402 payments without a payment-identifier"),
 	S(INT, payment_wait_ms, "20000", 100, 600000, false, "how long a caller waits for the chain before it gets a status link"),
 	S(INT, gas_fee_max, "100000000000", 1, INT64_MAX, false, "most we pay for a unit of gas, wei"),
 	S(INT, gas_priority_max, "2000000000", 0, INT64_MAX, false, "most of it as priority fee, wei"),

@@ -14,7 +14,7 @@ struct settings {
 	struct address opg_token, treasury, settler_contract, pay_to;
 	struct amount x402_exposure_payer, x402_exposure_all;
 	struct hash genesis_hash;
-	bool allow_private_nodes;
+	bool allow_private_nodes, x402_identifier_required;
 };
 
 extern const struct setting SETTINGS[];

@@ -6,9 +6,9 @@
 #include "handlers/front.h"
 #include "handlers/routes.h"
 #include "handlers/x402.h"
+#include "handlers/x402_extend.h"
 #include "pay/x402.h"
 
-#define REPLAY_MS 3600000 /* how long a payment fetches its answer again */
 #define REORG_MAX 64      /* the settler's newest block may be one of a branch that goes away */
 
 static bool is_v1(const struct request *req)
@@ -21,7 +21,8 @@ static bool is_v1(const struct request *req)
 /* 402 (412 when Permit2 must be approved first) with the terms for both versions of the protocol. */
 static void reply_terms(struct request *req, const struct x402_terms *t, const char *error, const struct address *payer)
 {
-	_cleanup_free_ char *header = x402_required_header(t->offers, t->count, &t->resource, error, NULL);
+	_cleanup_json_ json_t *extensions = x402_declared_json(req, &t->declared);
+	_cleanup_free_ char *header = x402_required_header(t->offers, t->count, &t->resource, error, extensions);
 	_cleanup_free_ char *body = x402_required_body_v1(t->offers, t->count, &t->resource, error, payer);
 
 	reply_header(req, "PAYMENT-REQUIRED", header);
@@ -105,7 +106,7 @@ const char *x402_detail(struct request *req, const struct run_end *end, const ch
 /* ---- an earlier use of the same authorization ---- */
 
 /* The same payment for the same request: the answer, or what became of it. Not for ever: once on chain an authorization is no secret. */
-static enum err answer_earlier(struct request *req, const struct payment_row *row)
+enum err x402_answer_earlier(struct request *req, const struct payment_row *row)
 {
 	char type[128], *body = NULL;
 	size_t len = 0;
@@ -150,7 +151,7 @@ static enum err find_earlier(struct request *req, const struct x402_claim_key *k
 
 static bool may_be_answered(const struct payment_row *row, const struct paid *p)
 {
-	return hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < REPLAY_MS;
+	return hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < X402_REPLAY_MS;
 }
 
 /* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on. */
@@ -162,7 +163,7 @@ static enum err repeat_earlier(struct request *req, const struct paid *p, const 
 
 	if (e)
 		return e;
-	return may_be_answered(&earlier, p) ? answer_earlier(req, &earlier) : ERR_NOT_FOUND;
+	return may_be_answered(&earlier, p) ? x402_answer_earlier(req, &earlier) : ERR_NOT_FOUND;
 }
 
 static const char *used_reason(const struct x402_paid *paid)
@@ -193,13 +194,14 @@ static enum err claim_and_run(struct request *req, struct paid *p, const struct 
 	return e == ERR_OVERLOADED ? request_fail(req, e, "every node that serves this model is busy") : e;
 }
 
-static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *paid, const struct x402_terms *terms)
+static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *paid, const struct x402_terms *terms, const char *id)
 {
 	struct x402 *x = &request_app(req)->x402;
 	struct payment_claim claim = { .chain_id = paid->key.chain_id, .verifier = paid->key.contract, .payer = paid->key.payer,
 				       .request_digest = p->spec.body_digest, .scheme = x402_scheme_name(paid->offer->scheme),
 				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored,
-				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max };
+				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max, .identifier = id,
+				       .identifier_window_ms = X402_REPLAY_MS };
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	uint64_t head = atomic_load(&x->head);
 	enum lane_status status = LANE_OK;
@@ -212,37 +214,57 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	e = claim_and_run(req, p, paid, &claim, &status);
 	if (e || status == LANE_OK)
 		return e;
+	e = x402_answer_identified(req, p, &paid->key.payer, id);
+	if (e != ERR_NOT_FOUND)
+		return e;
 	e = find_earlier(req, &paid->key, &earlier);
 	if (e)
 		return e;
 	if (may_be_answered(&earlier, p))
-		return answer_earlier(req, &earlier);
+		return x402_answer_earlier(req, &earlier);
 	reply_terms(req, terms, used_reason(paid), &paid->key.payer);
 	return ERR_OK;
 }
 
-static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
+/* The payment is good as far as can be said without the chain. */
+static enum err with_good(struct request *req, struct paid *p, const struct x402_check *check, struct x402_paid *paid, const struct x402_terms *terms, const char *id)
 {
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	const char *reason = NULL;
+	/* A wallet's signature is not checked yet; for it the claim finds the name. */
+	enum err e = check->eoa_signed ? x402_answer_identified(req, p, &paid->key.payer, id) : ERR_NOT_FOUND;
+
+	if (e != ERR_NOT_FOUND)
+		return e;
+	e = find_earlier(req, &paid->key, &earlier);
+	if (e == ERR_NOT_FOUND) {
+		e = x402_ask_chain(&request_app(req)->x402, check, paid, &reason);
+		if (!e && !reason)
+			e = run_paid(req, p, paid, terms, id);
+	} else if (!e) {
+		reason = used_reason(paid);
+	}
+	if (!e && reason)
+		reply_terms(req, terms, reason, &paid->key.payer);
+	return e;
+}
+
+static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
+{
 	struct x402_check check;
 	struct x402_paid paid;
-	const char *reason = x402_read(payment, terms, &check, &paid);
+	const char *id = NULL, *reason = x402_echo_refusal(req, payment, terms);
 	enum err e;
 
+	if (!reason)
+		reason = x402_read(payment, terms, &check, &paid);
 	if (reason) {
 		reply_terms(req, terms, reason, NULL);
 		return ERR_OK;
 	}
-	e = find_earlier(req, &paid.key, &earlier);
-	if (e == ERR_NOT_FOUND) {
-		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
-		if (!e && !reason)
-			e = run_paid(req, p, &paid, terms);
-	} else if (!e) {
-		reason = used_reason(&paid);
-	}
-	if (!e && reason)
-		reply_terms(req, terms, reason, &paid.key.payer);
+	e = x402_identifier_of(req, payment, &id);
+	if (!e)
+		e = with_good(req, p, &check, &paid, terms, id);
 	x402_paid_done(&paid);
 	return e;
 }
@@ -254,18 +276,23 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 						.description = arena_printf(req->arena, "inference by %s", p->quote->version.model_ref),
 						.mime_type = "application/json", .method = "POST" };
 	const char *sealed = payment ? x402_payment_quote(payment) : NULL;
+	enum err e = ERR_OK;
 
-	if (sealed && x402_terms_reopen(x, p->quote, req->route->name, req->body_len, &resource, sealed, ret) == ERR_OK)
-		return ERR_OK;
-	return x402_terms_make(x, p->quote, req->route->name, req->body_len, &resource, ret);
+	if (!sealed || x402_terms_reopen(x, p->quote, req->route->name, req->body_len, &resource, sealed, ret))
+		e = x402_terms_make(x, p->quote, req->route->name, req->body_len, &resource, ret);
+	if (!e)
+		ret->declared = x402_declared_of(req, p->quote->version.model_ref);
+	return e;
 }
 
 /* `payment` is NULL when none came, or none that could be read: `error` says so. */
 static enum err run_or_offer(struct request *req, struct paid *p, const struct x402_payment *payment, const char *error)
 {
 	struct x402_terms terms;
-	enum err e = payment ? repeat_earlier(req, p, payment) : ERR_NOT_FOUND;
+	enum err e = x402_answer_signed_in(req, p, &error);
 
+	if (e == ERR_NOT_FOUND && payment)
+		e = repeat_earlier(req, p, payment);
 	if (e != ERR_NOT_FOUND)
 		return e;
 	e = paid_quote(req, p);

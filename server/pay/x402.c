@@ -205,18 +205,18 @@ static enum err ask_nonce(const struct x402 *x, const struct x402_auth *a, struc
 	return e;
 }
 
-static enum err ask_wallet(const struct x402 *x, const struct x402_check *check, const struct x402_auth *a, struct x402_facts *f)
+bool x402_wallet_accepts(const struct x402 *x, const struct address *wallet, const struct hash *digest, const void *signature, size_t len)
 {
 	struct buf call = BUF_INIT(8192), answer = BUF_INIT(4096);
-	enum err e = calls_erc1271(&check->digest, check->signature, check->signature_len, &call);
+	enum err e = calls_erc1271(digest, signature, len, &call);
+	bool accepts;
 
 	if (!e)
-		e = chain_call(x->chain, &a->from, call.data, call.len, WALLET_GAS, UINT64_MAX, &answer);
-	/* A wallet that reverts or answers anything else has not accepted. */
-	f->erc1271_ok = !e && calls_erc1271_accepts(answer.data, answer.len) ? X402_YES : X402_NO;
+		e = chain_call(x->chain, wallet, call.data, call.len, WALLET_GAS, UINT64_MAX, &answer);
+	accepts = !e && calls_erc1271_accepts(answer.data, answer.len);
 	buf_done(&call);
 	buf_done(&answer);
-	return ERR_OK;
+	return accepts;
 }
 
 static enum err ask_code(const struct x402 *x, const struct address *a, enum x402_fact *ret)
@@ -259,7 +259,7 @@ enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, st
 	if (check->needs & (X402_NEED_PAYER_CODE | X402_NEED_ERC1271))
 		e = ask_code(x, &a->from, &f.payer_has_code);
 	if (!e && f.payer_has_code == X402_YES && check->needs & X402_NEED_ERC1271)
-		e = ask_wallet(x, check, a, &f);
+		f.erc1271_ok = x402_wallet_accepts(x, &a->from, &check->digest, check->signature, check->signature_len) ? X402_YES : X402_NO;
 	if (!e && check->needs & X402_NEED_NONCE)
 		e = ask_nonce(x, a, &f);
 	if (!e)

@@ -10,6 +10,7 @@
 #include "pay/pay.h"
 #include "pay/quote.h"
 #include "pay/x402_check.h"
+#include "pay/x402_extensions.h"
 #include "pay/x402_headers.h"
 #include "pay/x402_quote.h"
 
@@ -18,7 +19,8 @@ struct x402 { /* built once by main; NULL in app when x402 is off */
 	uint64_t chain_id;
 	struct address token, pay_to, facilitator; /* facilitator: the Settler contract */
 	const char *token_name, *token_version;
-	struct hash quote_key;
+	struct hash quote_key, siwx_key;
+	bool identifier_required; /* payments without a payment-identifier are refused */
 	uint32_t timeout_s;
 	struct amount exposure_payer_max, exposure_all_max;
 	_Atomic uint64_t head; /* the newest block the settler has seen */
@@ -32,6 +34,7 @@ struct x402_terms { /* of one request */
 	struct x402_resource resource;
 	struct x402_quote quote;
 	char *sealed; /* owned */
+	struct x402_declared declared; /* what the 402 says beside the offers; filled by whoever knows the route */
 };
 void x402_terms_done(struct x402_terms *t);
 
@@ -59,5 +62,7 @@ bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, st
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret);
 /* Asks the chain what the check needs. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
 enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason) WARN_UNUSED;
+/* Does a wallet with code call this its signature (ERC-1271)? Whatever else happens when it is asked: no. */
+bool x402_wallet_accepts(const struct x402 *x, const struct address *wallet, const struct hash *digest, const void *signature, size_t len);
 
 #endif

@@ -114,7 +114,7 @@ static int text_bad(const char *text, const char *where)
 {
 	if (!text)
 		return 0;
-	json_t *s = schema_read(text);
+	json_t *s = json_quoted(text);
 	int n = s ? schema_bad(s, where) : bad("does not parse", where);
 	json_decref(s);
 	return n;

@@ -1,0 +1,207 @@
+// The extensions of x402, with the official packages as clients: what a 402 declares, and what a client may send with a payment.
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { registerExactEvmScheme } from '@x402/evm/exact/client';
+import { UptoEvmScheme } from '@x402/evm/upto/client';
+import {
+  appendPaymentIdentifierToExtensions, createSIWxClientExtension, createSIWxPayload, encodeSIWxHeader, validateDiscoveryExtension, validateDiscoveryExtensionSpec,
+  validatePaymentIdentifier, extractDiscoveryInfo, wrapFetchWithSIWx,
+} from '@x402/extensions';
+import { wrapFetchWithPayment, x402Client } from '@x402/fetch';
+import { adderBody, assertBooks, assertError, assertStatus, call, dev, modelOf, OPG, sql, tokenBalance, uuid, waitFor } from './stack.mjs';
+import { assertCustody, base64, buyerMake, eip3009, envelope, jobsOf, offersOf, pay, paymentsOf, receiptOf, termsOf } from './payer.mjs';
+
+const adder = modelOf('tensor').id;
+const llama = modelOf('chat').id;
+const INFER = `/v2/models/${adder}/infer`;
+const CHAT = '/v1/chat/completions';
+const body = () => adderBody(Math.floor(Math.random() * 1e6));
+const chatBody = () => JSON.stringify({ model: llama, max_tokens: 4, temperature: 0, messages: [{ role: 'user', content: `This program ${uuid()}` }] });
+const JSON_HEADERS = { 'Content-Type': 'application/json' };
+const request = (text, headers = {}) => ({ method: 'POST', headers: { ...JSON_HEADERS, ...headers }, body: text });
+
+after(async () => {
+  await waitFor('nothing is open', () => sql("SELECT 1 FROM payment WHERE state IN ('claimed', 'settling', 'failed')").length === 0, { seconds: 60 });
+  await assertCustody();
+  await assertBooks();
+});
+
+/// The official client. `options` go to the schemes (an RPC endpoint, for what extensions ask of the chain).
+function clientMake(wallet, options) {
+  const client = new x402Client();
+  registerExactEvmScheme(client, { signer: wallet.account, ...(options && { schemeOptions: options }) });
+  client.register('eip155:*', new UptoEvmScheme(wallet.account, options));
+  client.setSpendControls({ allowedAssets: true });
+  return client;
+}
+/// Names every payment of the client.
+function named(client, id) {
+  client.registerExtension({
+    key: 'payment-identifier',
+    enrichPaymentPayload: async (payload) => ({ ...payload, extensions: appendPaymentIdentifierToExtensions(structuredClone(payload.extensions ?? {}), id) }),
+  });
+  return client;
+}
+/// A payment by hand that repeats all that was declared, as the official client does.
+const echoed = (terms, offer, signed, extensions = {}) => envelope(offer, signed, { resource: terms.resource, extensions: { ...structuredClone(terms.extensions), ...extensions } });
+const withId = (terms, offer, signed, id) => echoed(terms, offer, signed, { 'payment-identifier': { ...terms.extensions['payment-identifier'], info: { required: false, id } } });
+
+// ---- bazaar ----
+
+test('every paid route says how it is called, in the form the official packages check', async () => {
+  const routes = [
+    [CHAT, chatBody(), { model: llama }], ['/v1/completions', JSON.stringify({ model: llama, prompt: 'Once', max_tokens: 2 }), { model: llama }], [INFER, body(), {}],
+  ];
+  for (const [path, text, expected] of routes) {
+    const { terms } = await offersOf(path, text);
+    const { bazaar } = terms.extensions;
+    assert.deepEqual(validateDiscoveryExtensionSpec(bazaar), { valid: true });
+    assert.deepEqual(validateDiscoveryExtension(bazaar), { valid: true });
+    assert.deepEqual([bazaar.info.input.type, bazaar.info.input.method, bazaar.info.input.bodyType], ['http', 'POST', 'json']);
+    assert.equal(bazaar.info.input.body.model, expected.model);
+    const found = extractDiscoveryInfo({ x402Version: 2, resource: terms.resource, extensions: terms.extensions }, terms.accepts[0]);
+    assert.deepEqual([found.resourceUrl, found.method], [dev.base_url + path, 'POST']);
+    // the example is a request that is served
+    const answer = assertStatus(await call('POST', path, { body: JSON.stringify(path === INFER ? JSON.parse(adderBody(1)) : bazaar.info.input.body) }), 402);
+    assert.equal(termsOf(answer).error, 'Payment required');
+  }
+});
+
+test('all but a challenge is the same bytes every time, and what is repeated must be what was declared', async () => {
+  const [one, two] = [await offersOf(INFER, adderBody(1)), await offersOf(INFER, adderBody(2))];
+  const stable = ({ terms }) => JSON.stringify({ ...terms, extensions: { ...terms.extensions, 'sign-in-with-x': null } });
+  assert.equal(stable(one), stable(two));
+  const wallet = await buyerMake(OPG);
+  const text = body();
+  const { terms, eip3009: offer } = await offersOf(INFER, text);
+  const signed = await eip3009(wallet, offer);
+  const other = structuredClone(terms.extensions.bazaar);
+  other.info.input.method = 'GET';
+  const refused = assertStatus(await pay(INFER, text, echoed(terms, offer, signed, { bazaar: other })), 402);
+  assert.equal(termsOf(refused).error, 'extension_echo_mismatch');
+  assert.equal(jobsOf(wallet.address), 0);
+  assertStatus(await pay(INFER, text, echoed(terms, offer, signed, { 'something-else': { info: { any: 1 } } })), 200);
+});
+
+// ---- payment-identifier ----
+
+test('the official client names its payment: the same name and request is one payment, however often it is signed', async () => {
+  const wallet = await buyerMake(OPG);
+  const text = body();
+  const { terms, eip3009: offer } = await offersOf(INFER, text);
+  assert.deepEqual(validatePaymentIdentifier(terms.extensions['payment-identifier']), { valid: true });
+  assert.equal(terms.extensions['payment-identifier'].info.required, false);
+  const id = `pay_${uuid().replaceAll('-', '')}`;
+  const fetchPaid = wrapFetchWithPayment(fetch, named(clientMake(wallet), id));
+  const [first, again] = [await fetchPaid(dev.base_url + INFER, request(text)), await fetchPaid(dev.base_url + INFER, request(text))];
+  assert.deepEqual([first.status, again.status], [200, 200]);
+  assert.equal(again.headers.get('Idempotent-Replayed'), 'true');
+  assert.deepEqual(receiptOf(again), receiptOf(first));
+  assert.equal(await again.text(), await first.text());
+  assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(offer.amount));
+  assert.equal(paymentsOf(wallet.address).length, 1);
+});
+
+test('a name stands for one request of one payer', async () => {
+  const [wallet, other] = [await buyerMake(OPG), await buyerMake(OPG)];
+  const [text, another] = [body(), body()];
+  const { terms, eip3009: offer } = await offersOf(INFER, text);
+  const id = uuid();
+  const send = async (who, what, signed) => pay(INFER, what, withId(terms, offer, signed ?? (await eip3009(who, offer)), id));
+  const first = assertStatus(await send(wallet, text), 200);
+  assertError(await send(wallet, another), 'oip', 409, 'conflict');
+  assert.equal(paymentsOf(wallet.address).length, 1);
+  // somebody else's name of the same letters is another name: paid for, and run
+  const theirs = assertStatus(await send(other, text), 200);
+  assert.equal(theirs.headers.get('Idempotent-Replayed'), null);
+  assert.notEqual(theirs.headers.get('Opgate-Job'), first.headers.get('Opgate-Job'));
+  // the payer must be proven: a signature by somebody else fetches nothing
+  const forged = await eip3009(wallet, offer, {}, { signer: other.account });
+  const refused = assertStatus(await send(wallet, text, forged), 402);
+  assert.equal(termsOf(refused).error, 'invalid_exact_evm_signature');
+  assert.equal(refused.headers.get('Opgate-Job'), null);
+});
+
+test('racing copies under one name, each signed anew: the model runs once', async () => {
+  const wallet = await buyerMake(OPG);
+  const text = body();
+  const { terms, eip3009: offer } = await offersOf(INFER, text);
+  const id = uuid();
+  const answers = await Promise.all(Array.from({ length: 6 }, async () => pay(INFER, text, withId(terms, offer, await eip3009(wallet, offer), id))));
+  assert.deepEqual([...new Set(answers.map(({ status }) => status))].filter((status) => status !== 200 && status !== 202), []);
+  assert.equal(answers.filter((answer) => answer.status === 200 && !answer.headers.get('Idempotent-Replayed')).length, 1);
+  assert.equal(jobsOf(wallet.address), 1);
+  await waitFor('it is settled', () => paymentsOf(wallet.address)[0].state === 'settled');
+  assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(offer.amount));
+});
+
+test('names of the wrong form are refused before anything is taken', async () => {
+  const wallet = await buyerMake(OPG);
+  const text = body();
+  const { terms, eip3009: offer } = await offersOf(INFER, text);
+  for (const id of ['short', 'x'.repeat(129), 'sixteen characters!', 'ümlaut-ümlaut-ümlaut', 1234567890123456, null, {}])
+    assertError(await pay(INFER, text, withId(terms, offer, await eip3009(wallet, offer), id)), 'oip', 400, 'bad_field');
+  assert.equal(jobsOf(wallet.address), 0);
+  for (const id of ['x'.repeat(16), `${'x'.repeat(126)}_-`]) assertStatus(await pay(INFER, text, withId(terms, offer, await eip3009(wallet, offer), id)), 200);
+});
+
+// ---- sign-in-with-x ----
+
+test('a wallet that signs in gets again what it paid for; without a payment it is asked to pay', async () => {
+  const wallet = await buyerMake(OPG);
+  const text = body();
+  const fetchSigned = wrapFetchWithSIWx(fetch, wallet.account);
+  assert.equal((await fetchSigned(dev.base_url + INFER, request(text))).status, 402);
+  const client = clientMake(wallet).registerExtension(createSIWxClientExtension({ signers: [wallet.account] }));
+  const first = await wrapFetchWithPayment(fetch, client)(dev.base_url + INFER, request(text));
+  assert.equal(first.status, 200);
+  const left = await tokenBalance(wallet.address);
+  for (const fetchAgain of [fetchSigned, wrapFetchWithPayment(fetch, client)]) {
+    const again = await fetchAgain(dev.base_url + INFER, request(text));
+    assert.equal(again.status, 200);
+    assert.equal(again.headers.get('Idempotent-Replayed'), 'true');
+    assert.equal(again.headers.get('Opgate-Job'), first.headers.get('Opgate-Job'));
+  }
+  assert.equal(await tokenBalance(wallet.address), left);
+  assert.equal((await fetchSigned(dev.base_url + INFER, request(body()))).status, 402, 'another request is another matter');
+});
+
+/// What the wallet would send for the challenge of a 402; `over` changes members before the signature, `after_` after it.
+async function signIn(wallet, { terms }, over = {}, after_ = {}) {
+  const { info, supportedChains } = terms.extensions['sign-in-with-x'];
+  const complete = { ...info, ...supportedChains[0], ...over };
+  const signed = await createSIWxPayload(complete, wallet.account, complete.uri);
+  return encodeSIWxHeader({ ...signed, ...after_ });
+}
+
+test('a sign-in works once, for its own wallet, here and now', async () => {
+  const [wallet, other] = [await buyerMake(OPG), await buyerMake(OPG)];
+  const text = body();
+  const { terms, eip3009: offer } = await offersOf(INFER, text);
+  const paid = assertStatus(await pay(INFER, text, envelope(offer, await eip3009(wallet, offer))), 200);
+  const send = (header) => call('POST', INFER, { body: text, headers: { 'SIGN-IN-WITH-X': header } });
+  const refused = async (header, why) => {
+    const answer = assertStatus(await send(header), 402);
+    assert.match(termsOf(answer).error, why);
+    assert.equal(answer.headers.get('Opgate-Job'), null);
+  };
+  const challenge = () => offersOf(INFER, text);
+  await refused(await signIn(other, await challenge()), /Payment required/);
+  await refused(await signIn(other, await challenge(), {}, { address: wallet.account.address }), /signature/);
+  await refused(await signIn(wallet, await challenge(), { domain: 'elsewhere.example', uri: 'http://elsewhere.example/' }), /domain/);
+  await refused(await signIn(wallet, await challenge(), {}, { uri: 'http://elsewhere.example/' }), /URI|signature/);
+  await refused(await signIn(wallet, await challenge(), { chainId: 'eip155:1' }), /chain/);
+  await refused(await signIn(wallet, await challenge(), { nonce: '0'.repeat(32) }), /nonce/);
+  await refused(await signIn(wallet, await challenge(), { nonce: terms.extensions['sign-in-with-x'].info.nonce, issuedAt: new Date(Date.now() - 1000).toISOString(), expirationTime: new Date(Date.now() + 60_000).toISOString() }), /nonce/);
+  await refused(await signIn(wallet, await challenge(), { issuedAt: new Date(Date.now() - 600_000).toISOString(), expirationTime: new Date(Date.now() - 300_000).toISOString() }), /expired/);
+  await refused(await signIn(wallet, await challenge(), { expirationTime: new Date(Date.now() + 86_400_000).toISOString() }), /Expiration/);
+  await refused(await signIn(wallet, await challenge(), {}, { statement: 'something else' }), /signature/);
+  await refused(base64('not json at all'), /base64/);
+  await refused('!!!', /base64/);
+  await refused(base64({ address: wallet.account.address }), /missing/);
+  const header = await signIn(wallet, await challenge());
+  const again = assertStatus(await send(header), 200);
+  assert.equal(again.headers.get('Opgate-Job'), paid.headers.get('Opgate-Job'));
+  await refused(header, /used before/);
+  assert.equal(jobsOf(wallet.address), 1);
+});
