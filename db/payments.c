@@ -14,6 +14,22 @@ static void set_hex(json_t *o, const char *key, const void *p, size_t len)
 	json_object_set_new(o, key, json_must(json_string(hex)));
 }
 
+static json_t *gas_json(const struct payment_gas *g)
+{
+	json_t *o = json_must(json_pack("{s:s, s:s, s:s}", "wei", amount_format(g->wei).s, "payer_max", amount_format(g->payer_max).s, "all_max", amount_format(g->all_max).s));
+	_cleanup_free_ char *raw = xmalloc(2 * g->raw_len + 1);
+
+	if (!g->raw)
+		return o;
+	hex_encode(g->raw, g->raw_len, raw);
+	set_hex(o, "hash", g->hash.b, 32);
+	json_object_set_new(o, "raw", json_must(json_string(raw)));
+	json_object_set_new(o, "nonce", json_must(json_integer((json_int_t)g->nonce)));
+	json_object_set_new(o, "unlimited", json_boolean(g->unlimited));
+	json_object_set_new(o, "top_up", json_must(json_string(amount_format(g->top_up).s)));
+	return o;
+}
+
 static json_t *claim_json(const struct payment_claim *c)
 {
 	json_t *o = json_must(json_pack("{s:s, s:I, s:s, s:s, s:s, s:O, s:I}", "id", uuid_format(&c->id).s, "chain_id", (json_int_t)c->chain_id, "scheme", c->scheme,
@@ -28,6 +44,8 @@ static json_t *claim_json(const struct payment_claim *c)
 		json_object_set_new(o, "identifier", json_must(json_string(c->identifier)));
 		json_object_set_new(o, "identifier_window_ms", json_must(json_integer(c->identifier_window_ms)));
 	}
+	if (c->gas)
+		json_object_set_new(o, "gas", gas_json(c->gas));
 	set_hex(o, "verifier", c->verifier.b, 20);
 	set_hex(o, "payer", c->payer.b, 20);
 	set_hex(o, "nonce", c->nonce.b, 32);
@@ -41,6 +59,7 @@ enum err db_payment_claim(struct db *db, const struct payment_claim *c, const st
 	_cleanup_json_ json_t *claim = claim_json(c);
 	_cleanup_json_ json_t *item = db_job_open_item(job);
 	DB_PARAMS p = { 0 };
+	const char *status;
 	enum err e;
 
 	db_json(&p, claim);
@@ -48,8 +67,9 @@ enum err db_payment_claim(struct db *db, const struct payment_claim *c, const st
 	e = db_query_one(db, "SELECT status, account FROM payment_claim_extended($1::jsonb, $2::jsonb)", &p, &r);
 	if (e)
 		return e;
-	if (strcmp(db_get_text(r, 0, "status"), "ok") != 0)
-		return strcmp(db_get_text(r, 0, "status"), "exposed") ? ERR_CONFLICT : ERR_LIMIT;
+	status = db_get_text(r, 0, "status");
+	if (strcmp(status, "ok") != 0)
+		return !strcmp(status, "exposed") ? ERR_LIMIT : !strcmp(status, "unsponsored") ? ERR_FORBIDDEN : ERR_CONFLICT;
 	*ret_account = db_get_int(r, 0, "account");
 	return ERR_OK;
 }

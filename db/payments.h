@@ -5,6 +5,18 @@
 
 #include "db/jobs.h"
 
+struct payment_gas { /* what we are to pay for an approval that comes with a payment, wei of the chain's coin */
+	struct amount wei;                /* at most; counted against today's budgets of the purpose "sponsor" */
+	struct amount payer_max, all_max; /* those */
+	/* a transaction of the payer's that we broadcast; raw NULL: a permit, which is part of the settlement */
+	const void *raw;
+	size_t raw_len;
+	struct hash hash;
+	uint64_t nonce;
+	bool unlimited;       /* it approves all there can be */
+	struct amount top_up; /* coin the payer lacks for it, part of wei */
+};
+
 struct payment_claim {
 	struct uuid id;
 	uint64_t chain_id;
@@ -19,10 +31,11 @@ struct payment_claim {
 	struct amount payer_max, all_max;
 	const char *identifier;       /* the payer's own name for it, or NULL */
 	int64_t identifier_window_ms; /* how long a name stands */
+	const struct payment_gas *gas; /* NULL: none */
 };
 /* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. ERR_CONFLICT: this
  * authorization was claimed before (db_payment_find tells by whom), or the name stands for another one (db_payment_identified).
- * ERR_LIMIT: too much is served and not settled yet. */
+ * ERR_LIMIT: too much is served and not settled yet. ERR_FORBIDDEN: the budget does not cover its gas, or another approval is in the way. */
 enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
 
 struct payment_row {

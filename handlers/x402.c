@@ -173,15 +173,15 @@ static const char *used_reason(const struct x402_paid *paid)
 
 /* ---- a new one ---- */
 
-/* Served before it is settled only while that risks little: not for wallets with code (they can change their mind), not above the
- * caps (payment_claim says so); and a stream by `exact` cannot be held back until its end, so it is settled first. */
+/* Served before it is settled only while that risks little: not for wallets with code (they can change their mind), not while an approval
+ * is to be mined first, not above the caps (payment_claim says so); and a stream by `exact` cannot be held back until its end, so it is settled first. */
 static enum err claim_and_run(struct request *req, struct paid *p, const struct x402_paid *paid, struct payment_claim *claim, enum lane_status *ret_status)
 {
 	bool exact = paid->offer->scheme == X402_EXACT;
 	enum err e;
 
 	p->spec.payment = claim;
-	p->spec.upfront = exact && (p->stream || paid->payer_has_code);
+	p->spec.upfront = exact && (p->stream || paid->payer_has_code || (paid->sponsored && paid->gas.raw));
 	claim->limited = !p->spec.upfront;
 	e = front_run(req, &p->spec, ret_status);
 	if (e == ERR_LIMIT && exact) {
@@ -201,7 +201,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 				       .request_digest = p->spec.body_digest, .scheme = x402_scheme_name(paid->offer->scheme),
 				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored,
 				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max, .identifier = id,
-				       .identifier_window_ms = X402_REPLAY_MS };
+				       .identifier_window_ms = X402_REPLAY_MS, .gas = paid->sponsored ? &paid->gas : NULL };
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	uint64_t head = atomic_load(&x->head);
 	enum lane_status status = LANE_OK;
@@ -212,6 +212,10 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	memcpy(claim.nonce.b, paid->key.nonce, sizeof(claim.nonce.b));
 	p->spec.idempotency_key = NULL;
 	e = claim_and_run(req, p, paid, &claim, &status);
+	if (e == ERR_FORBIDDEN) { /* we do not pay for the approval: the payer may */
+		reply_terms(req, terms, "permit2_allowance_required", &paid->key.payer);
+		return ERR_OK;
+	}
 	if (e || status == LANE_OK)
 		return e;
 	e = x402_answer_identified(req, p, &paid->key.payer, id);

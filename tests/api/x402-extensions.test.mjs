@@ -8,8 +8,10 @@ import {
   validatePaymentIdentifier, extractDiscoveryInfo, wrapFetchWithSIWx,
 } from '@x402/extensions';
 import { wrapFetchWithPayment, x402Client } from '@x402/fetch';
-import { adderBody, assertBooks, assertError, assertStatus, call, dev, modelOf, OPG, sql, tokenBalance, uuid, waitFor } from './stack.mjs';
-import { assertCustody, base64, buyerMake, eip3009, envelope, jobsOf, offersOf, pay, paymentsOf, receiptOf, termsOf } from './payer.mjs';
+import { toHex } from 'viem';
+import { PERMIT2 } from '../../script/deploy.mjs';
+import { adderBody, assertBooks, assertError, assertStatus, call, chain, dev, modelOf, OPG, rpc, sql, token, tokenBalance, uuid, waitFor } from './stack.mjs';
+import { assertCustody, base64, buyerMake, eip3009, envelope, jobsOf, now, offersOf, pay, paymentsOf, permit2, receiptOf, termsOf } from './payer.mjs';
 
 const adder = modelOf('tensor').id;
 const llama = modelOf('chat').id;
@@ -204,4 +206,81 @@ test('a sign-in works once, for its own wallet, here and now', async () => {
   assert.equal(again.headers.get('Opgate-Job'), paid.headers.get('Opgate-Job'));
   await refused(header, /used before/);
   assert.equal(jobsOf(wallet.address), 1);
+});
+
+// ---- eip2612GasSponsoring ----
+
+const clientOnly = (client, scheme) => {
+  client.registerPolicy((_, list) => list.filter((one) => one.scheme === scheme && one.extra.assetTransferMethod === 'permit2'));
+  return wrapFetchWithPayment(fetch, client);
+};
+const RPC = { rpcUrl: dev.rpc_url };
+const coinOf = (address) => chain.client.getBalance({ address });
+const coinSet = (address, wei) => rpc('anvil_setBalance', address, toHex(wei));
+const allowanceOf = (address) => chain.read({ ...token, functionName: 'allowance', args: [address, PERMIT2] });
+const gasOf = (address) => BigInt(sql(`SELECT coalesce(sum(wei), 0) FROM gas_subject_day WHERE purpose = 'sponsor' AND subject = '\\x${address.slice(2)}'`)[0][0]);
+
+test('the official client without an approval pays by a permit, exact and upto; it needs no coin', async () => {
+  for (const [scheme, path, text] of [['exact', INFER, body()], ['upto', CHAT, chatBody()]]) {
+    const wallet = await buyerMake(OPG);
+    await coinSet(wallet.address, 0n);
+    const { terms, permit2: exact, upto } = await offersOf(path, text);
+    assert.ok(terms.extensions.eip2612GasSponsoring);
+    const result = await clientOnly(clientMake(wallet, RPC), scheme)(dev.base_url + path, request(text));
+    assert.equal(result.status, 200, `${scheme}: ${await result.clone().text()}`);
+    const [{ amount }] = paymentsOf(wallet.address);
+    assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(amount));
+    assert.ok(BigInt(amount) > 0n && BigInt(amount) <= BigInt((upto ?? exact).amount));
+    assert.equal(await coinOf(wallet.address), 0n);
+    assert.ok(gasOf(wallet.address) > 0n, 'its gas is counted');
+  }
+});
+
+/// The extension's info for this offer; `over` changes what is signed, `after_` what is sent.
+async function permitFor(wallet, offer, over = {}, after_ = {}, { signer = wallet.account, domain = {} } = {}) {
+  const nonce = await chain.read({ ...token, functionName: 'nonces', args: [wallet.address] });
+  const message = { owner: wallet.account.address, spender: PERMIT2, value: BigInt(offer.amount), nonce, deadline: BigInt(now() + 300), ...over };
+  const signature = await signer.signTypedData({
+    domain: { name: 'OPG', version: '1', chainId: dev.chain_id, verifyingContract: offer.asset, ...domain }, primaryType: 'Permit', message,
+    types: { Permit: [['owner', 'address'], ['spender', 'address'], ['value', 'uint256'], ['nonce', 'uint256'], ['deadline', 'uint256']].map(([name, type]) => ({ name, type })) },
+  });
+  return {
+    from: wallet.account.address, asset: offer.asset, spender: message.spender, amount: String(message.value), nonce: String(message.nonce), deadline: String(message.deadline),
+    signature, version: '1', ...after_,
+  };
+}
+
+test('a permit is believed only as a whole: every member, the signature, the nonce, the budget', async () => {
+  const [wallet, other] = [await buyerMake(OPG), await buyerMake(OPG)];
+  const text = body();
+  const { terms, permit2: offer } = await offersOf(INFER, text);
+  const send = async (info) => pay(INFER, text, echoed(terms, offer, await permit2(wallet, offer), { eip2612GasSponsoring: { info: { ...terms.extensions.eip2612GasSponsoring.info, ...info } } }));
+  const refused = async (status, why, ...permit) => {
+    const answer = assertStatus(await send(await permitFor(wallet, offer, ...permit)), status);
+    assert.equal(termsOf(answer).error, why);
+  };
+  await refused(402, 'eip2612_from_mismatch', {}, { from: other.account.address });
+  await refused(402, 'eip2612_asset_mismatch', {}, { asset: other.account.address });
+  await refused(402, 'eip2612_spender_not_permit2', { spender: other.account.address });
+  await refused(402, 'eip2612_deadline_expired', { deadline: BigInt(now() + 3) });
+  await refused(402, 'invalid_eip2612_extension_format', {}, { amount: '-1' });
+  await refused(402, 'invalid_eip2612_extension_format', {}, { signature: '0x12' });
+  await refused(412, 'permit2_allowance_required', { value: BigInt(offer.amount) - 1n });
+  await refused(412, 'permit2_allowance_required', { value: BigInt(offer.amount) + 1n });
+  await refused(412, 'permit2_allowance_required', { nonce: 1n });
+  await refused(412, 'permit2_allowance_required', {}, { nonce: '1' });
+  await refused(412, 'permit2_allowance_required', {}, { amount: String(BigInt(offer.amount) * 2n) });
+  await refused(412, 'permit2_allowance_required', {}, {}, { signer: other.account });
+  await refused(412, 'permit2_allowance_required', {}, {}, { domain: { chainId: 1 } });
+  await refused(412, 'permit2_allowance_required', {}, {}, { domain: { name: 'OPF' } });
+  assert.equal(jobsOf(wallet.address), 0);
+  assert.equal(gasOf(wallet.address), 0n);
+  // an echo without a permit is none
+  assert.equal(termsOf(assertStatus(await send({}), 412)).error, 'permit2_allowance_required');
+  sql(`INSERT INTO gas_subject_day VALUES ((clock_timestamp() AT TIME ZONE 'UTC')::date, 'sponsor', '\\x${wallet.address.slice(2)}', 1000000000000000)`);
+  await refused(412, 'permit2_allowance_required');
+  assert.equal(jobsOf(wallet.address), 0, 'neither the payment nor its job is there');
+  sql(`DELETE FROM gas_subject_day WHERE subject = '\\x${wallet.address.slice(2)}'`);
+  assertStatus(await send(await permitFor(wallet, offer)), 200);
+  assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(offer.amount));
 });
