@@ -80,7 +80,7 @@ struct settling { /* a payment to be taken */
 	uint64_t claim_block;
 	json_t *payload; /* new reference */
 };
-/* Payments to be settled that have no transaction yet, oldest first. */
+/* Payments to be settled that have no transaction yet and wait for no approval, oldest first. */
 enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 
 struct signed_tx {
@@ -96,6 +96,8 @@ struct signed_tx {
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
+/* Its first half, inside a transaction of the caller's. */
+enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t *ret_id) WARN_UNUSED;
 /* A replacement: same nonce, other fees. */
 enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx *tx) WARN_UNUSED;
 

@@ -13,9 +13,11 @@ struct x402_declared x402_declared_of(struct request *req, const char *model)
 {
 	const struct x402 *x = &request_app(req)->x402;
 	const char *route = req->route->name;
+	bool sponsors = !amount_is_zero(x->sponsor_payer_max) && !amount_is_zero(x->sponsor_all_max);
 
 	return (struct x402_declared){ .call = !strcmp(route, "chat_completions") ? X402_CALL_CHAT : !strcmp(route, "completions") ? X402_CALL_COMPLETIONS : X402_CALL_TENSORS,
-				       .model = model, .identifier_required = x->identifier_required, .sponsors = !amount_is_zero(x->sponsor_payer_max) && !amount_is_zero(x->sponsor_all_max) };
+				       .model = model, .identifier_required = x->identifier_required, .permits = sponsors && x->token_permits,
+				       .approvals = sponsors };
 }
 
 static struct x402_siwx siwx_of(struct request *req)

@@ -35,6 +35,10 @@
 	X(settlement_written) /* x402: the signed transaction is committed, nobody has it */ \
 	X(settlement_sent)   /* x402: the chain has it */ \
 	X(settlement_mined)  /* x402: what it settled is committed */ \
+	X(payment_top_up_written) /* x402: coin for a payer's approval: the signed transaction is committed, nobody has it */ \
+	X(payment_top_up_sent)    /* x402: the chain has it */ \
+	X(payment_approval_written) /* x402: the payer's approval may be sent from now on */ \
+	X(payment_approval_sent)  /* x402: the chain has it */ \
 	X(payment_closed)    /* x402: the job's end is committed, nobody was told */
 
 #ifdef OPGATE_FAULTS

@@ -23,6 +23,7 @@ struct x402 { /* built once by main; NULL in app when x402 is off */
 	struct hash quote_key, siwx_key;
 	struct chain_fee_caps gas_caps;
 	struct amount sponsor_payer_max, sponsor_all_max; /* wei a day for approvals; either zero: none is paid for */
+	bool token_permits; /* the token knows EIP-2612 */
 	bool identifier_required; /* payments without a payment-identifier are refused */
 	uint32_t timeout_s;
 	struct amount exposure_payer_max, exposure_all_max;
@@ -68,6 +69,8 @@ bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, st
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret);
 /* Asks the chain what the check needs. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
 enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason) WARN_UNUSED;
+/* Has the token EIP-2612? Clients that are told so sign a permit, whatever the token says. */
+enum err x402_token_permits(struct chain *chain, const struct address *token, bool *ret) WARN_UNUSED;
 /* The part of x402_ask_chain about the approval that came along: *ret_reason NULL: good, and paid->gas says what it costs us. */
 enum err x402_sponsor_ask(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason) WARN_UNUSED;
 /* Does a wallet with code call this its signature (ERC-1271)? Whatever else happens when it is asked: no. */

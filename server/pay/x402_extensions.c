@@ -69,10 +69,10 @@ json_t *x402_extensions_json(const struct x402_declared *d)
 	json_t *all = json_must(json_pack("{s:o,s:{s:{s:b},s:o}}", X402_BAZAAR, bazaar(d), X402_IDENTIFIER, "info", "required", d->identifier_required, "schema",
 					  json_must(json_quoted(IDENTIFIER_SCHEMA))));
 
-	if (d->sponsors) {
+	if (d->permits)
 		json_object_set_new(all, X402_EIP2612, json_must(json_quoted(EIP2612)));
+	if (d->approvals)
 		json_object_set_new(all, X402_ERC20_APPROVAL, json_must(json_quoted(ERC20_APPROVAL)));
-	}
 	return all;
 }
 

@@ -21,7 +21,7 @@ struct x402_declared {
 	enum x402_call call;
 	const char *model;        /* in the example of a body */
 	bool identifier_required; /* a payment without an id is refused */
-	bool sponsors;            /* we pay for approvals */
+	bool permits, approvals;  /* for which we pay the gas: by EIP-2612, by a transaction */
 };
 /* {key: {info, schema}, …}; new reference. */
 json_t *x402_extensions_json(const struct x402_declared *d);

@@ -17,6 +17,24 @@ static enum err token_nonce(const struct x402 *x, const struct address *owner, s
 	return e;
 }
 
+enum err x402_token_permits(struct chain *chain, const struct address *token, bool *ret)
+{
+	const struct address anybody = { { 1 } };
+	_cleanup_buf_ struct buf call = BUF_INIT(256), answer = BUF_INIT(4096);
+	struct chain_message m = { .to = *token, .gas = SETTLE_GAS };
+	struct u256 nonce;
+	bool ok = false;
+	enum err e = calls_eip2612_nonces(&anybody, &call);
+
+	m.data = call.data;
+	m.len = call.len;
+	if (!e)
+		e = chain_simulate(chain, &m, UINT64_MAX, &answer, &ok);
+	if (!e)
+		*ret = ok && calls_read_u256(answer.data, answer.len, &nonce) == ERR_OK;
+	return e;
+}
+
 /* The settlement itself, as our contract would send it, on the chain as it is now. */
 static enum err permit_simulate(const struct x402 *x, const struct x402_check *check, const struct x402_paid *paid, bool *ret_ok)
 {
@@ -106,8 +124,8 @@ enum err x402_sponsor_ask(const struct x402 *x, const struct x402_check *check, 
 		*ret_reason = approval ? "erc20_approval_tx_failed" : "permit2_allowance_required";
 		return ERR_OK;
 	}
-	if (!approval || !amount_is_zero(paid->gas.top_up))
-		e = amount_mul(amount_from_u64(fees.fee), approval ? TOP_UP_GAS : PERMIT_GAS, &gas);
+	if (!approval || !amount_is_zero(paid->gas.top_up)) /* twice: it may have to be sent again for more */
+		e = amount_mul(amount_from_u64(fees.fee), 2 * (approval ? TOP_UP_GAS : PERMIT_GAS), &gas);
 	if (!e)
 		e = amount_add(gas, paid->gas.top_up, &paid->gas.wei);
 	if (e)

@@ -8,10 +8,10 @@ import {
   validatePaymentIdentifier, extractDiscoveryInfo, wrapFetchWithSIWx,
 } from '@x402/extensions';
 import { wrapFetchWithPayment, x402Client } from '@x402/fetch';
-import { toHex } from 'viem';
+import { encodeFunctionData, toHex } from 'viem';
 import { PERMIT2 } from '../../script/deploy.mjs';
-import { adderBody, assertBooks, assertError, assertStatus, call, chain, dev, modelOf, OPG, rpc, sql, token, tokenBalance, uuid, waitFor } from './stack.mjs';
-import { assertCustody, base64, buyerMake, eip3009, envelope, jobsOf, now, offersOf, pay, paymentsOf, permit2, receiptOf, termsOf } from './payer.mjs';
+import { adderBody, assertBooks, assertError, assertStatus, call, chain, dev, mine, modelOf, OPG, rpc, sql, token, tokenBalance, uuid, waitFor } from './stack.mjs';
+import { assertCustody, base64, buyerMake, eip3009, envelope, jobsOf, now, offersOf, pay, paymentEnds, paymentsOf, permit2, receiptOf, termsOf } from './payer.mjs';
 
 const adder = modelOf('tensor').id;
 const llama = modelOf('chat').id;
@@ -283,4 +283,142 @@ test('a permit is believed only as a whole: every member, the signature, the non
   sql(`DELETE FROM gas_subject_day WHERE subject = '\\x${wallet.address.slice(2)}'`);
   assertStatus(await send(await permitFor(wallet, offer)), 200);
   assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(offer.amount));
+});
+
+// ---- erc20ApprovalGasSponsoring ----
+
+/// A server whose token knows no permits: the official client prefers those.
+async function fetchWithoutPermits(...args) {
+  const answer = await fetch(...args);
+  if (!answer.headers.get('PAYMENT-REQUIRED')) return answer;
+  const terms = termsOf(answer);
+  delete terms.extensions.eip2612GasSponsoring;
+  const headers = new Headers(answer.headers);
+  headers.set('PAYMENT-REQUIRED', base64(terms));
+  return new Response(await answer.arrayBuffer(), { status: answer.status, headers });
+}
+const approvalsOf = (address) =>
+  sql(`SELECT a.state, a.top_up::text, coalesce(a.reason, ''), coalesce(t.state, '') FROM sponsored_approval a LEFT JOIN settlement_tx t ON t.id = a.tx
+    WHERE a.payer = '\\x${address.slice(2)}' ORDER BY a.created_at`).map(([state, top_up, reason, tx]) => ({ state, top_up: BigInt(top_up), reason, tx }));
+/// A wallet with OPG and no coin.
+async function pennilessMake(coin = 0n) {
+  const wallet = await buyerMake(OPG);
+  await coinSet(wallet.address, coin);
+  return { ...wallet, nonce: await chain.client.getTransactionCount({ address: wallet.address }) };
+}
+
+test('the official client without coin pays by a signed approval: it is given what is missing, and no more', async () => {
+  for (const [scheme, path, text, coin] of [['exact', INFER, body(), 0n], ['upto', CHAT, chatBody(), 10n ** 12n]]) {
+    const wallet = await pennilessMake(coin);
+    const client = clientMake(wallet, RPC);
+    client.registerPolicy((_, list) => list.filter((one) => one.scheme === scheme && one.extra.assetTransferMethod === 'permit2'));
+    const result = await wrapFetchWithPayment(fetchWithoutPermits, client)(dev.base_url + path, request(text));
+    assert.equal(result.status, 200, `${scheme}: ${await result.clone().text()}`);
+    const [{ state, top_up, tx }] = approvalsOf(wallet.address);
+    assert.deepEqual([state, /mined|final/.test(tx)], ['done', true]);
+    assert.ok(top_up > 0n && (await coinOf(wallet.address)) < top_up + coin, 'what it was given went into gas, or is left of its own limit');
+    assert.ok(gasOf(wallet.address) > top_up, 'the coin and its sending are counted');
+    assert.equal(await allowanceOf(wallet.address), 2n ** 256n - 1n);
+    const [{ amount }] = paymentsOf(wallet.address);
+    assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(amount));
+    // now it is approved: nothing of the kind is needed again
+    const spent = gasOf(wallet.address);
+    assert.equal((await wrapFetchWithPayment(fetchWithoutPermits, client)(dev.base_url + path, request(path === CHAT ? chatBody() : body()))).status, 200);
+    assert.deepEqual([gasOf(wallet.address), approvalsOf(wallet.address).length], [spent, 1]);
+  }
+});
+
+const GWEI = 10n ** 9n;
+/// The extension's info; `over` changes the transaction, `after_` what is sent beside it.
+async function approvalFor(wallet, offer, over = {}, after_ = {}, { signer = wallet.account, spender = PERMIT2, amount = 2n ** 256n - 1n, functionName = 'approve', args } = {}) {
+  const signedTransaction = await signer.signTransaction({
+    to: offer.asset, data: encodeFunctionData({ abi: token.abi, functionName, args: args ?? [spender, amount] }), nonce: wallet.nonce, gas: 70_000n,
+    maxFeePerGas: 3n * GWEI, maxPriorityFeePerGas: GWEI, chainId: dev.chain_id, type: 'eip1559', ...over,
+  });
+  return { from: wallet.account.address, asset: offer.asset, spender: PERMIT2, amount: String(amount), signedTransaction, version: '1', ...after_ };
+}
+const approving = async (wallet, text, terms, offer, info) =>
+  pay(INFER, text, echoed(terms, offer, await permit2(wallet, offer), { erc20ApprovalGasSponsoring: { info: { ...terms.extensions.erc20ApprovalGasSponsoring.info, ...info } } }));
+
+test('an approval is read to its last byte before anything is given for it', async () => {
+  const [wallet, other] = [await pennilessMake(), await pennilessMake()];
+  const text = body();
+  const { terms, permit2: offer } = await offersOf(INFER, text);
+  const refused = async (why, ...approval) => {
+    const answer = assertStatus(await approving(wallet, text, terms, offer, await approvalFor(wallet, offer, ...approval)), 402);
+    assert.equal(termsOf(answer).error, `erc20_approval_${why}`);
+  };
+  const good = await approvalFor(wallet, offer);
+  await refused('from_mismatch', {}, { from: other.account.address });
+  await refused('asset_mismatch', {}, { asset: other.account.address });
+  await refused('spender_not_permit2', {}, { spender: other.account.address });
+  await refused('tx_wrong_target', { to: other.account.address });
+  await refused('tx_wrong_selector', {}, {}, { functionName: 'transfer' });
+  await refused('tx_wrong_spender', {}, {}, { spender: other.account.address });
+  await refused('tx_invalid_calldata', {}, {}, { amount: BigInt(offer.amount) - 1n });
+  await refused('tx_invalid_calldata', {}, { amount: '5' });
+  await refused('tx_invalid_calldata', { data: `${encodeFunctionData({ abi: token.abi, functionName: 'approve', args: [PERMIT2, 2n ** 256n - 1n] })}00` });
+  await refused('tx_signer_mismatch', {}, {}, { signer: other.account });
+  await refused('tx_parse_failed', {}, { signedTransaction: `${good.signedTransaction}00` });
+  await refused('tx_parse_failed', {}, { signedTransaction: '0x02c0' });
+  await refused('tx_parse_failed', {}, { signedTransaction: `0x${'02'.repeat(5000)}` });
+  await refused('tx_parse_failed', { type: 'legacy', gasPrice: GWEI, maxFeePerGas: undefined, maxPriorityFeePerGas: undefined });
+  await refused('tx_failed', { chainId: 1 });
+  await refused('tx_failed', { value: 1n });
+  await refused('tx_failed', { gas: 100_001n });
+  await refused('tx_failed', { gas: 25_000n });
+  await refused('tx_failed', { maxFeePerGas: 101n * GWEI });
+  await refused('tx_failed', { maxFeePerGas: 1n, maxPriorityFeePerGas: 1n });
+  await refused('tx_failed', { nonce: wallet.nonce + 1 });
+  await refused('tx_failed', { nonce: wallet.nonce - 1 });
+  const answer = assertStatus(await approving(wallet, text, terms, offer, { ...good, signedTransaction: 'f00d' }), 402);
+  assert.equal(termsOf(answer).error, 'invalid_erc20_approval_extension_format');
+  assert.deepEqual([jobsOf(wallet.address), gasOf(wallet.address), approvalsOf(wallet.address), await coinOf(wallet.address)], [0, 0n, [], 0n]);
+  // beyond the budget the payer may pay for it
+  const dear = await approvalFor(wallet, offer, { maxFeePerGas: 15n * GWEI });
+  assert.equal(termsOf(assertStatus(await approving(wallet, text, terms, offer, dear), 412)).error, 'permit2_allowance_required');
+  assert.deepEqual([jobsOf(wallet.address), gasOf(wallet.address), approvalsOf(wallet.address)], [0, 0n, []]);
+  assertStatus(await approving(wallet, text, terms, offer, good), 200);
+});
+
+test('payments that come together wait for one approval', async () => {
+  const wallet = await pennilessMake();
+  const texts = [body(), body(), body()];
+  const { terms, permit2: offer } = await offersOf(INFER, texts[0]);
+  const answers = await Promise.all(texts.map(async (text, i) => approving(wallet, text, terms, offer, await approvalFor(wallet, offer, { maxFeePerGas: (3n + BigInt(i)) * GWEI }))));
+  assert.deepEqual(answers.map(({ status }) => status), [200, 200, 200]);
+  assert.equal(approvalsOf(wallet.address).length, 1);
+  assert.equal(OPG - (await tokenBalance(wallet.address)), 3n * BigInt(offer.amount));
+});
+
+test('coin that is spent elsewhere is lost within the budget, and buys nothing', async () => {
+  const wallet = await pennilessMake();
+  const text = body();
+  const { terms, permit2: offer } = await offersOf(INFER, text);
+  await rpc('evm_setIntervalMining', 0);
+  try {
+    const answer = approving(wallet, text, terms, offer, await approvalFor(wallet, offer));
+    await waitFor('the coin is on its way', () => approvalsOf(wallet.address)[0]?.state === 'funding');
+    await waitFor('it has come', async () => (await mine(), (await coinOf(wallet.address)) > 0n));
+    // before the approval is mined: the same nonce, for more
+    await waitFor('it is broadcast', () => approvalsOf(wallet.address)[0].state === 'sent');
+    const thief = chain.wallet(wallet.account);
+    await rpc('anvil_dropAllTransactions');
+    const hash = await thief.sendTransaction({ to: dev.treasury, value: 1n, nonce: wallet.nonce, gas: 21_000n, maxFeePerGas: 5n * GWEI, maxPriorityFeePerGas: 2n * GWEI });
+    await mine();
+    assert.equal((await chain.client.waitForTransactionReceipt({ hash, timeout: 30_000 })).status, 'success');
+    await rpc('evm_setIntervalMining', 1);
+    const result = await answer; // it is known late that the nonce is gone for good: the status link tells then
+    assert.ok([202, 402].includes(result.status), `${result.status}`);
+    await waitFor('it is given up', () => approvalsOf(wallet.address)[0].state === 'failed', { seconds: 90 });
+    assert.equal((await paymentEnds(result.headers.get('Opgate-Payment'), ['dropped'])).transaction, null);
+  } finally {
+    await rpc('evm_setIntervalMining', 1);
+  }
+  const [{ state, reason, top_up }] = approvalsOf(wallet.address);
+  assert.deepEqual([state, reason], ['failed', 'another transaction used its nonce']);
+  assert.ok(gasOf(wallet.address) > top_up, 'it stays counted');
+  const [{ state: payment, attempts }] = paymentsOf(wallet.address);
+  assert.deepEqual([payment, attempts], ['dropped', 0], 'settled first: the model did not run');
+  assert.equal(await tokenBalance(wallet.address), OPG);
 });
