@@ -276,9 +276,7 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 static enum err terms_for(struct request *req, const struct paid *p, const struct x402_payment *payment, struct x402_terms *ret)
 {
 	const struct x402 *x = &request_app(req)->x402;
-	const struct x402_resource resource = { .url = arena_printf(req->arena, "%s%s", request_app(req)->settings->base_url, req->path),
-						.description = arena_printf(req->arena, "inference by %s", p->quote->version.model_ref),
-						.mime_type = "application/json", .method = "POST" };
+	const struct x402_resource resource = x402_resource_of(req, req->path, p->quote->version.model_ref);
 	const char *sealed = payment ? x402_payment_quote(payment) : NULL;
 	enum err e = ERR_OK;
 

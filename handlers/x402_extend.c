@@ -9,6 +9,12 @@
 
 /* ---- what is declared ---- */
 
+struct x402_resource x402_resource_of(struct request *req, const char *path, const char *model)
+{
+	return (struct x402_resource){ .url = arena_printf(req->arena, "%s%s", request_app(req)->settings->base_url, path),
+				       .description = arena_printf(req->arena, "inference by %s", model), .mime_type = "application/json", .method = "POST" };
+}
+
 struct x402_declared x402_declared_of(struct request *req, const char *model)
 {
 	const struct x402 *x = &request_app(req)->x402;

@@ -7,6 +7,7 @@
 
 /* Everything a 402 of this request declares; new reference. */
 json_t *x402_declared_json(struct request *req, const struct x402_declared *declared);
+struct x402_resource x402_resource_of(struct request *req, const char *path, const char *model);
 struct x402_declared x402_declared_of(struct request *req, const char *model);
 
 /* Does the payment repeat what we declared, where it repeats it? Official servers ask this before anything else of a payment that

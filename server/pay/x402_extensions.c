@@ -45,14 +45,29 @@ static const struct {
 				"{'outputs':[{'name':'y','shape':[1],'datatype':'FP32','data':[1]}]}" },
 };
 
-static json_t *bazaar(const struct x402_declared *d)
+static json_t *example_body(const struct x402_declared *d)
 {
 	json_t *body = json_must(json_quoted(CALLS[d->call].body));
 
 	if (json_object_get(body, "model"))
 		json_object_set_new(body, "model", json_must(json_string(d->model)));
+	return body;
+}
+
+size_t x402_example_size(const struct x402_declared *d, int64_t *ret_max_output)
+{
+	_cleanup_json_ json_t *body = example_body(d);
+	_cleanup_free_ char *text = json_text(body);
+	const json_t *max = json_object_get(body, "max_tokens");
+
+	*ret_max_output = max ? json_integer_value(max) : -1;
+	return strlen(text);
+}
+
+static json_t *bazaar(const struct x402_declared *d)
+{
 	return json_must(json_pack(
-		"{s:{s:{s:s,s:s,s:s,s:o},s:{s:s,s:o}},s:o}", "info", "input", "type", "http", "method", "POST", "bodyType", "json", "body", body, "output", "type", "json",
+		"{s:{s:{s:s,s:s,s:s,s:o},s:{s:s,s:o}},s:o}", "info", "input", "type", "http", "method", "POST", "bodyType", "json", "body", example_body(d), "output", "type", "json",
 		"example", json_must(json_quoted(CALLS[d->call].output)), "schema",
 		json_must(json_pack("{s:s,s:s,s:{s:{s:s,s:{s:o,s:o,s:o,s:o},s:[s,s,s,s],s:b},s:{s:s,s:{s:{s:s},s:{s:s}},s:[s]}},s:[s]}", "$schema",
 				    "https://json-schema.org/draft/2020-12/schema", "type", "object", "properties", "input", "type", "object", "properties", "type",

@@ -25,6 +25,8 @@ struct x402_declared {
 };
 /* {key: {info, schema}, …}; new reference. */
 json_t *x402_extensions_json(const struct x402_declared *d);
+/* Bytes of the example of a body, and the output it asks for (-1: as much as there is). */
+size_t x402_example_size(const struct x402_declared *d, int64_t *ret_max_output);
 
 /* The client's id for its payment. */
 enum x402_identified {

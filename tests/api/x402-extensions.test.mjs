@@ -1,11 +1,12 @@
 // The extensions of x402, with the official packages as clients: what a 402 declares, and what a client may send with a payment.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { HTTPFacilitatorClient } from '@x402/core/server';
 import { registerExactEvmScheme } from '@x402/evm/exact/client';
 import { UptoEvmScheme } from '@x402/evm/upto/client';
 import {
   appendPaymentIdentifierToExtensions, createSIWxClientExtension, createSIWxPayload, encodeSIWxHeader, validateDiscoveryExtension, validateDiscoveryExtensionSpec,
-  validatePaymentIdentifier, extractDiscoveryInfo, wrapFetchWithSIWx,
+  validatePaymentIdentifier, extractDiscoveryInfo, withBazaar, wrapFetchWithSIWx,
 } from '@x402/extensions';
 import { wrapFetchWithPayment, x402Client } from '@x402/fetch';
 import { encodeFunctionData, toHex } from 'viem';
@@ -83,6 +84,41 @@ test('all but a challenge is the same bytes every time, and what is repeated mus
   assert.equal(termsOf(refused).error, 'extension_echo_mismatch');
   assert.equal(jobsOf(wallet.address), 0);
   assertStatus(await pay(INFER, text, echoed(terms, offer, signed, { 'something-else': { info: { any: 1 } } })), 200);
+});
+
+test('the official bazaar client lists what is served, with the terms its examples are asked for', async () => {
+  for (const url of [dev.base_url, `${dev.base_url}/facilitator`]) {
+    const { bazaar } = withBazaar(new HTTPFacilitatorClient({ url })).extensions;
+    const all = await bazaar.listResources({ type: 'http', limit: 100 });
+    assert.deepEqual([all.x402Version, all.pagination], [2, { limit: 100, offset: 0, total: all.items.length }]);
+    for (const [model, path] of [[adder, INFER], [llama, CHAT]]) {
+      const item = all.items.find((one) => one.description.endsWith(` ${model}`));
+      assert.deepEqual([item.resource, item.type, item.x402Version, item.mimeType], [dev.base_url + path, 'http', 2, 'application/json']);
+      assert.ok(Date.parse(item.lastUpdated) <= Date.now());
+      assert.deepEqual(validateDiscoveryExtension(item.extensions.bazaar), { valid: true });
+      const asked = await offersOf(path, JSON.stringify(item.extensions.bazaar.info.input.body));
+      const plain = ({ extra: { quote, ...extra }, ...accept }) => ({ ...accept, extra }); // a quote's time may pass in between
+      assert.deepEqual(item.accepts.map(plain), asked.terms.accepts.map(plain));
+    }
+    const [first, second] = [await bazaar.listResources({ limit: 1 }), await bazaar.listResources({ limit: 1, offset: 1 })];
+    assert.deepEqual([...first.items, ...second.items].map(({ description }) => description), all.items.slice(0, 2).map(({ description }) => description));
+    assert.equal(second.pagination.total, all.items.length);
+    assert.equal((await bazaar.listResources({ offset: 1000 })).items.length, 0);
+    const upto = await bazaar.listResources({ scheme: 'upto', payTo: all.items[0].accepts[0].payTo, network: 'eip155:84532', extensions: 'sign-in-with-x' });
+    assert.ok(upto.items.length > 0 && upto.items.every(({ resource }) => resource === dev.base_url + CHAT));
+    for (const nothing of [{ type: 'mcp' }, { scheme: 'other' }, { network: 'eip155:1' }, { payTo: dev.treasury }, { extensions: 'nothing-of-ours' }])
+      assert.deepEqual((await bazaar.listResources(nothing)).pagination.total, 0);
+  }
+  for (const wrong of ['limit=0', 'limit=101', 'limit=x', 'offset=-1']) assertError(await call('GET', `/discovery/resources?${wrong}`), 'problem', 400, 'bad_field');
+});
+
+test('what is listed can be bought as it is listed', async () => {
+  const { items } = assertStatus(await call('GET', '/discovery/resources'), 200).json;
+  const item = items.find(({ resource }) => resource === dev.base_url + CHAT);
+  const wallet = await buyerMake(OPG);
+  const payment = envelope(item.accepts[0], await eip3009(wallet, item.accepts[0]));
+  assertStatus(await pay(CHAT, JSON.stringify(item.extensions.bazaar.info.input.body), payment), 200);
+  assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(item.accepts[0].amount));
 });
 
 // ---- payment-identifier ----
@@ -418,7 +454,7 @@ test('coin that is spent elsewhere is lost within the budget, and buys nothing',
   const [{ state, reason, top_up }] = approvalsOf(wallet.address);
   assert.deepEqual([state, reason], ['failed', 'another transaction used its nonce']);
   assert.ok(gasOf(wallet.address) > top_up, 'it stays counted');
-  const [{ state: payment, attempts }] = paymentsOf(wallet.address);
-  assert.deepEqual([payment, attempts], ['dropped', 0], 'settled first: the model did not run');
+  assert.deepEqual(paymentsOf(wallet.address).map((one) => [one.state, one.outcome, one.charged]), [['dropped', 'settlement_failed', '0']]);
+  assert.equal(sql(`SELECT 1 FROM job_output o JOIN payment p ON p.job = o.job WHERE p.payer = '\\x${wallet.address.slice(2)}'`).length, 0, 'settled first: the model did not run');
   assert.equal(await tokenBalance(wallet.address), OPG);
 });
