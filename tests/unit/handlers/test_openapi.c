@@ -2,7 +2,7 @@
  * shown to fail on documents that are wrong. */
 #include <ctype.h>
 
-#include "base/mem.h"
+#include "base/json.h"
 #include "handlers/openapi.h"
 #include "handlers/routes.h"
 #include "handlers/schemas.h"
