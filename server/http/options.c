@@ -5,7 +5,7 @@
 #include "http/internal.h"
 
 #define ALLOWED_HEADERS \
-	"Authorization, x-api-key, Content-Type, Idempotency-Key, Prefer, PAYMENT-SIGNATURE, X-PAYMENT, X-Request-Id, Last-Event-ID, " \
+	"Authorization, x-api-key, Content-Type, Idempotency-Key, Prefer, PAYMENT-SIGNATURE, SIGN-IN-WITH-X, X-PAYMENT, X-Request-Id, Last-Event-ID, " \
 	"X-SETTLEMENT-TYPE, Opgate-Policy, Opgate-Model, Opgate-Quote, Opgate-Max-Price"
 #define EXPOSED_HEADERS \
 	"Opgate-Job, Opgate-Receipt, X-Request-Id, Idempotent-Replayed, Retry-After, PAYMENT-REQUIRED, PAYMENT-RESPONSE, " \
