@@ -35,11 +35,11 @@
 	X(settlement_written) /* x402: the signed transaction is committed, nobody has it */ \
 	X(settlement_sent)   /* x402: the chain has it */ \
 	X(settlement_mined)  /* x402: what it settled is committed */ \
-	X(payment_top_up_written) /* x402: coin for a payer's approval: the signed transaction is committed, nobody has it */ \
-	X(payment_top_up_sent)    /* x402: the chain has it */ \
-	X(payment_approval_written) /* x402: the payer's approval may be sent from now on */ \
-	X(payment_approval_sent)  /* x402: the chain has it */ \
-	X(payment_closed)    /* x402: the job's end is committed, nobody was told */
+	X(payment_closed)    /* x402: the job's end is committed, nobody was told */ \
+	X(approval_funding)  /* x402: coin for a payer's approval: the signed transaction is committed, nobody has it */ \
+	X(approval_funded)   /* x402: the chain has it */ \
+	X(approval_sending)  /* x402: that the payer's approval may be sent is committed, nobody has it */ \
+	X(approval_sent)     /* x402: the chain has it */
 
 #ifdef OPGATE_FAULTS
 enum fault {

@@ -25,10 +25,10 @@ static enum err broadcast(const struct settler_config *c, struct db *db, const s
 {
 	enum err e = db_approval_send(db, &a->hash);
 
-	FAULT(payment_approval_written);
+	FAULT(approval_sending);
 	if (!e)
 		settler_send(c, a->raw, a->raw_len);
-	FAULT(payment_approval_sent);
+	FAULT(approval_sent);
 	return e;
 }
 
@@ -46,10 +46,10 @@ static enum err give(const struct settler_config *c, struct db *db, const struct
 		e = settler_sign(c, db, &tx, &fees, &raw, &signed_);
 	if (!e)
 		e = db_approval_fund(db, &a->hash, &signed_);
-	FAULT(payment_top_up_written);
+	FAULT(approval_funding);
 	if (!e)
 		settler_send(c, raw.data, raw.len);
-	FAULT(payment_top_up_sent);
+	FAULT(approval_funded);
 	buf_done(&raw);
 	return e;
 }
