@@ -9,9 +9,10 @@ import {
   validatePaymentIdentifier, extractDiscoveryInfo, withBazaar, wrapFetchWithSIWx,
 } from '@x402/extensions';
 import { wrapFetchWithPayment, x402Client } from '@x402/fetch';
-import { encodeFunctionData, toHex } from 'viem';
+import { checksumAddress, encodeFunctionData, hashMessage, toHex } from 'viem';
+import { contractsCompile } from '../../script/contracts.mjs';
 import { PERMIT2 } from '../../script/deploy.mjs';
-import { adderBody, assertBooks, assertError, assertStatus, call, chain, dev, mine, modelOf, OPG, rpc, sql, token, tokenBalance, uuid, waitFor } from './stack.mjs';
+import { adderBody, assertBooks, assertError, assertStatus, call, chain, dev, mine, modelOf, OPG, rpc, sql, token, tokenBalance, tokenSend, uuid, waitFor } from './stack.mjs';
 import { assertCustody, base64, buyerMake, eip3009, envelope, jobsOf, now, offersOf, pay, paymentEnds, paymentsOf, permit2, receiptOf, termsOf } from './payer.mjs';
 
 const adder = modelOf('tensor').id;
@@ -119,6 +120,17 @@ test('what is listed can be bought as it is listed', async () => {
   const payment = envelope(item.accepts[0], await eip3009(wallet, item.accepts[0]));
   assertStatus(await pay(CHAT, JSON.stringify(item.extensions.bazaar.info.input.body), payment), 200);
   assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(item.accepts[0].amount));
+});
+
+test('all of it fits into headers as they are usual, there and back', async () => {
+  const sent = [];
+  const spy = (input, init) => (sent.push((input.headers ?? new Headers(init?.headers)).get('PAYMENT-SIGNATURE')), fetch(input, init));
+  const wallet = await buyerMake(OPG);
+  const text = chatBody();
+  const { answer } = await offersOf(CHAT, text);
+  assert.equal((await wrapFetchWithPayment(spy, named(clientMake(wallet), uuid()))(dev.base_url + CHAT, request(text))).status, 200);
+  const [there, back] = [answer.headers.get('PAYMENT-REQUIRED').length, sent.at(-1).length];
+  assert.ok(there < 8192 && back < 8192, `${there} and ${back} bytes`);
 });
 
 // ---- payment-identifier ----
@@ -242,6 +254,31 @@ test('a sign-in works once, for its own wallet, here and now', async () => {
   assert.equal(again.headers.get('Opgate-Job'), paid.headers.get('Opgate-Job'));
   await refused(header, /used before/);
   assert.equal(jobsOf(wallet.address), 1);
+});
+
+test('a wallet with code signs in by its own word (ERC-1271)', async () => {
+  const owner = await buyerMake(0n);
+  const { TestWallet } = contractsCompile();
+  const address = checksumAddress(await chain.deploy(owner.account, TestWallet));
+  await tokenSend(owner, [['mint', address, OPG]]);
+  const approve = async (digest) => {
+    await chain.wallet(owner.account).sendTransaction({ to: address, data: encodeFunctionData({ abi: TestWallet.abi, functionName: 'approve', args: [digest] }) });
+    await mine();
+  };
+  const text = body();
+  const { eip3009: offer } = await offersOf(INFER, text);
+  const made = await eip3009(owner, offer, { from: address });
+  await approve(made.digest);
+  const paid = assertStatus(await pay(INFER, text, envelope(offer, made)), 200);
+  let digest;
+  const signer = { address, signMessage: async ({ message }) => ((digest = hashMessage(message)), owner.account.signMessage({ message })) };
+  const { info, supportedChains } = (await offersOf(INFER, text)).terms.extensions['sign-in-with-x'];
+  const header = encodeSIWxHeader(await createSIWxPayload({ ...info, ...supportedChains[0] }, signer, info.uri));
+  const send = () => call('POST', INFER, { body: text, headers: { 'SIGN-IN-WITH-X': header } });
+  assert.match(termsOf(assertStatus(await send(), 402)).error, /signature/); // the wallet's owner signed; that is not the wallet's word
+  await approve(digest);
+  assert.equal(assertStatus(await send(), 200).headers.get('Opgate-Job'), paid.headers.get('Opgate-Job'));
+  assert.match(termsOf(assertStatus(await send(), 402)).error, /used before/);
 });
 
 // ---- eip2612GasSponsoring ----
