@@ -9,6 +9,8 @@ import {
   validatePaymentIdentifier, extractDiscoveryInfo, withBazaar, wrapFetchWithSIWx,
 } from '@x402/extensions';
 import { wrapFetchWithPayment, x402Client } from '@x402/fetch';
+import { UptoEvmScheme as Upto211 } from 'x402-evm-2.11/upto/client';
+import { wrapFetchWithPayment as wrapFetch211, x402Client as Client211 } from 'x402-fetch-2.11';
 import { checksumAddress, encodeFunctionData, hashMessage, toHex } from 'viem';
 import { contractsCompile } from '../../script/contracts.mjs';
 import { PERMIT2 } from '../../script/deploy.mjs';
@@ -307,6 +309,17 @@ test('the official client without an approval pays by a permit, exact and upto; 
     assert.equal(await coinOf(wallet.address), 0n);
     assert.ok(gasOf(wallet.address) > 0n, 'its gas is counted');
   }
+});
+
+test('the clients OpenGradient was written for pay by a permit, too', async () => {
+  const wallet = await buyerMake(OPG);
+  const signer = { ...wallet.account, readContract: (args) => chain.client.readContract(args) };
+  const fetchPaid = wrapFetch211(fetch, new Client211().register('eip155:*', new Upto211(signer)));
+  const text = chatBody();
+  const result = await fetchPaid(dev.base_url + CHAT, request(text));
+  assert.equal(result.status, 200, await result.clone().text());
+  assert.ok(gasOf(wallet.address) > 0n);
+  assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(paymentsOf(wallet.address)[0].amount));
 });
 
 /// The extension's info for this offer; `over` changes what is signed, `after_` what is sent.

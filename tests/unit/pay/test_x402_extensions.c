@@ -79,6 +79,35 @@ static void test_identifier(void **state)
 	x402_payment_done(&p);
 }
 
+/* What was declared comes back as it was; only what we say of an approval may be missing. */
+static void test_echo(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *extensions;
+		bool ok;
+	} rows[] = {
+		{ "{\"eip2612GasSponsoring\":{\"info\":{\"version\":\"1\",\"from\":\"0x\"}}}", true }, { "{\"eip2612GasSponsoring\":{\"info\":{\"description\":\"mine\",\"version\":\"1\"}}}", true },
+		{ "{\"eip2612GasSponsoring\":{\"info\":{\"version\":\"2\"}}}", false }, { "{\"eip2612GasSponsoring\":{}}", false }, { "{\"eip2612GasSponsoring\":7}", false },
+		{ "{\"erc20ApprovalGasSponsoring\":{\"info\":{\"version\":\"1\"}}}", true }, { "{\"payment-identifier\":{\"info\":{\"required\":true}}}", false },
+		{ "{\"bazaar\":{\"info\":{}}}", false }, { "{\"anything\":{\"info\":{}}}", true }, { "[]", true }, { "null", true },
+	};
+	const struct x402_declared d = { .call = X402_CALL_TENSORS, .model = "a/b", .permits = true, .approvals = true };
+	_cleanup_json_ json_t *declared = x402_extensions_json(&d);
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct x402_payment p;
+		_cleanup_free_ char *text = xasprintf("{\"x402Version\":2,\"payload\":{},\"extensions\":%s}", rows[i].extensions);
+		payment_of(text, &p);
+		assert_int_equal(x402_payment_extensions_ok(&p, declared), rows[i].ok);
+		x402_payment_done(&p);
+	}
+	_cleanup_free_ char *all = json_text(declared), *text = xasprintf("{\"x402Version\":2,\"payload\":{},\"extensions\":%s}", all);
+	struct x402_payment p;
+	payment_of(text, &p);
+	assert_true(x402_payment_extensions_ok(&p, declared));
+	x402_payment_done(&p);
+}
+
 /* ---- approvals ---- */
 
 /* Reads the payment, one member of its extension's info set to raw JSON (NULL: as it is). */
@@ -341,7 +370,7 @@ int main(void)
 {
 	crypto_init();
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_declared), cmocka_unit_test(test_identifier), cmocka_unit_test(test_permits), cmocka_unit_test(test_approval_transactions),
+		cmocka_unit_test(test_declared), cmocka_unit_test(test_identifier), cmocka_unit_test(test_echo), cmocka_unit_test(test_permits), cmocka_unit_test(test_approval_transactions),
 		cmocka_unit_test(test_approvals), cmocka_unit_test(test_sign_in), cmocka_unit_test(test_sign_in_changed), cmocka_unit_test(test_challenge),
 	};
 	return RUN_TESTS(tests);
