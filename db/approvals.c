@@ -80,15 +80,6 @@ enum err db_approval_fund(struct db *db, const struct hash *approval, const stru
 	return db_transaction(db, write_funding, &f);
 }
 
-enum err db_approval_unfund(struct db *db, const struct hash *approval)
-{
-	DB_PARAMS p = { 0 };
-
-	db_hash(&p, approval);
-	return exec_one(db, "UPDATE sponsored_approval a SET state = 'wanted', tx = NULL FROM settlement_tx t WHERE a.hash = $1 AND a.state = 'funding' AND t.id = a.tx"
-			    " AND t.state = 'replaced'", &p);
-}
-
 enum err db_approval_send(struct db *db, const struct hash *approval)
 {
 	DB_PARAMS p = { 0 };

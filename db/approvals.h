@@ -24,7 +24,6 @@ struct approval_row { /* one that is not ended */
 enum err db_approvals_open(struct db *db, uint64_t chain_id, struct approval_row *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 /* wanted → funding, and the signed transaction with the top-up, in one transaction. ERR_CONFLICT also: the nonce is taken. */
 enum err db_approval_fund(struct db *db, const struct hash *approval, const struct signed_tx *tx) WARN_UNUSED;
-enum err db_approval_unfund(struct db *db, const struct hash *approval) WARN_UNUSED; /* funding → wanted: its transaction was replaced */
 enum err db_approval_send(struct db *db, const struct hash *approval) WARN_UNUSED;   /* → sent: from now on it may be on the wire */
 /* Mined (why NULL), or it will not be. Gas that was set aside and not used is given back to the budget. */
 enum err db_approval_end(struct db *db, const struct hash *approval, const char *why) WARN_UNUSED;

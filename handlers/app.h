@@ -7,6 +7,7 @@
 #include "handlers/settings.h"
 #include "http/http.h"
 #include "pay/pay.h"
+#include "pay/settler.h"
 #include "pay/x402.h"
 
 struct blob_store;
@@ -27,6 +28,7 @@ struct app {
 	struct waiters *waiters;
 	struct pay pay;
 	struct x402 x402; /* chain NULL: off */
+	struct settler_view settler_view;
 	struct turns *settler; /* NULL: x402 is off */
 	struct secret_key gateway_key, settler_key;
 	struct address gateway, settler_sender; /* their addresses; the latter zero when x402 is off */

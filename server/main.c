@@ -167,22 +167,22 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 	struct settler_config settler = {
 		.chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to,
 		.contract = s->settler_contract, .confirmations = (uint64_t)s->deposit_confirmations,
+		.answer_confirmations = (uint64_t)s->settlement_confirmations, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
-		.log = log_settler, .key = app->settler_key, .head = &app->x402.head,
+		.log = log_settler, .key = app->settler_key, .view = &app->settler_view,
 	};
-	uint64_t head = 0;
 	enum err e;
 
 	if (!*s->settler_key_file)
 		return ERR_OK;
 	e = startup_check_settler(app, why);
 	if (!e)
-		e = chain_head(app->chain, &head);
+		e = settler_look(&settler);
 	if (e)
 		return e;
 	app->x402 = (struct x402){ .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
 				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
-				   .exposure_all_max = s->x402_exposure_all, .head = head,
+				   .exposure_all_max = s->x402_exposure_all, .view = &app->settler_view,
 				   .identifier_required = s->x402_identifier_required, .gas_caps = settler.caps,
 				   .sponsor_payer_max = s->gas_sponsor_per_payer_day, .sponsor_all_max = s->gas_sponsor_per_day };
 	e = x402_token_permits(app->chain, &s->opg_token, &app->x402.token_permits);

@@ -10,7 +10,6 @@
 
 #define OPEN_MAX 32
 #define RESEND_MS 4000
-#define LOST_MS 30000      /* its nonce is used and it has no receipt: that long, for endpoints that lag */
 #define PATIENCE_MS 180000 /* the payment's own time is over not much later */
 #define TOP_UP_GAS 21000
 
@@ -82,8 +81,8 @@ static enum err step(const struct settler_config *c, struct db *db, const struct
 		return fund(c, db, a);
 	if (a->state == APPROVAL_SENT)
 		return a->idle_ms < RESEND_MS ? ERR_OK : broadcast(c, db, a);
-	if (a->funding == TOP_UP_REPLACED)
-		return db_approval_unfund(db, &a->hash);
+	if (a->funding == TOP_UP_REPLACED) /* lost, it seems; should it come all the same, a second one would be one too many */
+		return end(c, db, a, "the coin could not be given");
 	if (a->funding != TOP_UP_MINED)
 		return ERR_OK;
 	return a->funded ? broadcast(c, db, a) : end(c, db, a, "the coin was not accepted");
@@ -105,19 +104,19 @@ static enum err look_after(const struct settler_config *c, struct db *db, const 
 	if (e)
 		return e;
 	if (a->nonce < used)
-		return a->state == APPROVAL_SENT && a->age_ms < LOST_MS ? ERR_OK : end(c, db, a, "another transaction used its nonce");
+		return a->state == APPROVAL_SENT && a->age_ms < c->patience_ms ? ERR_OK : end(c, db, a, "another transaction used its nonce");
 	return a->age_ms > PATIENCE_MS ? end(c, db, a, "it was not mined in time") : step(c, db, a);
 }
 
 /* Their payments cannot be settled by us; has somebody else done it? */
-static enum err give_up(const struct settler_config *c, struct db *db)
+static enum err give_up(const struct settler_config *c, struct db *db, uint64_t head)
 {
 	struct settling payments[SETTLER_BATCH_MAX];
 	size_t count = 0;
 	enum err e = db_payments_unapproved(db, payments, SETTLER_BATCH_MAX, &count);
 
 	for (size_t i = 0; i < count; i++) {
-		enum err one = settler_find_out(c, db, &payments[i]);
+		enum err one = settler_find_out(c, db, &payments[i], head);
 
 		if (!one)
 			c->ended(c->arg, &payments[i].id);
@@ -127,7 +126,7 @@ static enum err give_up(const struct settler_config *c, struct db *db)
 	return e;
 }
 
-enum err settler_approvals(const struct settler_config *c, struct db *db, bool *ret_busy)
+enum err settler_approvals(const struct settler_config *c, struct db *db, uint64_t head, bool *ret_busy)
 {
 	struct approval_row open[OPEN_MAX];
 	size_t count = 0;
@@ -140,5 +139,5 @@ enum err settler_approvals(const struct settler_config *c, struct db *db, bool *
 		free(open[i].raw);
 	}
 	*ret_busy = count > 0;
-	return e ? e : give_up(c, db);
+	return e ? e : give_up(c, db, head);
 }
