@@ -66,7 +66,7 @@ static enum err take_transfer(struct db *db, const struct settling *p, const str
 
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at)
 {
-	bool eip3009 = !strcmp(p->method, "eip3009"), used = false, taken = false;
+	bool used = false, taken = false;
 	struct chain_arrival found[CHAIN_PAYMENT_LOGS_MAX];
 	size_t count = 0;
 	enum err e = nonce_used(c, p, at, &used);
