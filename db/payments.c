@@ -14,6 +14,22 @@ static void set_hex(json_t *o, const char *key, const void *p, size_t len)
 	json_object_set_new(o, key, json_must(json_string(hex)));
 }
 
+static json_t *gas_json(const struct payment_gas *g)
+{
+	json_t *o = json_must(json_pack("{s:s, s:s, s:s}", "wei", amount_format(g->wei).s, "payer_max", amount_format(g->payer_max).s, "all_max", amount_format(g->all_max).s));
+	_cleanup_free_ char *raw = xmalloc(2 * g->raw_len + 1);
+
+	if (!g->raw)
+		return o;
+	hex_encode(g->raw, g->raw_len, raw);
+	set_hex(o, "hash", g->hash.b, 32);
+	json_object_set_new(o, "raw", json_must(json_string(raw)));
+	json_object_set_new(o, "nonce", json_must(json_integer((json_int_t)g->nonce)));
+	json_object_set_new(o, "unlimited", json_boolean(g->unlimited));
+	json_object_set_new(o, "top_up", json_must(json_string(amount_format(g->top_up).s)));
+	return o;
+}
+
 static json_t *claim_json(const struct payment_claim *c)
 {
 	json_t *o = json_must(json_pack("{s:s, s:I, s:s, s:s, s:s, s:O, s:I}", "id", uuid_format(&c->id).s, "chain_id", (json_int_t)c->chain_id, "scheme", c->scheme,
@@ -24,6 +40,12 @@ static json_t *claim_json(const struct payment_claim *c)
 		json_object_set_new(o, "payer_max", json_must(json_string(amount_format(c->payer_max).s)));
 		json_object_set_new(o, "all_max", json_must(json_string(amount_format(c->all_max).s)));
 	}
+	if (c->identifier) {
+		json_object_set_new(o, "identifier", json_must(json_string(c->identifier)));
+		json_object_set_new(o, "identifier_window_ms", json_must(json_integer(c->identifier_window_ms)));
+	}
+	if (c->gas)
+		json_object_set_new(o, "gas", gas_json(c->gas));
 	set_hex(o, "verifier", c->verifier.b, 20);
 	set_hex(o, "payer", c->payer.b, 20);
 	set_hex(o, "nonce", c->nonce.b, 32);
@@ -37,15 +59,17 @@ enum err db_payment_claim(struct db *db, const struct payment_claim *c, const st
 	_cleanup_json_ json_t *claim = claim_json(c);
 	_cleanup_json_ json_t *item = db_job_open_item(job);
 	DB_PARAMS p = { 0 };
+	const char *status;
 	enum err e;
 
 	db_json(&p, claim);
 	db_json(&p, item);
-	e = db_query_one(db, "SELECT status, account FROM payment_claim($1::jsonb, $2::jsonb)", &p, &r);
+	e = db_query_one(db, "SELECT status, account FROM payment_claim_extended($1::jsonb, $2::jsonb)", &p, &r);
 	if (e)
 		return e;
-	if (strcmp(db_get_text(r, 0, "status"), "ok") != 0)
-		return strcmp(db_get_text(r, 0, "status"), "exposed") ? ERR_CONFLICT : ERR_LIMIT;
+	status = db_get_text(r, 0, "status");
+	if (strcmp(status, "ok") != 0)
+		return !strcmp(status, "exposed") ? ERR_LIMIT : !strcmp(status, "unsponsored") ? ERR_FORBIDDEN : ERR_CONFLICT;
 	*ret_account = db_get_int(r, 0, "account");
 	return ERR_OK;
 }
@@ -123,6 +147,45 @@ enum err db_payment_of_job(struct db *db, const struct uuid *job, struct payment
 	if (!e)
 		fill(r, ret);
 	return e;
+}
+
+enum err db_payment_identified(struct db *db, const struct address *payer, const char *identifier, struct payment_row *ret)
+{
+	struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_address(&p, payer);
+	db_text(&p, identifier);
+	e = db_query_one(db, PAYMENT_COLUMNS " JOIN payment_identifier i ON i.payment = p.id WHERE i.payer = $1 AND i.id = $2", &p, &r);
+	if (!e)
+		fill(r, ret);
+	return e;
+}
+
+enum err db_payment_for_request(struct db *db, const struct address *payer, const struct hash *request_digest, int64_t max_age_ms, struct payment_row *ret)
+{
+	struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_address(&p, payer);
+	db_hash(&p, request_digest);
+	db_int(&p, max_age_ms);
+	e = db_query_one(db, PAYMENT_COLUMNS " WHERE p.payer = $1 AND p.request_digest = $2 AND p.state <> 'dropped'"
+			     " AND p.claimed_at > clock_timestamp() - $3::bigint * interval '1 millisecond' ORDER BY p.claimed_at DESC LIMIT 1", &p, &r);
+	if (!e)
+		fill(r, ret);
+	return e;
+}
+
+enum err db_siwx_nonce_use(struct db *db, const char *nonce, int64_t lifetime_ms)
+{
+	DB_PARAMS p = { 0 };
+
+	db_text(&p, nonce);
+	db_int(&p, lifetime_ms);
+	return db_exec(db, "INSERT INTO siwx_nonce VALUES ($1, clock_timestamp() + $2::bigint * interval '1 millisecond')", &p, NULL);
 }
 
 enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count)

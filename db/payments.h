@@ -5,6 +5,18 @@
 
 #include "db/jobs.h"
 
+struct payment_gas { /* what we are to pay for an approval that comes with a payment, wei of the chain's coin */
+	struct amount wei;                /* at most; counted against today's budgets of the purpose "sponsor" */
+	struct amount payer_max, all_max; /* those */
+	/* a transaction of the payer's that we broadcast; raw NULL: a permit, which is part of the settlement */
+	const void *raw;
+	size_t raw_len;
+	struct hash hash;
+	uint64_t nonce;
+	bool unlimited;       /* it approves all there can be */
+	struct amount top_up; /* coin the payer lacks for it, part of wei */
+};
+
 struct payment_claim {
 	struct uuid id;
 	uint64_t chain_id;
@@ -17,9 +29,13 @@ struct payment_claim {
 	uint64_t block;  /* one not after now */
 	bool limited;    /* served before it is settled, so only within these */
 	struct amount payer_max, all_max;
+	const char *identifier;       /* the payer's own name for it, or NULL */
+	int64_t identifier_window_ms; /* how long a name stands */
+	const struct payment_gas *gas; /* NULL: none */
 };
 /* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. ERR_CONFLICT: this
- * authorization was claimed before (db_payment_find tells by whom). ERR_LIMIT: too much is served and not settled yet. */
+ * authorization was claimed before (db_payment_find tells by whom), or the name stands for another one (db_payment_identified).
+ * ERR_LIMIT: too much is served and not settled yet. ERR_FORBIDDEN: the budget does not cover its gas, or another approval is in the way. */
 enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
 
 struct payment_row {
@@ -41,6 +57,11 @@ enum err db_payment_get(struct db *db, const struct uuid *id, struct payment_row
 enum err db_payment_find(struct db *db, uint64_t chain_id, const struct address *verifier, const struct address *payer, const struct hash *nonce,
 			 struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
 enum err db_payment_of_job(struct db *db, const struct uuid *job, struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
+enum err db_payment_identified(struct db *db, const struct address *payer, const char *identifier, struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
+/* The payer's newest payment for exactly this request that was not dropped, at most so old; ERR_NOT_FOUND. */
+enum err db_payment_for_request(struct db *db, const struct address *payer, const struct hash *request_digest, int64_t max_age_ms, struct payment_row *ret) WARN_UNUSED;
+/* A challenge of sign-in-with-x is used up. ERR_CONFLICT: it was before. */
+enum err db_siwx_nonce_use(struct db *db, const char *nonce, int64_t lifetime_ms) WARN_UNUSED;
 /* Of these payments, those whose money came or never will. */
 enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count) WARN_UNUSED;
 
@@ -60,7 +81,7 @@ struct settling { /* a payment to be taken */
 	uint64_t claim_block;
 	json_t *payload; /* new reference */
 };
-/* Payments to be settled that have no transaction yet, oldest first. */
+/* Payments to be settled that have no transaction yet and wait for no approval, oldest first. */
 enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 
 struct signed_tx {
@@ -76,6 +97,8 @@ struct signed_tx {
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
+/* Its first half, inside a transaction of the caller's. */
+enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t *ret_id) WARN_UNUSED;
 /* A replacement: same nonce, other fees. */
 enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx *tx) WARN_UNUSED;
 

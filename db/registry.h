@@ -100,6 +100,15 @@ struct model_filter {
 };
 enum err db_models_list(struct db *db, struct arena *arena, const struct model_filter *filter, struct model_listed **ret, size_t *ret_count) WARN_UNUSED;
 
+/* Models whose newest published version is served right now, in the order they were made. surface NULL: both. *ret_total: without
+ * offset and max. */
+struct model_served {
+	struct version_row version;
+	int64_t changed_at; /* wall ms: published, or the last change of an offer */
+};
+enum err db_models_served(struct db *db, struct arena *arena, const char *surface, int64_t node_timeout_ms, int64_t offset, size_t max, struct model_served **ret,
+			  size_t *ret_count, int64_t *ret_total) WARN_UNUSED;
+
 /* A ready offer for any published version of a model, as the public may see it. */
 struct model_offer {
 	struct address node, operator_;

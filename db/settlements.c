@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "db/payments.h"
+#include "db/approvals.h"
 
 static enum err exec_one(struct db *db, const char *sql, const struct db_params *p)
 {
@@ -24,6 +24,8 @@ static void fill_settling(const struct db_result *r, int i, struct settling *ret
 	snprintf(ret->scheme, sizeof(ret->scheme), "%s", db_get_text(r, i, "scheme"));
 }
 
+/* Some wait for an approval of the payer to be mined (approvals.c). */
+#define SQL_APPROVAL_IN(states) "EXISTS (SELECT FROM sponsored_approval a WHERE a.hash = payment.approval AND a.state IN (" states "))"
 #define SQL_SETTLING "SELECT id, payer, nonce, method, scheme, amount, payload, claim_block FROM payment WHERE state = 'settling'"
 
 static enum err list_settling(struct db *db, const char *sql, const struct db_params *p, struct settling *ret, size_t max, size_t *ret_count)
@@ -44,7 +46,15 @@ enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, s
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, (int64_t)max);
-	return list_settling(db, SQL_SETTLING " AND tx IS NULL ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
+	return list_settling(db, SQL_SETTLING " AND tx IS NULL AND (approval IS NULL OR " SQL_APPROVAL_IN("'done'") ") ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
+}
+
+enum err db_payments_unapproved(struct db *db, struct settling *ret, size_t max, size_t *ret_count)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, (int64_t)max);
+	return list_settling(db, SQL_SETTLING " AND tx IS NULL AND " SQL_APPROVAL_IN("'failed'") " ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
 }
 
 enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret, size_t max, size_t *ret_count)
@@ -76,24 +86,34 @@ struct writing {
 	size_t count;
 };
 
-static enum err write_tx(struct db *db, void *arg)
+enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t *ret_id)
 {
-	const struct writing *w = arg;
 	_cleanup_result_ struct db_result *r = NULL;
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	db_int(&p, (int64_t)w->tx->chain_id);
-	db_address(&p, &w->tx->sender);
-	db_int(&p, (int64_t)w->tx->nonce);
+	db_int(&p, (int64_t)tx->chain_id);
+	db_address(&p, &tx->sender);
+	db_int(&p, (int64_t)tx->nonce);
 	e = db_query_one(db, "INSERT INTO settlement_tx (chain_id, sender, nonce) VALUES ($1::bigint, $2, $3::bigint) RETURNING id", &p, &r);
 	if (!e)
-		e = db_settlement_replace(db, db_get_int(r, 0, "id"), w->tx);
+		e = db_settlement_replace(db, db_get_int(r, 0, "id"), tx);
+	if (!e)
+		*ret_id = db_get_int(r, 0, "id");
+	return e;
+}
+
+static enum err write_tx(struct db *db, void *arg)
+{
+	const struct writing *w = arg;
+	int64_t id = 0;
+	enum err e = db_settlement_insert(db, w->tx, &id);
+
 	for (size_t i = 0; !e && i < w->count; i++) {
 		DB_PARAMS q = { 0 };
 
 		db_uuid(&q, &w->payments[i]);
-		db_int(&q, db_get_int(r, 0, "id"));
+		db_int(&q, id);
 		e = exec_one(db, "UPDATE payment SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL", &q);
 	}
 	return e;

@@ -74,6 +74,9 @@ X(GET,   "/v1/transfers",          transfers_list, WORKER, ACCOUNT,  "read", NUL
 X(GET,   "/v1/payments/{id}",      payments_get,   WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Payment", "What became of an x402 payment; the id is the secret") \
 X(GET,   "/v1/deposits",           deposits_list,  WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "DepositList", "Deposits of the caller") \
 X(GET,   "/v1/reconciliation",     reconciliation, WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Reconciliation", "Ledger sum, balances, holds and custody against the chain") \
+/* discovery */ \
+X(GET,   "/discovery/resources",   discovery,      WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "DiscoveryResources", "What a wallet can buy here now: served models with their x402 terms (bazaar)") \
+X(GET,   "/facilitator/discovery/resources", facilitator_discovery, WORKER, PUBLIC, NULL, NULL, 0, "read", PROBLEM, NULL, "DiscoveryResources", "The same, where the clients of a facilitator look for it") \
 /* pages */ \
 X(GET,   "/",                      page_index,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "The marketplace") \
 X(GET,   "/assets/{file}",         page_asset,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "Files of the pages")

@@ -1,10 +1,6 @@
 /* See schemas.h. Requests refuse unknown members (base/json.h), so theirs say additionalProperties: false. */
 #include "handlers/schemas.h"
 
-#include <string.h>
-
-#include "base/mem.h"
-
 #define REF(name) "{'$ref':'#/components/schemas/" name "'}"
 #define STR "{'type':'string'}"
 #define STR_NULL "{'type':['string','null']}"
@@ -146,6 +142,12 @@ const struct schema SCHEMAS[] = {
 		",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody_ok':" OR_UNKNOWN ",'custody':" OBJECT("'on_chain','ledger','liabilities','ok'",
 			"'on_chain':" OR_NULL(REF("Amount")) ",'ledger':" REF("Amount") ",'liabilities':" REF("Amount") ",'ok':" OR_UNKNOWN)
 		",'checked_at':" REF("Time")) },
+	/* discovery */
+	{ "DiscoveryResource", OBJECT("'resource','type','x402Version','accepts','lastUpdated','description','mimeType','extensions'", "'resource':" STR ",'type':" CONST("http")
+		",'x402Version':" INT ",'accepts':" ARRAY("{'type':'object','description':'PaymentRequirements of x402, for the example in extensions.bazaar'}") ",'lastUpdated':" REF("Time")
+		",'description':" STR ",'mimeType':" STR ",'tags':" ARRAY(STR) ",'extensions':{'type':'object'}") },
+	{ "DiscoveryResources", OBJECT("'x402Version','items','pagination'", "'x402Version':" INT ",'items':" ARRAY(REF("DiscoveryResource"))
+		",'pagination':" OBJECT("'limit','offset','total'", "'limit':" INT ",'offset':" INT ",'total':" INT)) },
 };
 const size_t SCHEMAS_COUNT = sizeof(SCHEMAS) / sizeof(SCHEMAS[0]);
 
@@ -212,6 +214,13 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "models_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':1000,'default':1000}", "at most so many" },
 	{ "keys_list versions_list transfers_list deposits_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
 	{ "nodes_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':50}", "at most so many" },
+	{ "discovery facilitator_discovery", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':20}", "at most so many" },
+	{ "discovery facilitator_discovery", "query", "offset", "{'type':'integer','minimum':0,'default':0}", "leave out so many" },
+	{ "discovery facilitator_discovery", "query", "type", STR, "only of this kind: http is what there is" },
+	{ "discovery facilitator_discovery", "query", "payTo", REF("Address"), "only what is paid to this address" },
+	{ "discovery facilitator_discovery", "query", "scheme", STR, "only what can be paid by this scheme" },
+	{ "discovery facilitator_discovery", "query", "network", STR, "only what can be paid on this network" },
+	{ "discovery facilitator_discovery", "query", "extensions", STR, "only what declares this extension" },
 	{ "jobs_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':20}", "at most so many" },
 	{ "models_list keys_list versions_list nodes_list jobs_list transfers_list deposits_list", "query", "after", STR, "go on after this one, the last of the page before" },
 	{ "models_list", "query", "author", STR, "only of this author" },
@@ -225,11 +234,3 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "files_put", "header", "X-Content-SHA256", STR, "the upload is refused unless it has this digest" },
 };
 const size_t ROUTE_PARAMETERS_COUNT = sizeof(ROUTE_PARAMETERS) / sizeof(ROUTE_PARAMETERS[0]);
-
-json_t *schema_read(const char *text)
-{
-	_cleanup_free_ char *s = xstrdup(text);
-	for (char *p = s; (p = strchr(p, '\''));)
-		*p++ = '"';
-	return json_loads(s, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
-}

@@ -14,9 +14,9 @@ struct settings {
 		gas_fee_max, gas_priority_max, rate_read, rate_write, rate_paid, rate_auth, usd_poll_ms, usd_max_age_ms, usd_deviation_bps, usd_jump_bps,
 		settlement_confirmations, settlement_patience_ms;
 	struct address opg_token, treasury, settler_contract, pay_to;
-	struct amount x402_exposure_payer, x402_exposure_all, gas_balance_min;
+	struct amount x402_exposure_payer, x402_exposure_all, gas_balance_min, gas_sponsor_per_payer_day, gas_sponsor_per_day;
 	struct hash genesis_hash;
-	bool allow_private_nodes;
+	bool allow_private_nodes, x402_identifier_required;
 };
 
 extern const struct setting SETTINGS[];

@@ -157,6 +157,8 @@ enum err startup_sweep(struct db *db)
 	enum err e = db_exec(db, "DELETE FROM siwe_nonce WHERE expires_at < now()", NULL, NULL);
 
 	if (!e)
+		e = db_exec(db, "DELETE FROM siwx_nonce WHERE expires_at < now()", NULL, NULL);
+	if (!e)
 		e = db_exec(db, "DELETE FROM node_nonce WHERE seen_at < now() - interval '10 minutes'", NULL, NULL);
 	if (!e)
 		e = db_exec(db, "DELETE FROM idempotency WHERE at < now() - interval '30 days'", NULL, NULL);

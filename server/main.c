@@ -182,8 +182,14 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 		return e;
 	app->x402 = (struct x402){ .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
 				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
-				   .exposure_all_max = s->x402_exposure_all, .view = &app->settler_view };
+				   .exposure_all_max = s->x402_exposure_all, .view = &app->settler_view,
+				   .identifier_required = s->x402_identifier_required, .gas_caps = settler.caps,
+				   .sponsor_payer_max = s->gas_sponsor_per_payer_day, .sponsor_all_max = s->gas_sponsor_per_day };
+	e = x402_token_permits(app->chain, &s->opg_token, &app->x402.token_permits);
+	if (e)
+		return e;
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
+	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 sign-in", 12, &app->x402.siwx_key);
 	app->settler = settler_start(&settler);
 	app->pay.settle_now = settle_now;
 	app->pay.settle_now_arg = app->settler;

@@ -42,7 +42,11 @@
 	X(settlement_filled) /* x402: a transaction for a missing nonce is committed, nobody has it */ \
 	X(settlement_unmined) /* x402: a reorganisation is committed, what it settled is open again */ \
 	X(settlement_final)  /* x402: it is not looked at any more */ \
-	X(payment_closed)    /* x402: the job's end is committed, nobody was told */
+	X(payment_closed)    /* x402: the job's end is committed, nobody was told */ \
+	X(approval_funding)  /* x402: coin for a payer's approval: the signed transaction is committed, nobody has it */ \
+	X(approval_funded)   /* x402: the chain has it */ \
+	X(approval_sending)  /* x402: that the payer's approval may be sent is committed, nobody has it */ \
+	X(approval_sent)     /* x402: the chain has it */
 
 #ifdef OPGATE_FAULTS
 enum fault {

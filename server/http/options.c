@@ -5,7 +5,7 @@
 #include "http/internal.h"
 
 #define ALLOWED_HEADERS \
-	"Authorization, x-api-key, Content-Type, Idempotency-Key, Prefer, PAYMENT-SIGNATURE, X-PAYMENT, X-Request-Id, Last-Event-ID, " \
+	"Authorization, x-api-key, Content-Type, Idempotency-Key, Prefer, PAYMENT-SIGNATURE, SIGN-IN-WITH-X, X-PAYMENT, X-Request-Id, Last-Event-ID, " \
 	"X-SETTLEMENT-TYPE, Opgate-Policy, Opgate-Model, Opgate-Quote, Opgate-Max-Price, Inference-Header-Content-Length, " \
 	"Access-Control-Expose-Headers" /* the x402 clients send this one with a request */
 #define EXPOSED_HEADERS \

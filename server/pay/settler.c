@@ -280,11 +280,8 @@ static enum err make_batch(const struct settler_config *c, const struct settling
 	return e;
 }
 
-static enum err sign_batch(const struct settler_config *c, struct db *db, const struct buf *data, uint64_t gas, const struct chain_fees *fees, struct buf *raw,
-			   struct signed_tx *ret)
+enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, const struct chain_fees *fees, struct buf *raw, struct signed_tx *ret)
 {
-	struct tx tx = { .chain_id = c->chain_id, .to = c->contract, .gas = gas, .max_fee = fees->fee, .max_priority_fee = fees->priority,
-			 .data = (const uint8_t *)data->data, .data_len = data->len };
 	struct signed_tx s = { .chain_id = c->chain_id, .max_fee = amount_from_u64(fees->fee) };
 	uint64_t latest = 0;
 	enum err e;
@@ -293,9 +290,12 @@ static enum err sign_batch(const struct settler_config *c, struct db *db, const 
 	e = chain_nonce(c->chain, &s.sender, CHAIN_LATEST, &latest);
 	if (!e)
 		e = db_settlement_nonce(db, c->chain_id, &s.sender, latest, &s.nonce);
-	tx.nonce = s.nonce;
+	tx->chain_id = c->chain_id;
+	tx->nonce = s.nonce;
+	tx->max_fee = fees->fee;
+	tx->max_priority_fee = fees->priority;
 	if (!e)
-		e = tx_sign(&tx, &c->key, raw, &s.hash);
+		e = tx_sign(tx, &c->key, raw, &s.hash);
 	s.raw = raw->data;
 	s.raw_len = raw->len;
 	if (!e)
@@ -308,20 +308,22 @@ static enum err settle_batch(const struct settler_config *c, struct db *db, cons
 	struct uuid ids[SETTLER_BATCH_MAX];
 	struct buf data = BUF_INIT(TX_RAW_MAX), raw = BUF_INIT(TX_RAW_MAX);
 	struct chain_fees fees;
-	struct signed_tx tx;
-	uint64_t gas = 0;
-	enum err e = make_batch(c, payments, &count, &data, &gas);
+	struct tx tx = { .to = c->contract };
+	struct signed_tx signed_;
+	enum err e = make_batch(c, payments, &count, &data, &tx.gas);
 
 	if (!e)
 		e = chain_fees(c->chain, &c->caps, &fees);
 	if (!e && !fees.affordable)
 		e = ERR_LIMIT; /* gas costs more than we pay: nothing is signed that could not be mined */
+	tx.data = (const uint8_t *)data.data;
+	tx.data_len = data.len;
 	if (!e)
-		e = sign_batch(c, db, &data, gas, &fees, &raw, &tx);
+		e = settler_sign(c, db, &tx, &fees, &raw, &signed_);
 	for (size_t i = 0; i < count; i++)
 		ids[i] = payments[i].id;
 	if (!e)
-		e = db_settlement_write(db, &tx, ids, count);
+		e = db_settlement_write(db, &signed_, ids, count);
 	FAULT(settlement_written);
 	if (!e)
 		settler_send(c, raw.data, raw.len);
@@ -403,18 +405,19 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 {
 	size_t begun = 0;
 	struct chain_block head;
-	bool mine = false;
-	enum err e = settler_look_at_chain(c, &head), begin;
+	bool mine = false, approving = false;
+	enum err e = settler_look_at_chain(c, &head), approved, begin;
 
 	*ret_busy = false;
 	if (!e)
 		e = own_key(c, db, &mine);
 	if (e || !mine)
 		return e;
+	approved = settler_approvals(c, db, head.number, &approving);
 	begin = settle_new(c, db, &begun);
 	e = look_after_all(c, db, head.number, ret_busy); /* what is under way does not suffer from what cannot begin */
-	*ret_busy |= begun > 0 && !begin;
-	return begin ? begin : e;
+	*ret_busy |= approving || (begun > 0 && !begin);
+	return begin ? begin : e ? e : approved;
 }
 
 static enum err take_turn(const void *config, struct db *db, bool *ret_busy)

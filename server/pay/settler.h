@@ -55,6 +55,14 @@ enum err settler_find_out(const struct settler_config *c, struct db *db, const s
 /* Why it will never come, for the payer; `used`: the authorization is, by whatever. */
 const char *settler_reason(const struct settler_config *c, const struct settling *p, bool used);
 
+/* Approvals that payments wait for: one step each. `head`: a block number seen. *ret_busy: some are not ended. */
+enum err settler_approvals(const struct settler_config *c, struct db *db, uint64_t head, bool *ret_busy) WARN_UNUSED;
+
+/* Under the key's next nonce; chain, nonce and fees are filled in. `ret` borrows from raw. */
+enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, const struct chain_fees *fees, struct buf *raw, struct signed_tx *ret) WARN_UNUSED;
+/* Whatever it says: the receipts decide. */
+void settler_send(const struct settler_config *c, const void *raw, size_t len);
+
 /* The settlement call of one payment: what a transaction of its own would carry, selector included. ERR_BAD_FIELD: the stored
  * authorization cannot be read. */
 enum err settler_call(const struct settler_config *c, const struct settling *p, struct buf *out) WARN_UNUSED;

@@ -111,6 +111,7 @@ enum err x402_terms_reopen(const struct x402 *x, struct quote *q, const char *ro
 void x402_paid_done(struct x402_paid *p)
 {
 	x402_auth_done(&p->auth);
+	x402_sponsor_done(&p->sponsor);
 	json_decref(p->stored);
 	p->stored = NULL;
 }
@@ -182,12 +183,14 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 	reason = x402_check_begin(p.offer, payment, &p.auth, terms->now_s, ret_check);
 	if (!reason && ret_check->signature_len > SIGNATURE_MAX)
 		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : payment->version == 1 ? "invalid_exact_evm_payload_signature" : "invalid_exact_evm_signature";
+	if (!reason)
+		reason = x402_sponsor_read(payment, p.offer, &p.auth, terms->now_s, &p.sponsor);
 	if (reason) {
 		x402_auth_done(&p.auth);
 		return reason;
 	}
 	if (u256_to_amount(&ret_check->pays, &p.amount)) { /* version 1 may pay more than was asked: all of it is booked */
-		x402_auth_done(&p.auth);
+		x402_paid_done(&p);
 		return payment->version == 1 ? "insufficient_funds" : "invalid_exact_evm_payload_authorization_value_mismatch"; /* nobody has as much */
 	}
 	p.key = x402_claim_key_of(p.offer, &p.auth);
@@ -228,18 +231,18 @@ static enum err ask_nonce(const struct x402 *x, const struct x402_auth *a, struc
 	return e;
 }
 
-static enum err ask_wallet(const struct x402 *x, const struct x402_check *check, const struct x402_auth *a, struct x402_facts *f)
+bool x402_wallet_accepts(const struct x402 *x, const struct address *wallet, const struct hash *digest, const void *signature, size_t len)
 {
 	struct buf call = BUF_INIT(8192), answer = BUF_INIT(4096);
-	enum err e = calls_erc1271(&check->digest, check->signature, check->signature_len, &call);
+	enum err e = calls_erc1271(digest, signature, len, &call);
+	bool accepts;
 
 	if (!e)
-		e = chain_call(x->chain, &a->from, call.data, call.len, WALLET_GAS, UINT64_MAX, &answer);
-	/* A wallet that reverts or answers anything else has not accepted. */
-	f->erc1271_ok = !e && calls_erc1271_accepts(answer.data, answer.len) ? X402_YES : X402_NO;
+		e = chain_call(x->chain, wallet, call.data, call.len, WALLET_GAS, UINT64_MAX, &answer);
+	accepts = !e && calls_erc1271_accepts(answer.data, answer.len);
 	buf_done(&call);
 	buf_done(&answer);
-	return ERR_OK;
+	return accepts;
 }
 
 static enum err ask_code(const struct x402 *x, const struct address *a, enum x402_fact *ret)
@@ -273,16 +276,44 @@ static enum err ask_balances(const struct x402 *x, const struct x402_check *chec
 	return e;
 }
 
+static void store_permit(json_t *o, const struct calls_permit *permit)
+{
+	const struct x402_number value = { .v = permit->value }, deadline = { .v = permit->deadline };
+	json_t *p = json_must(json_object());
+
+	store_number(p, "value", &value);
+	store_number(p, "deadline", &deadline);
+	store_bytes(p, "signature", permit->sig.b, sizeof(permit->sig.b));
+	json_object_set_new(o, "permit", p);
+}
+
+/* Only where nothing but the allowance is missing. */
+static enum err ask_sponsor(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, struct x402_facts *f, const char **ret_reason)
+{
+	struct x402_facts with = *f;
+	enum err e;
+
+	with.allowance_sponsored = true;
+	if (!paid->sponsor.by || amount_is_zero(x->sponsor_payer_max) || amount_is_zero(x->sponsor_all_max) || !x402_check_finish(check, f) || x402_check_finish(check, &with))
+		return ERR_OK;
+	e = x402_sponsor_ask(x, check, paid, ret_reason);
+	f->allowance_sponsored = !e && paid->sponsored;
+	if (f->allowance_sponsored && paid->sponsor.by == X402_BY_PERMIT)
+		store_permit(paid->stored, &paid->sponsor.permit);
+	return e;
+}
+
 enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason)
 {
 	const struct x402_auth *a = &paid->auth;
 	struct x402_facts f = { .asset_has_code = X402_YES, .proxy_deployed = X402_YES }; /* checked at start */
+	const char *unsponsored = NULL;
 	enum err e = ERR_OK;
 
 	if (check->needs & (X402_NEED_PAYER_CODE | X402_NEED_ERC1271))
 		e = ask_code(x, &a->from, &f.payer_has_code);
 	if (!e && f.payer_has_code == X402_YES && check->needs & X402_NEED_ERC1271)
-		e = ask_wallet(x, check, a, &f);
+		f.erc1271_ok = x402_wallet_accepts(x, &a->from, &check->digest, check->signature, check->signature_len) ? X402_YES : X402_NO;
 	if (!e && check->needs & X402_NEED_NONCE)
 		e = ask_nonce(x, a, &f);
 	if (!e)
@@ -290,6 +321,9 @@ enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, st
 	if (e)
 		return e;
 	paid->payer_has_code = f.payer_has_code == X402_YES;
-	*ret_reason = x402_check_finish(check, &f);
+	e = ask_sponsor(x, check, paid, &f, &unsponsored);
+	if (e)
+		return e;
+	*ret_reason = unsponsored ? unsponsored : x402_check_finish(check, &f);
 	return ERR_OK;
 }

@@ -208,7 +208,8 @@ static const json_t *info_of(const json_t *extension)
 	return info ? info : extension;
 }
 
-/* These members of sign-in-with-x are new in every 402, so a client can only repeat old ones. */
+/* Members that need not come back as they are: those of sign-in-with-x are new in every 402, so a client can only repeat old ones; and
+ * the 2.11 clients send an approval instead of what we said of it, not with it. */
 static json_t *info_stable(const char *key, const json_t *extension)
 {
 	json_t *info = json_must(json_copy((json_t *)info_of(extension)));
@@ -217,6 +218,8 @@ static json_t *info_stable(const char *key, const json_t *extension)
 		json_object_del(info, "issuedAt");
 		json_object_del(info, "expirationTime");
 	}
+	if (strcmp(key, "eip2612GasSponsoring") == 0 || strcmp(key, "erc20ApprovalGasSponsoring") == 0)
+		json_object_del(info, "description");
 	return info;
 }
 
