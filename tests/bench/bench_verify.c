@@ -111,6 +111,7 @@ static bool world_read(FILE *f, struct net *net, json_t **root)
 	bench.terms.count = 1;
 	bench.x402 = (struct x402){ .chain = chain_new(net, json_string_value(json_object_get(j, "rpc_url")), 10000), .chain_id = offer->chain_id,
 				    .token = offer->asset, .pay_to = offer->pay_to };
+	bench.x402.facts = chain_facts_new(bench.x402.chain, &offer->asset);
 	payments_read(f);
 	return true;
 }
