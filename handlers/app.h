@@ -23,6 +23,7 @@ struct app {
 	struct net *hostile; /* nodes */
 	struct chain *chain;
 	struct turns *deposits;
+	struct turns *rates; /* NULL: no sources */
 	struct waiters *waiters;
 	struct pay pay;
 	struct x402 x402; /* chain NULL: off */

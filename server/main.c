@@ -25,6 +25,7 @@
 #include "net/net.h"
 #include "node/node.h"
 #include "pay/deposits.h"
+#include "pay/rates.h"
 #include "pay/reconcile.h"
 #include "pay/run.h"
 #include "pay/settler.h"
@@ -122,6 +123,27 @@ static void start_deposits(struct gateway *g)
 	g->app.deposits = deposits_start(&deposits);
 }
 
+static void log_rates(const char *event, int64_t number, const char *detail)
+{
+	LOG_EVENT(LOG_WARN, event, L_INT("number", number), L_STR("detail", detail));
+}
+
+static enum err start_rates(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct rates_config rates = { .net = g->app.trusted, .database_url = s->database_url, .poll_ms = s->usd_poll_ms, .deadline_ms = RPC_DEADLINE_MS,
+				      .max_age_ms = s->usd_max_age_ms, .deviation_bps = (uint32_t)s->usd_deviation_bps, .jump_bps = (uint32_t)s->usd_jump_bps, .log = log_rates };
+	char bad[RATE_SOURCE_MAX];
+
+	if (rate_sources_parse(s->usd_sources, rates.sources, &rates.count, bad)) {
+		snprintf(why->text, sizeof(why->text), "usd_sources: must be at most %d of fixed:0.05 or https://host/path#/pointer", RATE_SOURCES_MAX);
+		return ERR_BAD_FIELD;
+	}
+	if (rates.count)
+		g->app.rates = rates_start(&rates);
+	return ERR_OK;
+}
+
 static void settle_now(void *settler)
 {
 	turns_kick(settler);
@@ -196,6 +218,8 @@ static enum err start(struct gateway *g)
 		e = start_pay(g);
 	if (!e)
 		e = start_x402(g, &why);
+	if (!e)
+		e = start_rates(g, &why);
 	if (!e && (e = start_http(g)))
 		snprintf(why.text, sizeof(why.text), "listen_host, listen_port: cannot listen on %s port %lld; is it taken?", s->listen_host, (long long)s->listen_port);
 	if (e) {
@@ -283,11 +307,13 @@ static void stop(struct gateway *g)
 		drain(g);
 	turns_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
 	turns_stop(app->deposits);
+	turns_stop(app->rates);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
 	if (app->http)
 		http_stop(app->http);
 	turns_free(app->settler);
 	turns_free(app->deposits);
+	turns_free(app->rates);
 	lane_stop(app->pay.lane);
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);
