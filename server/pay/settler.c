@@ -16,6 +16,8 @@
 #define BUMP_MS 30000
 #define LOST_MS 30000 /* its nonce is used and no form of it has a receipt: that long, for endpoints that lag */
 #define BUSY_POLL_MS 150
+#define FIRST_POLL_MS 5
+#define GATHER_MS 4 /* payments asked for in this time share a transaction */
 
 /* ---- reading a receipt ---- */
 
@@ -382,7 +384,7 @@ static enum err take_turn(const void *config, struct db *db, bool *ret_busy)
 
 struct turns *settler_start(const struct settler_config *config)
 {
-	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = BUSY_POLL_MS, .turn = take_turn,
+	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = BUSY_POLL_MS, .first_ms = FIRST_POLL_MS, .gather_ms = GATHER_MS, .turn = take_turn,
 					    .log = config->log, .failed_event = "settler_failed" };
 
 	return turns_start(&turns, config, sizeof(*config));

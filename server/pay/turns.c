@@ -22,10 +22,9 @@ struct turns {
 	bool stopping, kicked;
 };
 
-static bool pause_or_stop(struct turns *t, int64_t ms)
+static struct timespec monotonic_in(int64_t ms)
 {
 	struct timespec until;
-	bool stop;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += ms / 1000;
@@ -34,28 +33,49 @@ static bool pause_or_stop(struct turns *t, int64_t ms)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000L;
 	}
+	return until;
+}
+
+static bool pause_or_stop(struct turns *t, int64_t ms, bool *ret_kicked)
+{
+	struct timespec until = monotonic_in(ms);
+	bool stop;
+
 	pthread_mutex_lock(&t->lock);
 	while (!t->stopping && !t->kicked && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
 		;
+	until = monotonic_in(t->config.gather_ms);
+	while (!t->stopping && t->kicked && t->config.gather_ms > 0 && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
+		;
+	*ret_kicked = t->kicked;
 	t->kicked = false;
 	stop = t->stopping;
 	pthread_mutex_unlock(&t->lock);
 	return stop;
 }
 
+static int64_t busy_pause(const struct turns_config *c, int64_t last, bool kicked)
+{
+	int64_t first = c->first_ms > 0 && c->first_ms < c->busy_ms ? c->first_ms : c->busy_ms;
+
+	return kicked || last == 0 ? first : 2 * last < c->busy_ms ? 2 * last : c->busy_ms;
+}
+
 static void *turns_main(void *arg)
 {
 	struct turns *t = arg;
 	struct db *db = db_new(t->database_url, STATEMENT_DEADLINE_MS);
-	int64_t failures = 0;
+	int64_t failures = 0, busy_ms = 0;
+	bool busy = false, kicked = false;
 
-	for (bool busy = false; !pause_or_stop(t, busy ? t->config.busy_ms : t->config.poll_ms);) {
+	while (!pause_or_stop(t, busy ? busy_ms : t->config.poll_ms, &kicked)) {
 		enum err e = t->config.turn(t->arg, db, &busy);
 
 		if (e && (failures & (failures - 1)) == 0)
 			t->config.log(t->config.failed_event, failures, e == ERR_CHAIN_DOWN ? chain_error() : e == ERR_DB_DOWN ? db_error(db) : err_info(e)->code);
 		failures = e ? failures + 1 : 0;
 		busy = busy && !e;
+		busy_ms = busy ? busy_pause(&t->config, busy_ms, kicked) : 0;
 	}
 	db_free(db);
 	return NULL;
