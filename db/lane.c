@@ -12,8 +12,7 @@
 #include "base/metrics.h"
 #include "db/lane.h"
 
-#define GATHER_MS 2     /* payments whose like have come together lately wait that long for each other, */
-#define GATHER_SINGLES 8 /* until so many in a row came alone */
+#define GATHER_MS 4 /* payments whose like have come together lately wait that long for each other */
 #define OUTCOME_DEADLINE_MS 2000 /* then the submitter is told, who may come again; a thread of his is waiting */
 
 struct op {
@@ -37,8 +36,7 @@ struct lane {
 	size_t queued;
 	bool stopping;
 	struct db *db;
-	size_t together;  /* the lane's own: operations in the last batch that held more than one payment's */
-	unsigned singles; /* batches since then */
+	size_t together; /* the lane's own: payments that may come with the next one, by those that came with earlier ones */
 };
 
 static const struct {
@@ -215,7 +213,7 @@ static void gather(struct lane *lane)
 {
 	struct timespec until;
 
-	if (!lane->head || lane->head->kind < LANE_PAYMENT_CLAIM || lane->together == 0)
+	if (!lane->head || lane->head->kind < LANE_PAYMENT_CLAIM || lane->together <= 1)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += GATHER_MS * 1000000L;
@@ -233,12 +231,8 @@ static void note_gathered(struct lane *lane, struct op *const *ops, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		payments += ops[i]->kind >= LANE_PAYMENT_CLAIM;
-	if (payments > 1) {
-		lane->together = n;
-		lane->singles = 0;
-	} else if (payments == 1 && ++lane->singles >= GATHER_SINGLES) {
-		lane->together = 0;
-	}
+	if (payments > 0)
+		lane->together = payments >= lane->together ? payments : lane->together - 1;
 }
 
 static size_t take_batch(struct lane *lane, struct op **ret)

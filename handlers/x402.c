@@ -153,8 +153,9 @@ static bool may_be_answered(const struct payment_row *row, const struct paid *p)
 	return hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < REPLAY_MS;
 }
 
-/* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on. */
-static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment)
+/* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on; ret_used: the
+ * authorization was claimed, for something that this request does not get. */
+static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment, bool *ret_used)
 {
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	struct x402_claim_key key;
@@ -162,7 +163,8 @@ static enum err repeat_earlier(struct request *req, const struct paid *p, const 
 
 	if (e)
 		return e;
-	return may_be_answered(&earlier, p) ? answer_earlier(req, &earlier) : ERR_NOT_FOUND;
+	*ret_used = !may_be_answered(&earlier, p);
+	return *ret_used ? ERR_NOT_FOUND : answer_earlier(req, &earlier);
 }
 
 static const char *used_reason(const struct x402_paid *paid)
@@ -221,9 +223,8 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	return ERR_OK;
 }
 
-static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
+static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms, bool used)
 {
-	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	struct x402_check check;
 	struct x402_paid paid;
 	const char *reason = x402_read(payment, terms, &check, &paid);
@@ -233,14 +234,11 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 		reply_terms(req, terms, reason, NULL);
 		return ERR_OK;
 	}
-	e = find_earlier(req, &paid.key, &earlier);
-	if (e == ERR_NOT_FOUND) {
-		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
-		if (!e && !reason)
-			e = run_paid(req, p, &paid, terms);
-	} else if (!e) {
+	if (used)
 		reason = used_reason(&paid);
-	}
+	e = used ? ERR_OK : x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
+	if (!e && !reason)
+		e = run_paid(req, p, &paid, terms);
 	if (!e && reason)
 		reply_terms(req, terms, reason, &paid.key.payer);
 	x402_paid_done(&paid);
@@ -264,7 +262,8 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 static enum err run_or_offer(struct request *req, struct paid *p, const struct x402_payment *payment, const char *error)
 {
 	struct x402_terms terms;
-	enum err e = payment ? repeat_earlier(req, p, payment) : ERR_NOT_FOUND;
+	bool used = false;
+	enum err e = payment ? repeat_earlier(req, p, payment, &used) : ERR_NOT_FOUND;
 
 	if (e != ERR_NOT_FOUND)
 		return e;
@@ -274,7 +273,7 @@ static enum err run_or_offer(struct request *req, struct paid *p, const struct x
 	if (e)
 		return e;
 	if (payment)
-		e = with_payment(req, p, payment, &terms);
+		e = with_payment(req, p, payment, &terms, used);
 	else
 		reply_terms(req, &terms, error, NULL);
 	x402_terms_done(&terms);

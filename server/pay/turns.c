@@ -1,4 +1,4 @@
-/* See turns.h. The lock guards the stop and kick flags; everything else is the thread's own. */
+/* See turns.h. The lock guards the stop flag and the kicks; everything else is the thread's own. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,9 @@ struct turns {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* on the monotonic clock: a wall clock set back would stretch the pause */
-	bool stopping, kicked;
+	bool stopping;
+	unsigned kicks; /* since the last turn */
+	unsigned together; /* the thread's own: kicks that may come together, by those that did */
 };
 
 static struct timespec monotonic_in(int64_t ms)
@@ -42,13 +44,15 @@ static bool pause_or_stop(struct turns *t, int64_t ms, bool *ret_kicked)
 	bool stop;
 
 	pthread_mutex_lock(&t->lock);
-	while (!t->stopping && !t->kicked && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
+	while (!t->stopping && t->kicks == 0 && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
 		;
 	until = monotonic_in(t->config.gather_ms);
-	while (!t->stopping && t->kicked && t->config.gather_ms > 0 && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
+	while (!t->stopping && t->kicks > 0 && t->kicks < t->together && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
 		;
-	*ret_kicked = t->kicked;
-	t->kicked = false;
+	*ret_kicked = t->kicks > 0;
+	if (t->kicks > 0)
+		t->together = t->kicks >= t->together ? t->kicks : t->together - 1;
+	t->kicks = 0;
 	stop = t->stopping;
 	pthread_mutex_unlock(&t->lock);
 	return stop;
@@ -104,7 +108,7 @@ struct turns *turns_start(const struct turns_config *config, const void *arg, si
 static void set_flags(struct turns *t, bool stop)
 {
 	pthread_mutex_lock(&t->lock);
-	t->kicked = true;
+	t->kicks++;
 	t->stopping |= stop;
 	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->lock);
