@@ -74,6 +74,14 @@ enum err db_payment_claim(struct db *db, const struct payment_claim *c, const st
 	return ERR_OK;
 }
 
+enum err db_payment_claim_shared(struct lane *lane, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account)
+{
+	enum lane_status status = LANE_OK;
+	enum err e = lane_submit_claim(lane, json_must(json_pack("{s:o, s:o}", "claim", claim_json(c), "job", db_job_open_item(job))), &status, ret_account);
+
+	return e ? e : status == LANE_OK ? ERR_OK : status == LANE_EXPOSED ? ERR_LIMIT : ERR_CONFLICT;
+}
+
 #define PAYMENT_COLUMNS \
 	"SELECT p.id, p.job, p.payer, p.account, p.request_digest, p.state, p.scheme, p.method, p.reason, p.amount_max, p.amount, p.tx_hash, p.payload, j.outcome," \
 	" (extract(epoch FROM clock_timestamp() - p.claimed_at) * 1000)::bigint AS age" \
@@ -235,4 +243,32 @@ enum err db_payment_close(struct db *db, const struct uuid *id, const struct job
 	if (!e && strcmp(db_get_text(r, 0, "status"), "ok") != 0)
 		e = ERR_CONFLICT;
 	return e;
+}
+
+static enum err submit(struct lane *lane, enum lane_kind kind, json_t *take_item)
+{
+	enum lane_status status = LANE_OK;
+	enum err e = lane_submit(lane, kind, take_item, &status);
+
+	return e ? e : status == LANE_OK ? ERR_OK : ERR_CONFLICT;
+}
+
+enum err db_payment_produce(struct lane *lane, const struct uuid *id, const struct job_close *c, struct amount amount)
+{
+	json_t *item = db_job_close_item(c);
+
+	json_object_set_new(item, "payment", json_must(json_string(uuid_format(id).s)));
+	json_object_set_new(item, "amount", json_must(json_string(amount_format(amount).s)));
+	return submit(lane, LANE_PAYMENT_PRODUCE, item);
+}
+
+enum err db_payment_close_shared(struct lane *lane, const struct uuid *id, const struct job_close *c, bool dropped, const char *why)
+{
+	json_t *item = db_job_close_item(c);
+
+	json_object_set_new(item, "payment", json_must(json_string(uuid_format(id).s)));
+	json_object_set_new(item, "dropped", json_boolean(dropped));
+	if (why)
+		json_object_set_new(item, "why", json_must(json_string(why)));
+	return submit(lane, LANE_PAYMENT_CLOSE, item);
 }

@@ -37,6 +37,8 @@ struct payment_claim {
  * authorization was claimed before (db_payment_find tells by whom), or the name stands for another one (db_payment_identified).
  * ERR_LIMIT: too much is served and not settled yet. ERR_FORBIDDEN: the budget does not cover its gas, or another approval is in the way. */
 enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
+/* The same in one transaction with others of this moment, for claims without a name and without gas. */
+enum err db_payment_claim_shared(struct lane *lane, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
 
 struct payment_row {
 	struct db_result *r;
@@ -69,6 +71,9 @@ enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, 
 enum err db_payment_settle(struct db *db, const struct uuid *id, struct amount amount) WARN_UNUSED;
 /* Closes the job; dropped: the money never came (why). ERR_CONFLICT: fenced. */
 enum err db_payment_close(struct db *db, const struct uuid *id, const struct job_close *c, bool dropped, const char *why) WARN_UNUSED;
+enum err db_payment_close_shared(struct lane *lane, const struct uuid *id, const struct job_close *c, bool dropped, const char *why) WARN_UNUSED;
+/* The answer is stored and db_payment_settle done, both or neither, in one transaction with others of this moment. ERR_CONFLICT: fenced. */
+enum err db_payment_produce(struct lane *lane, const struct uuid *id, const struct job_close *c, struct amount amount) WARN_UNUSED;
 
 /* ---- the settler's side ---- */
 

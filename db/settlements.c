@@ -204,6 +204,34 @@ struct mined {
 	size_t count;
 };
 
+/* All that can be settled together; whatever is left over says by itself what is wrong with it. */
+static enum err write_arrived(struct db *db, const struct mined *m)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	_cleanup_json_ json_t *list = json_must(json_array());
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	for (size_t i = 0; i < m->count; i++)
+		json_array_append_new(list, json_must(json_pack("{s:s, s:I}", "payment", uuid_format(&m->arrived[i].payment).s, "log", (json_int_t)m->arrived[i].log)));
+	db_json(&p, list);
+	db_hash(&p, m->tx_hash);
+	e = db_query(db, "SELECT id FROM payments_settled($1::jsonb, $2) id", &p, &r);
+	for (size_t i = 0; !e && i < m->count; i++) {
+		bool done = false;
+
+		for (int row = 0; !done && row < db_rows(r); row++) {
+			struct uuid id;
+
+			db_get_uuid(r, row, "id", &id);
+			done = !memcmp(id.b, m->arrived[i].payment.b, sizeof(id.b));
+		}
+		if (!done)
+			e = db_payment_arrived(db, &m->arrived[i].payment, m->tx_hash, m->arrived[i].log);
+	}
+	return e;
+}
+
 static enum err write_mined(struct db *db, void *arg)
 {
 	const struct mined *m = arg;
@@ -215,9 +243,7 @@ static enum err write_mined(struct db *db, void *arg)
 	db_int(&p, (int64_t)m->block_number);
 	db_hash(&p, m->block_hash);
 	e = exec_one(db, "UPDATE settlement_tx SET state = 'mined', succeeded = $2::boolean, block_number = $3::bigint, block_hash = $4 WHERE id = $1::bigint AND state = 'signed'", &p);
-	for (size_t i = 0; !e && i < m->count; i++)
-		e = db_payment_arrived(db, &m->arrived[i].payment, m->tx_hash, m->arrived[i].log);
-	return e;
+	return e || m->count == 0 ? e : write_arrived(db, m);
 }
 
 enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,

@@ -168,8 +168,9 @@ static bool may_be_answered(const struct payment_row *row, const struct paid *p,
 	return same_authorization(row->payload, form) && hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < X402_REPLAY_MS;
 }
 
-/* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on. */
-static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment)
+/* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on; ret_claimed: the
+ * authorization was claimed, for something that this request does not get. */
+static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment, bool *ret_claimed)
 {
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	_cleanup_json_ json_t *form = NULL;
@@ -178,7 +179,8 @@ static enum err repeat_earlier(struct request *req, const struct paid *p, const 
 
 	if (e)
 		return e;
-	return may_be_answered(&earlier, p, form) ? x402_answer_earlier(req, &earlier) : ERR_NOT_FOUND;
+	*ret_claimed = !may_be_answered(&earlier, p, form);
+	return *ret_claimed ? ERR_NOT_FOUND : x402_answer_earlier(req, &earlier);
 }
 
 static const char *used_reason(const struct x402_paid *paid)
@@ -261,7 +263,7 @@ static enum err answer_copy(struct request *req, const struct paid *p, const str
 
 /* Answers, runs, or says in *ret_reason why not. */
 static enum err judge(struct request *req, struct paid *p, struct x402_check *check, struct x402_paid *paid, const struct x402_terms *terms, const char *id,
-		      const char **ret_reason)
+		      bool claimed, const char **ret_reason)
 {
 	const char *used = NULL, *refused = NULL;
 	/* A wallet's signature is not checked yet; for it the claim finds the name. */
@@ -269,13 +271,9 @@ static enum err judge(struct request *req, struct paid *p, struct x402_check *ch
 
 	if (e != ERR_NOT_FOUND)
 		return e;
-	e = answer_copy(req, p, paid, &used);
-
-	if (e ? e != ERR_NOT_FOUND : !used)
-		return e;
 	e = x402_ask_chain(&request_app(req)->x402, check, paid, &refused);
-	if (used) { /* what else is wrong with it is said first, as if we did not know */
-		*ret_reason = !e && refused ? refused : used;
+	if (claimed) { /* what else is wrong with it is said first, as if we did not know */
+		*ret_reason = !e && refused ? refused : used_reason(paid);
 		return ERR_OK;
 	}
 	if (e || !refused)
@@ -287,7 +285,7 @@ static enum err judge(struct request *req, struct paid *p, struct x402_check *ch
 	return ERR_OK;
 }
 
-static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
+static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms, bool claimed)
 {
 	struct x402_check check;
 	struct x402_paid paid;
@@ -302,7 +300,7 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 	}
 	e = x402_identifier_of(req, payment, &id);
 	if (!e)
-		e = judge(req, p, &check, &paid, terms, id, &reason);
+		e = judge(req, p, &check, &paid, terms, id, claimed, &reason);
 	if (!e && reason)
 		reply_terms(req, terms, reason, &paid.key.payer);
 	x402_paid_done(&paid);
@@ -328,10 +326,11 @@ static enum err run_or_offer(struct request *req, struct paid *p, const struct x
 {
 	struct x402_terms terms;
 	const char *closed;
+	bool claimed = false;
 	enum err e = x402_answer_signed_in(req, p, &error);
 
 	if (e == ERR_NOT_FOUND && payment)
-		e = repeat_earlier(req, p, payment);
+		e = repeat_earlier(req, p, payment, &claimed);
 	if (e != ERR_NOT_FOUND)
 		return e;
 	closed = x402_closed(&request_app(req)->x402);
@@ -343,7 +342,7 @@ static enum err run_or_offer(struct request *req, struct paid *p, const struct x
 	if (e)
 		return e;
 	if (payment)
-		e = with_payment(req, p, payment, &terms);
+		e = with_payment(req, p, payment, &terms, claimed);
 	else
 		reply_terms(req, &terms, error, NULL);
 	x402_terms_done(&terms);

@@ -180,7 +180,7 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 		e = settler_look(&settler);
 	if (e)
 		return e;
-	app->x402 = (struct x402){ .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
+	app->x402 = (struct x402){ .chain = app->chain, .facts = chain_facts_new(app->chain, &s->opg_token), .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
 				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
 				   .exposure_all_max = s->x402_exposure_all, .view = &app->settler_view,
 				   .identifier_required = s->x402_identifier_required, .gas_caps = settler.caps,
@@ -324,6 +324,7 @@ static void stop(struct gateway *g)
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);
 	waiters_free(app->waiters);
+	chain_facts_free(app->x402.facts);
 	chain_free(app->chain);
 	net_stop(app->trusted);
 	blob_store_close(app->blobs);

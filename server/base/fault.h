@@ -31,8 +31,7 @@
 	X(deposit_written)   /* deposits and cursor are committed */ \
 	X(deposit_rewound)   /* a reorganisation was noticed, what it took back is committed */ \
 	X(payment_claimed)   /* x402: authorization, money and job are committed */ \
-	X(payment_produced)  /* x402: the answer is stored, nothing is taken */ \
-	X(payment_settling)  /* x402: it is written that the money is to be taken */ \
+	X(payment_settling)  /* x402: it is written that the money is to be taken; the answer, if it came first, with it */ \
 	X(settlement_written) /* x402: the signed transaction is committed, nobody has it */ \
 	X(settlement_sent)   /* x402: the chain has it */ \
 	X(settlement_mined)  /* x402: what it settled is committed */ \

@@ -14,6 +14,8 @@
 #define TROUBLES_MAX 3 /* failures in one turn after which the endpoint is left alone until the next */
 #define BUSY_POLL_MS 150
 #define IDLE_MIN_MS 15000 /* of a connection that holds the key: longer than a call to the chain may take */
+#define FIRST_POLL_MS 5
+#define GATHER_MS 10 /* payments asked for in this time share a transaction */
 
 /* ---- reading a receipt ---- */
 
@@ -427,7 +429,7 @@ static enum err take_turn(const void *config, struct db *db, bool *ret_busy)
 
 struct turns *settler_start(const struct settler_config *config)
 {
-	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = BUSY_POLL_MS, .turn = take_turn,
+	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = BUSY_POLL_MS, .first_ms = FIRST_POLL_MS, .gather_ms = GATHER_MS, .turn = take_turn,
 					    .log = config->log, .failed_event = "settler_failed" };
 
 	return turns_start(&turns, config, sizeof(*config));

@@ -9,7 +9,6 @@
 #include "pay/x402.h"
 
 #define QUOTE_LIFE_S 600
-#define CALL_GAS 300000
 #define WALLET_GAS 80000 /* what a settlement leaves a wallet for its own check (settler_calls.c) */
 #define SIGNATURE_MAX 2048 /* more fits into no settlement */
 
@@ -201,36 +200,6 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 
 /* ---- facts ---- */
 
-static enum err ask(const struct x402 *x, const struct address *to, struct buf *call, struct u256 *ret)
-{
-	struct buf answer = BUF_INIT(4096);
-	enum err e = chain_call(x->chain, to, call->data, call->len, CALL_GAS, UINT64_MAX, &answer);
-
-	if (!e)
-		e = calls_read_u256(answer.data, answer.len, ret);
-	buf_done(call);
-	buf_done(&answer);
-	return e == ERR_BAD_FIELD ? ERR_CHAIN_DOWN : e;
-}
-
-static enum err ask_nonce(const struct x402 *x, const struct x402_auth *a, struct x402_facts *f)
-{
-	struct buf call = BUF_INIT(256);
-	struct u256 word, value;
-	struct hash nonce;
-	uint8_t bit = 0;
-	enum err e;
-
-	u256_to_be(&a->nonce.v, nonce.b);
-	calls_permit2_nonce_place(&a->nonce.v, &word, &bit);
-	e = a->method == X402_EIP3009 ? calls_eip3009_state(&a->from, &nonce, &call) : calls_permit2_nonce_bitmap(&a->from, &word, &call);
-	if (!e)
-		e = ask(x, a->method == X402_EIP3009 ? &x->token : &CALLS_PERMIT2, &call, &value);
-	if (!e)
-		f->nonce_used = (a->method == X402_EIP3009 ? !u256_is_zero(&value) : calls_permit2_nonce_used(&value, bit)) ? X402_YES : X402_NO;
-	return e;
-}
-
 bool x402_wallet_accepts(const struct x402 *x, const struct address *wallet, const struct hash *digest, const void *signature, size_t len)
 {
 	struct buf call = BUF_INIT(8192), answer = BUF_INIT(4096);
@@ -245,35 +214,44 @@ bool x402_wallet_accepts(const struct x402 *x, const struct address *wallet, con
 	return accepts;
 }
 
-static enum err ask_code(const struct x402 *x, const struct address *a, enum x402_fact *ret)
+static struct chain_ask ask_of(const struct x402_auth *a)
 {
-	bool has = false;
-	enum err e = chain_has_code(x->chain, a, &has);
+	struct chain_ask ask = { .payer = a->from, .permit2 = a->method == X402_PERMIT2 };
+	struct u256 word;
+	uint8_t bit;
 
-	if (!e)
-		*ret = has ? X402_YES : X402_NO;
-	return e;
+	calls_permit2_nonce_place(&a->nonce.v, &word, &bit);
+	u256_to_be(ask.permit2 ? &word : &a->nonce.v, ask.place.b);
+	return ask;
 }
 
-static enum err ask_balances(const struct x402 *x, const struct x402_check *check, const struct x402_auth *a, struct x402_facts *f)
+static bool nonce_used(const struct x402_auth *a, const struct u256 *state)
 {
-	struct buf call = BUF_INIT(256);
-	enum err e = ERR_OK;
+	struct u256 word;
+	uint8_t bit;
 
-	if (check->needs & X402_NEED_BALANCE) {
-		e = calls_erc20_balance_of(&a->from, &call);
-		if (!e)
-			e = ask(x, &x->token, &call, &f->balance);
-		f->balance_known = !e;
-	}
-	if (!e && check->needs & X402_NEED_ALLOWANCE) {
-		call = BUF_INIT(256);
-		e = calls_erc20_allowance(&a->from, &CALLS_PERMIT2, &call);
-		if (!e)
-			e = ask(x, &x->token, &call, &f->allowance);
-		f->allowance_known = !e;
-	}
-	return e;
+	calls_permit2_nonce_place(&a->nonce.v, &word, &bit);
+	return a->method == X402_PERMIT2 ? calls_permit2_nonce_used(state, bit) : !u256_is_zero(state);
+}
+
+enum err x402_ask_facts(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, struct x402_facts *ret)
+{
+	const struct x402_auth *a = &paid->auth;
+	const struct chain_ask ask = ask_of(a);
+	struct chain_facts said;
+	enum err e = chain_facts_ask(x->facts, &ask, &said);
+
+	if (e)
+		return e;
+	struct x402_facts f = { .asset_has_code = X402_YES, .proxy_deployed = X402_YES, /* checked at start */
+				.payer_has_code = said.has_code ? X402_YES : X402_NO, .nonce_used = nonce_used(a, &said.nonce) ? X402_YES : X402_NO,
+				.balance_known = true, .balance = said.balance, .allowance_known = ask.permit2, .allowance = said.allowance };
+	/* A call of its own: the wallet's code is the payer's, and what it does must not hold up or spoil the answer for others. */
+	if (said.has_code)
+		f.erc1271_ok = x402_wallet_accepts(x, &a->from, &check->digest, check->signature, check->signature_len) ? X402_YES : X402_NO;
+	paid->payer_has_code = said.has_code;
+	*ret = f;
+	return ERR_OK;
 }
 
 static void store_permit(json_t *o, const struct calls_permit *permit)
@@ -305,25 +283,13 @@ static enum err ask_sponsor(const struct x402 *x, const struct x402_check *check
 
 enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason)
 {
-	const struct x402_auth *a = &paid->auth;
-	struct x402_facts f = { .asset_has_code = X402_YES, .proxy_deployed = X402_YES }; /* checked at start */
 	const char *unsponsored = NULL;
-	enum err e = ERR_OK;
+	struct x402_facts f;
+	enum err e = x402_ask_facts(x, check, paid, &f);
 
-	if (check->needs & (X402_NEED_PAYER_CODE | X402_NEED_ERC1271))
-		e = ask_code(x, &a->from, &f.payer_has_code);
-	if (!e && f.payer_has_code == X402_YES && check->needs & X402_NEED_ERC1271)
-		f.erc1271_ok = x402_wallet_accepts(x, &a->from, &check->digest, check->signature, check->signature_len) ? X402_YES : X402_NO;
-	if (!e && check->needs & X402_NEED_NONCE)
-		e = ask_nonce(x, a, &f);
 	if (!e)
-		e = ask_balances(x, check, a, &f);
-	if (e)
-		return e;
-	paid->payer_has_code = f.payer_has_code == X402_YES;
-	e = ask_sponsor(x, check, paid, &f, &unsponsored);
-	if (e)
-		return e;
-	*ret_reason = unsponsored ? unsponsored : x402_check_finish(check, &f);
-	return ERR_OK;
+		e = ask_sponsor(x, check, paid, &f, &unsponsored);
+	if (!e)
+		*ret_reason = unsponsored ? unsponsored : x402_check_finish(check, &f);
+	return e;
 }

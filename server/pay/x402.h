@@ -3,6 +3,7 @@
 #ifndef OPGATE_PAY_X402_H
 #define OPGATE_PAY_X402_H
 
+#include "chain/facts.h"
 #include "chain/send.h"
 #include "db/payments.h"
 #include "pay/pay.h"
@@ -16,6 +17,7 @@
 
 struct x402 { /* built once by main; NULL in app when x402 is off */
 	struct chain *chain;
+	struct chain_facts_line *facts;
 	uint64_t chain_id;
 	struct address token, pay_to, facilitator; /* facilitator: the Settler contract */
 	const char *token_name, *token_version;
@@ -72,7 +74,9 @@ void x402_paid_done(struct x402_paid *p);
 bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret, json_t **ret_form);
 /* Everything that can be said without the chain; *ret_reason NULL: go on with x402_facts_check. */
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret);
-/* Asks the chain what the check needs. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
+/* Asks the chain what the check needs. */
+enum err x402_ask_facts(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, struct x402_facts *ret) WARN_UNUSED;
+/* And judges. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
 enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason) WARN_UNUSED;
 /* Has the token EIP-2612? Clients that are told so sign a permit, whatever the token says. */
 enum err x402_token_permits(struct chain *chain, const struct address *token, bool *ret) WARN_UNUSED;
