@@ -367,7 +367,10 @@ test('a permit is believed only as a whole: every member, the signature, the non
   await refused(412, 'permit2_allowance_required');
   assert.equal(jobsOf(wallet.address), 0, 'neither the payment nor its job is there');
   sql(`DELETE FROM gas_subject_day WHERE subject = '\\x${wallet.address.slice(2)}'`);
-  assertStatus(await send(await permitFor(wallet, offer)), 200);
+  const payment = echoed(terms, offer, await permit2(wallet, offer), { eip2612GasSponsoring: { info: { ...terms.extensions.eip2612GasSponsoring.info, ...(await permitFor(wallet, offer)) } } });
+  const first = assertStatus(await pay(INFER, text, payment), 200);
+  const again = assertStatus(await pay(INFER, text, payment), 200); // now it is approved, and the permit of no use
+  assert.deepEqual([again.headers.get('Idempotent-Replayed'), again.headers.get('Opgate-Job')], ['true', first.headers.get('Opgate-Job')]);
   assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(offer.amount));
 });
 
