@@ -17,7 +17,7 @@
 #define LOST_MS 30000 /* its nonce is used and no form of it has a receipt: that long, for endpoints that lag */
 #define BUSY_POLL_MS 150
 #define FIRST_POLL_MS 5
-#define GATHER_MS 10 /* payments asked for in this time share a transaction */
+#define GATHER_MS 25 /* payments asked for in this time share a transaction */
 
 /* ---- reading a receipt ---- */
 
