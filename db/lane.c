@@ -12,7 +12,7 @@
 #include "base/metrics.h"
 #include "db/lane.h"
 
-#define GATHER_MS 4 /* payments whose like have come together lately wait that long for each other */
+#define GATHER_MS 8 /* payments whose like have come together lately wait that long for each other */
 #define OUTCOME_DEADLINE_MS 2000 /* then the submitter is told, who may come again; a thread of his is waiting */
 
 struct op {
@@ -36,7 +36,7 @@ struct lane {
 	size_t queued;
 	bool stopping;
 	struct db *db;
-	size_t together; /* the lane's own: payments that may come with the next one, by those that came with earlier ones */
+	size_t together; /* the lane's own: payments that may come together, by those that did; in quarters, so that it is forgotten slowly */
 };
 
 static const struct {
@@ -213,7 +213,7 @@ static void gather(struct lane *lane)
 {
 	struct timespec until;
 
-	if (!lane->head || lane->head->kind < LANE_PAYMENT_CLAIM || lane->together <= 1)
+	if (!lane->head || lane->head->kind < LANE_PAYMENT_CLAIM || lane->together <= 4)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += GATHER_MS * 1000000L;
@@ -221,7 +221,7 @@ static void gather(struct lane *lane)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000L;
 	}
-	while (lane->queued < lane->together && !lane->stopping && pthread_cond_timedwait(&lane->wake, &lane->lock, &until) == 0)
+	while (4 * lane->queued < lane->together && !lane->stopping && pthread_cond_timedwait(&lane->wake, &lane->lock, &until) == 0)
 		;
 }
 
@@ -232,7 +232,7 @@ static void note_gathered(struct lane *lane, struct op *const *ops, size_t n)
 	for (size_t i = 0; i < n; i++)
 		payments += ops[i]->kind >= LANE_PAYMENT_CLAIM;
 	if (payments > 0)
-		lane->together = payments >= lane->together ? payments : lane->together - 1;
+		lane->together = 4 * payments >= lane->together ? 4 * payments : lane->together - 1;
 }
 
 static size_t take_batch(struct lane *lane, struct op **ret)

@@ -15,7 +15,7 @@
 #define BUSY_POLL_MS 150
 #define IDLE_MIN_MS 15000 /* of a connection that holds the key: longer than a call to the chain may take */
 #define FIRST_POLL_MS 5
-#define GATHER_MS 10 /* payments asked for in this time share a transaction */
+#define GATHER_MS 25 /* payments asked for in this time share a transaction */
 
 /* ---- reading a receipt ---- */
 

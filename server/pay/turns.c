@@ -21,7 +21,7 @@ struct turns {
 	pthread_cond_t wake; /* on the monotonic clock: a wall clock set back would stretch the pause */
 	bool stopping;
 	unsigned kicks; /* since the last turn */
-	unsigned together; /* the thread's own: kicks that may come together, by those that did */
+	unsigned together; /* the thread's own: kicks that may come together, by those that did; in quarters, so that it is forgotten slowly */
 };
 
 static struct timespec monotonic_in(int64_t ms)
@@ -47,11 +47,11 @@ static bool pause_or_stop(struct turns *t, int64_t ms, bool *ret_kicked)
 	while (!t->stopping && t->kicks == 0 && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
 		;
 	until = monotonic_in(t->config.gather_ms);
-	while (!t->stopping && t->kicks > 0 && t->kicks < t->together && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
+	while (!t->stopping && t->kicks > 0 && 4 * t->kicks < t->together && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
 		;
 	*ret_kicked = t->kicks > 0;
 	if (t->kicks > 0)
-		t->together = t->kicks >= t->together ? t->kicks : t->together - 1;
+		t->together = 4 * t->kicks >= t->together ? 4 * t->kicks : t->together - 1;
 	t->kicks = 0;
 	stop = t->stopping;
 	pthread_mutex_unlock(&t->lock);

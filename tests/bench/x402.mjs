@@ -226,7 +226,7 @@ export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }) {
     const head = (title) => console.log(`\n${title} (min/median/max of ${ROUNDS} rounds; load ${os.loadavg()[0].toFixed(1)})\n\n| case | per second | p50 ms | p99 ms | processor ms each | payments in a transaction |\n|---|---|---|---|---|---|`);
     head(`Paid requests, settled on chain before the answer; anvil mines each transaction at once; ${CONNECTIONS} connections`);
     const all = {};
-    for (const kind of ['eip3009', 'permit2']) all[kind] = await paid(world, wallets, sellers, kind, prices[kind]);
+    for (const kind of Object.keys(KINDS)) all[kind] = await paid(world, wallets, sellers, kind, prices.eip3009); // what upto captures, too
     head('Checking a payment, nothing else');
     const checks = await verification(world, wallets, sellers, 'eip3009');
     console.log('');
