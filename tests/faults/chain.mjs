@@ -78,6 +78,12 @@ export class ChainRig {
     return this.rpc('anvil_mine', toHex(blocks));
   }
 
+  /// The next block's base fee is so much above what any of our waiting transactions pays.
+  async outbid(by) {
+    const [{ fee }] = await this.rig.sql("SELECT max(max_fee)::text AS fee FROM settlement_tx_version v JOIN settlement_tx t ON t.id = v.tx WHERE t.state = 'signed'");
+    return this.rpc('anvil_setNextBlockBaseFeePerGas', toHex(BigInt(fee) + by));
+  }
+
   head = async () => Number(await this.chain.client.getBlockNumber());
   received = () => this.payments.read('balanceOf', PAY_TO);
 
@@ -251,4 +257,35 @@ export function fault(name, rig, work, { timeout = 120_000, rounds = ROUNDS } = 
         await c.mine();
       }
     });
+}
+
+/// What the tests of the pool do again and again.
+export function helpers(rig) {
+  const inside = async () => {
+    const { pending } = await rig().rpc('txpool_content');
+    return Object.values(Object.entries(pending).find(([from]) => from.toLowerCase() === SETTLER.address)?.[1] ?? {});
+  };
+  return {
+    ordersMake: (kinds = KINDS) => Promise.all(kinds.map((kind) => rig().order(kind))),
+    /// Sent, and its settlement is in the pool where nothing is mined: {told (a promise), list (of transactions)}.
+    inPool: async (orders) => {
+      const c = rig();
+      await c.rpc('evm_setAutomine', false);
+      const told = Promise.all(orders.map((order) => c.send(order)));
+      await waitFor('all of them are on their way', async () => {
+        for (const order of orders) if ((await c.row(order))?.state !== 'settling') return false;
+        const [{ waiting }] = await c.rig.sql("SELECT count(*) AS waiting FROM payment WHERE state = 'settling' AND tx IS NULL");
+        return waiting === 0 && (await inside()).length > 0;
+      }, { every: 20 });
+      return { told, list: await inside() };
+    },
+    mining: async () => {
+      await rig().rpc('evm_setAutomine', true);
+      await rig().mine();
+    },
+    settled: async (orders, state = 'settled') => {
+      await rig().ended();
+      for (const order of orders) await rig().ends(order, state);
+    },
+  };
 }
