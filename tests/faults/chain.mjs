@@ -254,6 +254,7 @@ export function fault(name, rig, work, { timeout = 120_000, rounds = ROUNDS } = 
       } finally {
         c.proxy.fault = null;
         await c.rpc('evm_setAutomine', true);
+        await c.rpc('anvil_setNextBlockBaseFeePerGas', toHex(gwei(1))); // the next fault begins as this one did
         await c.mine();
       }
     });
