@@ -246,6 +246,7 @@ export function fault(name, rig, work, { timeout = 120_000, rounds = ROUNDS } = 
       c.orders = [];
       c.before = await c.received();
       try {
+        await c.node.call('POST', '/heartbeat', '{}'); // campaigns last longer than a silent node is believed in
         await work(c, c.random, round);
         await c.books();
       } catch (error) {
@@ -253,6 +254,7 @@ export function fault(name, rig, work, { timeout = 120_000, rounds = ROUNDS } = 
         throw error;
       } finally {
         c.proxy.fault = null;
+        for (const name of ['second', 'other']) if (c.rig.procs.list[name] && !c.rig.gone(name)) await c.rig.kill(name); // what a failed one left
         await c.rpc('evm_setAutomine', true);
         await c.rpc('anvil_setNextBlockBaseFeePerGas', toHex(gwei(1))); // the next fault begins as this one did
         await c.mine();

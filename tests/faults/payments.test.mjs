@@ -57,6 +57,7 @@ for (let i = 0; i < ROUNDS; i++)
     test(`kill -9 at ${point}${i ? ` (${i + 1})` : ''}`, { timeout: 120_000 }, async () => {
       round++;
       const list = [];
+      await node.call('POST', '/heartbeat', '{}'); // campaigns last longer than a silent node is believed in
       for (let k = 0; k < AT_ONCE; k++) list.push(await paymentMake(round * 100 + k));
       await rig.kill('gateway');
       await rig.gatewaySpawn('gateway', `${point}:${random.int(1, point.startsWith('payment') ? AT_ONCE : 1)}`);
