@@ -121,6 +121,7 @@ export class ChainRig {
     const word = randomBytes(6).toString('hex');
     const body = JSON.stringify(chat ? { model: model.id, max_tokens: 20, messages: [{ role: 'user', content: word }] } : { id: word, inputs: [{ name: 'x', shape: [1], datatype: 'FP32', data: [1] }] });
     const order = { kind, buyer, body, path: chat ? '/v1/chat/completions' : `/v2/models/${model.id}/infer`, told: [] };
+    await this.sells();
     const asked = await this.send(order, { paid: false });
     assert.equal(asked.status, 402, asked.text);
     const { accepts } = JSON.parse(Buffer.from(asked.headers.get('PAYMENT-REQUIRED'), 'base64'));
@@ -160,6 +161,9 @@ export class ChainRig {
     order.told.push(told);
     return told;
   }
+
+  /// Paid work goes on: it stops for a moment when the books are looked at in the middle of a reorganisation.
+  sells = () => waitFor('paid work goes on', () => fetch(`${this.rig.base_url}/readyz`).then(({ status }) => status === 200), { every: 50 });
 
   async row({ nonce, buyer }) {
     const rows = await this.rig.sql(`SELECT p.id, p.state, p.amount::text, p.reason, p.reorganised, j.outcome, j.id AS job, (SELECT count(*) FROM job_attempt a WHERE a.job = j.id) AS attempts,
@@ -215,6 +219,7 @@ export class ChainRig {
     if (state === 'settled' && row.outcome !== 'delivered') assert.ok(BigInt(row.available) >= paid, `what was paid for nothing is the payer's; ${words}`);
     if (state === 'credited') assert.ok(BigInt(row.available) >= paid, `it is the payer's; ${words}`);
     if (!row) return;
+    await this.sells();
     const again = await this.send(order);
     const right = state === 'settled' && row.outcome === 'delivered' ? [200] : state === 'lost' ? [200] : state === 'dropped' ? [402, 412] : [409];
     assert.ok(right.includes(again.status), `asked again: ${again.status} ${again.text}; ${words}`);
