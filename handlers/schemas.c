@@ -136,7 +136,7 @@ const struct schema SCHEMAS[] = {
 	{ "Deposit", OBJECT("'id','tx','ordinal','amount','block','state','shortfall','seen_at','credited_at'", "'id':" INT ",'tx':" REF("Hash") ",'ordinal':" INT
 		",'amount':" REF("Amount") ",'block':" INT ",'state':" ENUM("'seen','credited','vanished','reversed'") ",'shortfall':" REF("Amount")
 		",'seen_at':" REF("Time") ",'credited_at':" OR_NULL(REF("Time"))) },
-	{ "Payment", OBJECT("'id','state','amount_max','amount','transaction','reason','asset'", "'id':{'type':'string','format':'uuid'},'state':{'enum':['claimed','settling','settled','failed','dropped','lost']},'amount_max':" REF("Amount") ",'amount':{},'transaction':{},'reason':{},'asset':" REF("Asset")) },
+	{ "Payment", OBJECT("'id','state','amount_max','amount','transaction','reason','asset'", "'id':{'type':'string','format':'uuid'},'state':{'enum':['claimed','settling','settled','failed','dropped','lost','credited']},'amount_max':" REF("Amount") ",'amount':{},'transaction':{},'reason':{},'asset':" REF("Asset")) },
 	{ "DepositList", LIST_OF("Deposit", ",'asset'", ",'asset':" REF("Asset")) },
 	{ "Reconciliation", OBJECT("'ok','ledger_sum','balances_ok','holds_ok','captures_ok','custody_ok','custody','checked_at'", "'ok':" BOOL ",'ledger_sum':" STR
 		",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody_ok':" OR_UNKNOWN ",'custody':" OBJECT("'on_chain','ledger','liabilities','ok'",

@@ -382,7 +382,7 @@ enum err handle_payments_get(struct request *req)
 	reply_header(req, "Cache-Control", "no-store");
 	reply_json(req, 200, json_must(json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:{s:s, s:i}}", "id", uuid_format(&row.id).s, "state", row.state, "amount_max",
 						 amount_format(row.amount_max).s, "amount",
-						 !strcmp(row.state, "settled") ? json_string(amount_format(row.amount).s) : json_null(), "transaction",
+						 !strcmp(row.state, "settled") || !strcmp(row.state, "credited") ? json_string(amount_format(row.amount).s) : json_null(), "transaction",
 						 row.has_tx_hash ? json_string(hash_format(&row.tx_hash).s) : json_null(), "reason",
 						 row.reason ? json_string(row.reason) : json_null(), "asset", "symbol", "OPG", "decimals", 18)));
 	return ERR_OK;

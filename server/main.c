@@ -34,6 +34,7 @@
 #define STATEMENT_DEADLINE_MS 10000
 #define RPC_DEADLINE_MS 5000
 #define HOUSEKEEPING_MS 30000
+#define RECHECK_MS 2000
 
 struct gateway {
 	struct settings settings;
@@ -240,10 +241,12 @@ static enum err start(struct gateway *g)
 
 /* ---- run: the janitor ---- */
 
-static void housekeeping(struct gateway *g)
+/* Returns when to come again: soon while the books fail. A reorganisation takes settled money away for a moment, and nothing is sold
+ * until it is known to be back or owed again. */
+static deadline_ms housekeeping(struct gateway *g)
 {
 	struct app *app = &g->app;
-	struct reconciliation r;
+	struct reconciliation r = { .ok = true };
 	enum err e = db_fold(g->db);
 
 	if (!e)
@@ -255,6 +258,7 @@ static void housekeeping(struct gateway *g)
 	else if (!r.ok)
 		LOG_EVENT(LOG_ERROR, "reconciliation_failed", L_STR("ledger_sum", r.books.ledger_sum), L_INT("wrong_balances", r.books.wrong_balances),
 			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT));
+	return deadline_in(r.ok ? HOUSEKEEPING_MS : RECHECK_MS);
 }
 
 static void run(struct gateway *g, const sigset_t *signals)
@@ -274,10 +278,8 @@ static void run(struct gateway *g, const sigset_t *signals)
 			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)), L_INT("times", failures + 1));
 		failures = e ? failures + 1 : 0;
 		waiters_tick(&g->app, g->db, false);
-		if (deadline_passed(next_housekeeping)) {
-			housekeeping(g);
-			next_housekeeping = deadline_in(HOUSEKEEPING_MS);
-		}
+		if (deadline_passed(next_housekeeping))
+			next_housekeeping = housekeeping(g);
 	}
 }
 

@@ -11,11 +11,13 @@
 static enum err rewind_chain(const struct deposits_config *c, struct db *db, uint64_t cursor)
 {
 	uint64_t number = cursor;
+	enum err e;
 
 	for (; number > 0; number--) {
 		struct chain_block block;
 		struct hash ours;
-		enum err e = db_watch_block(db, &c->watch, number, &ours);
+
+		e = db_watch_block(db, &c->watch, number, &ours);
 
 		if (e == ERR_NOT_FOUND)
 			break; /* older than anything remembered: look again from here */
@@ -26,8 +28,7 @@ static enum err rewind_chain(const struct deposits_config *c, struct db *db, uin
 		if (!e && hash_equal(&block.hash, &ours))
 			break;
 	}
-	enum err e = chain_check_id(c->chain, (uint64_t)c->watch.chain_id); /* that another chain has other blocks means nothing */
-
+	e = chain_check_id(c->chain, (uint64_t)c->watch.chain_id); /* that another chain has other blocks means nothing */
 	if (e)
 		return e;
 	c->log("chain_reorganised", (int64_t)number + 1, "taking back deposits from this block on");

@@ -22,7 +22,6 @@ before(async () => {
 after(() => c?.stop());
 
 const one = (random) => KINDS[random.int(0, KINDS.length - 1)];
-const baseFee = (fee) => c.rpc('anvil_setNextBlockBaseFeePerGas', toHex(fee));
 async function mining() {
   await c.rpc('evm_setAutomine', true);
   await c.mine();
@@ -64,7 +63,7 @@ const REACHED = {
     await c.rpc('evm_setAutomine', false);
     const sent = c.send(order);
     await waiting(order);
-    await baseFee(gwei(random.int(15, 40)));
+    await c.outbid(gwei(random.int(1, 20)));
     await c.mine();
     await dies();
     await mining();

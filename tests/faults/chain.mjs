@@ -78,6 +78,12 @@ export class ChainRig {
     return this.rpc('anvil_mine', toHex(blocks));
   }
 
+  /// The next block's base fee is so much above what any of our waiting transactions pays.
+  async outbid(by) {
+    const [{ fee }] = await this.rig.sql("SELECT max(max_fee)::text AS fee FROM settlement_tx_version v JOIN settlement_tx t ON t.id = v.tx WHERE t.state = 'signed'");
+    return this.rpc('anvil_setNextBlockBaseFeePerGas', toHex(BigInt(fee) + by));
+  }
+
   head = async () => Number(await this.chain.client.getBlockNumber());
   received = () => this.payments.read('balanceOf', PAY_TO);
 
@@ -115,6 +121,7 @@ export class ChainRig {
     const word = randomBytes(6).toString('hex');
     const body = JSON.stringify(chat ? { model: model.id, max_tokens: 20, messages: [{ role: 'user', content: word }] } : { id: word, inputs: [{ name: 'x', shape: [1], datatype: 'FP32', data: [1] }] });
     const order = { kind, buyer, body, path: chat ? '/v1/chat/completions' : `/v2/models/${model.id}/infer`, told: [] };
+    await this.sells();
     const asked = await this.send(order, { paid: false });
     assert.equal(asked.status, 402, asked.text);
     const { accepts } = JSON.parse(Buffer.from(asked.headers.get('PAYMENT-REQUIRED'), 'base64'));
@@ -154,6 +161,9 @@ export class ChainRig {
     order.told.push(told);
     return told;
   }
+
+  /// Paid work goes on: it stops for a moment when the books are looked at in the middle of a reorganisation.
+  sells = () => waitFor('paid work goes on', () => fetch(`${this.rig.base_url}/readyz`).then(({ status }) => status === 200), { every: 50 });
 
   async row({ nonce, buyer }) {
     const rows = await this.rig.sql(`SELECT p.id, p.state, p.amount::text, p.reason, p.reorganised, j.outcome, j.id AS job, (SELECT count(*) FROM job_attempt a WHERE a.job = j.id) AS attempts,
@@ -209,6 +219,7 @@ export class ChainRig {
     if (state === 'settled' && row.outcome !== 'delivered') assert.ok(BigInt(row.available) >= paid, `what was paid for nothing is the payer's; ${words}`);
     if (state === 'credited') assert.ok(BigInt(row.available) >= paid, `it is the payer's; ${words}`);
     if (!row) return;
+    await this.sells();
     const again = await this.send(order);
     const right = state === 'settled' && row.outcome === 'delivered' ? [200] : state === 'lost' ? [200] : state === 'dropped' ? [402, 412] : [409];
     assert.ok(right.includes(again.status), `asked again: ${again.status} ${again.text}; ${words}`);
@@ -240,6 +251,7 @@ export function fault(name, rig, work, { timeout = 120_000, rounds = ROUNDS } = 
       c.orders = [];
       c.before = await c.received();
       try {
+        await c.node.call('POST', '/heartbeat', '{}'); // campaigns last longer than a silent node is believed in
         await work(c, c.random, round);
         await c.books();
       } catch (error) {
@@ -247,8 +259,41 @@ export function fault(name, rig, work, { timeout = 120_000, rounds = ROUNDS } = 
         throw error;
       } finally {
         c.proxy.fault = null;
+        for (const name of ['second', 'other']) if (c.rig.procs.list[name] && !c.rig.gone(name)) await c.rig.kill(name); // what a failed one left
         await c.rpc('evm_setAutomine', true);
+        await c.rpc('anvil_setNextBlockBaseFeePerGas', toHex(gwei(1))); // the next fault begins as this one did
         await c.mine();
       }
     });
+}
+
+/// What the tests of the pool do again and again.
+export function helpers(rig) {
+  const inside = async () => {
+    const { pending } = await rig().rpc('txpool_content');
+    return Object.values(Object.entries(pending).find(([from]) => from.toLowerCase() === SETTLER.address)?.[1] ?? {});
+  };
+  return {
+    ordersMake: (kinds = KINDS) => Promise.all(kinds.map((kind) => rig().order(kind))),
+    /// Sent, and its settlement is in the pool where nothing is mined: {told (a promise), list (of transactions)}.
+    inPool: async (orders) => {
+      const c = rig();
+      await c.rpc('evm_setAutomine', false);
+      const told = Promise.all(orders.map((order) => c.send(order)));
+      await waitFor('all of them are on their way', async () => {
+        for (const order of orders) if ((await c.row(order))?.state !== 'settling') return false;
+        const [{ waiting }] = await c.rig.sql("SELECT count(*) AS waiting FROM payment WHERE state = 'settling' AND tx IS NULL");
+        return waiting === 0 && (await inside()).length > 0;
+      }, { every: 20 });
+      return { told, list: await inside() };
+    },
+    mining: async () => {
+      await rig().rpc('evm_setAutomine', true);
+      await rig().mine();
+    },
+    settled: async (orders, state = 'settled') => {
+      await rig().ended();
+      for (const order of orders) await rig().ends(order, state);
+    },
+  };
 }
