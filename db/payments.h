@@ -73,6 +73,8 @@ struct signed_tx {
 };
 /* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
+/* A part of the two that write one: the transaction and its first signed form; inside a transaction of the database. */
+enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
 /* A replacement: same nonce, other fees. */
@@ -105,7 +107,7 @@ struct arrival { /* a payment's Transfer in a receipt */
 enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
 			     const struct arrival *arrived, size_t arrived_count) WARN_UNUSED;
 enum err db_settlement_unmined(struct db *db, int64_t id) WARN_UNUSED; /* a reorganisation took it back: it is sent again */
-enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments get another transaction */
+enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments and payouts get another transaction */
 enum err db_settlement_final(struct db *db, int64_t id) WARN_UNUSED;
 /* Is this one of our own transactions, whose receipts are read anyway? */
 enum err db_settlement_ours(struct db *db, const struct hash *tx_hash, bool *ret) WARN_UNUSED;
