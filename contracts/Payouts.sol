@@ -30,6 +30,11 @@ contract Payouts is Callers {
         Refused
     }
 
+    struct Ended {
+        End end;
+        uint64 number; // of the block: where its event is
+    }
+
     enum Why {
         Ended, // paid or refused before: see endOf
         Short, // the source or its allowance does not cover it
@@ -46,7 +51,7 @@ contract Payouts is Callers {
 
     address public immutable token;
     address public immutable source;
-    mapping(bytes32 => End) public endOf;
+    mapping(bytes32 => Ended) public endOf;
     /// All that was ever paid: what the books of a gateway are compared with.
     uint256 public totalPaid;
 
@@ -75,17 +80,17 @@ contract Payouts is Callers {
         if (gasleft() < 5_000 + count * SKIP_GAS) revert NotEnoughGas();
         for (uint256 i = 0; i < count; ++i) {
             Item calldata item = items[i];
-            if (endOf[item.id] != End.None) {
+            if (endOf[item.id].end != End.None) {
                 emit Skipped(item.id, Why.Ended);
             } else if (gasleft() < TRANSFER_GAS * 64 / 63 + ITEM_GAS + (count - i - 1) * SKIP_GAS) {
                 emit Skipped(item.id, Why.NotEnoughGas);
             } else if (!_covered(item.amount)) {
                 emit Skipped(item.id, Why.Short);
             } else {
-                endOf[item.id] = End.Paid; // before the call: a token that calls back finds it ended
+                endOf[item.id] = Ended(End.Paid, uint64(block.number)); // before the call: a token that calls back finds it ended
                 bool ok = _transfer(item.to, item.amount);
                 if (ok) totalPaid += item.amount;
-                else endOf[item.id] = End.Refused;
+                else endOf[item.id].end = End.Refused;
                 emit Paid(item.id, item.to, item.amount, ok);
             }
         }

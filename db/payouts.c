@@ -213,11 +213,11 @@ enum err db_payouts_sums(struct db *db, const struct address *contract, struct p
 	enum err e;
 
 	db_address(&p, contract);
-	e = db_query_one(db, "SELECT coalesce(sum(amount) FILTER (WHERE state = 'paid' AND contract = $1), 0) AS booked,"
+	e = db_query_one(db, "SELECT coalesce(sum(amount) FILTER (WHERE state = 'paid' AND contract <> $1), 0) AS elsewhere,"
 			     " coalesce(sum(amount) FILTER (WHERE state <> 'returned' AND coalesce(contract, $1) = $1), 0) AS most FROM payout", &p, &r);
 	if (e)
 		return e;
-	ret->booked = db_get_amount(r, 0, "booked");
+	ret->elsewhere = db_get_amount(r, 0, "elsewhere");
 	ret->most = db_get_amount(r, 0, "most");
 	return ERR_OK;
 }

@@ -53,8 +53,8 @@ enum err db_payouts_final(struct db *db, int64_t tx, const struct payout_end *en
 
 /* What the contract's own total is compared with. */
 struct payout_sums {
-	struct amount booked; /* paid through this contract, by the books */
-	struct amount most;   /* and with what may be on its way: the contract cannot have paid more */
+	struct amount elsewhere; /* paid through other contracts */
+	struct amount most;      /* paid by this one, and what may be on its way: it cannot have paid more */
 };
 enum err db_payouts_sums(struct db *db, const struct address *contract, struct payout_sums *ret) WARN_UNUSED;
 

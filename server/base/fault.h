@@ -35,7 +35,15 @@
 	X(settlement_written) /* x402: the signed transaction is committed, nobody has it */ \
 	X(settlement_sent)   /* x402: the chain has it */ \
 	X(settlement_mined)  /* x402: what it settled is committed */ \
-	X(payment_closed)    /* x402: the job's end is committed, nobody was told */
+	X(payment_closed)    /* x402: the job's end is committed, nobody was told */ \
+	X(payout_asked)      /* a payout's money left its source, who asked does not know yet */ \
+	X(payout_scheduled)  /* the same by schedule */ \
+	X(payout_signed)     /* its transaction is signed, nothing written */ \
+	X(payout_written)    /* the signed transaction is committed, nobody has it */ \
+	X(payout_sent)       /* the chain has it */ \
+	X(payout_mined)      /* where it was mined is committed, nothing booked */ \
+	X(payout_ending)     /* it is final, nothing booked */ \
+	X(payout_ended)      /* what it paid and what it did not is booked */
 
 #ifdef OPGATE_FAULTS
 enum fault {

@@ -17,6 +17,8 @@
 #define LOST_MS 30000 /* its nonce is used and no form of it has a receipt: that long, for endpoints that lag */
 #define BUSY_POLL_MS 150
 
+static const struct settler_work *work_of(const struct settler_config *c);
+
 /* ---- reading a receipt ---- */
 
 /* Did our contract say that this payment's call returned? */
@@ -103,7 +105,7 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 	return arrived_count < count ? ask_about_rest(c, db, t->id) : ERR_OK;
 }
 
-static void send(const struct settler_config *c, const void *raw, size_t len)
+void settler_send(const struct settler_config *c, const void *raw, size_t len)
 {
 	enum chain_sent s = chain_send_raw(c->chain, raw, len);
 
@@ -116,7 +118,7 @@ static enum err send_again(const struct settler_config *c, struct db *db, const 
 {
 	if (t->idle_ms < RESEND_MS)
 		return ERR_OK;
-	send(c, t->raw, t->raw_len);
+	settler_send(c, t->raw, t->raw_len);
 	return db_settlement_tried(db, t->id);
 }
 
@@ -153,7 +155,7 @@ static enum err bump(const struct settler_config *c, struct db *db, const struct
 		e = db_settlement_replace(db, t->id, &signed_);
 	}
 	if (!e)
-		send(c, raw.data, raw.len);
+		settler_send(c, raw.data, raw.len);
 	buf_done(&raw);
 	return e;
 }
@@ -175,7 +177,7 @@ static enum err look_for_receipt(const struct settler_config *c, struct db *db, 
 		}
 		if (e)
 			return e;
-		e = conclude(c, db, t, &r);
+		e = work_of(c)->mined(c, db, t, &r);
 		chain_receipt_done(&r);
 		return e;
 	}
@@ -197,7 +199,7 @@ static enum err look_after(const struct settler_config *c, struct db *db, const 
 
 	if (!t->mined)
 		return look_for_receipt(c, db, t, used);
-	e = ask_about_rest(c, db, t->id);
+	e = work_of(c)->waiting(c, db, t->id);
 	if (e || (head + 1 < t->block_number + c->confirmations && head >= t->block_number))
 		return e;
 	e = chain_block_by_number(c->chain, t->block_number, &block);
@@ -207,7 +209,7 @@ static enum err look_after(const struct settler_config *c, struct db *db, const 
 		c->log("settlement_reorganised", (int64_t)t->block_number, "sent again");
 		return db_settlement_unmined(db, t->id);
 	}
-	return db_settlement_final(db, t->id);
+	return work_of(c)->final(c, db, t);
 }
 
 /* ---- new ones ---- */
@@ -249,15 +251,21 @@ static enum err make_batch(const struct settler_config *c, const struct settling
 	return e;
 }
 
-static enum err sign_batch(const struct settler_config *c, struct db *db, const struct buf *data, uint64_t gas, const struct chain_fees *fees, struct buf *raw,
-			   struct signed_tx *ret)
+enum err settler_sign(const struct settler_config *c, struct db *db, const struct buf *data, uint64_t gas, struct buf *raw, struct signed_tx *ret)
 {
-	struct tx tx = { .chain_id = c->chain_id, .to = c->contract, .gas = gas, .max_fee = fees->fee, .max_priority_fee = fees->priority,
-			 .data = (const uint8_t *)data->data, .data_len = data->len };
-	struct signed_tx s = { .chain_id = c->chain_id, .max_fee = amount_from_u64(fees->fee) };
+	struct tx tx = { .chain_id = c->chain_id, .to = c->contract, .gas = gas, .data = (const uint8_t *)data->data, .data_len = data->len };
+	struct signed_tx s = { .chain_id = c->chain_id };
+	struct chain_fees fees;
 	uint64_t latest = 0;
-	enum err e;
+	enum err e = chain_fees(c->chain, &c->caps, &fees);
 
+	if (!e && !fees.affordable)
+		e = ERR_LIMIT; /* nothing is signed that could not be mined */
+	if (e)
+		return e;
+	tx.max_fee = fees.fee;
+	tx.max_priority_fee = fees.priority;
+	s.max_fee = amount_from_u64(fees.fee);
 	secret_key_address(&c->key, &s.sender);
 	e = chain_nonce(c->chain, &s.sender, CHAIN_LATEST, &latest);
 	if (!e)
@@ -276,24 +284,19 @@ static enum err settle_batch(const struct settler_config *c, struct db *db, cons
 {
 	struct uuid ids[SETTLER_BATCH_MAX];
 	struct buf data = BUF_INIT(TX_RAW_MAX), raw = BUF_INIT(TX_RAW_MAX);
-	struct chain_fees fees;
 	struct signed_tx tx;
 	uint64_t gas = 0;
 	enum err e = make_batch(c, payments, &count, &data, &gas);
 
 	if (!e)
-		e = chain_fees(c->chain, &c->caps, &fees);
-	if (!e && !fees.affordable)
-		e = ERR_LIMIT; /* gas costs more than we pay: nothing is signed that could not be mined */
-	if (!e)
-		e = sign_batch(c, db, &data, gas, &fees, &raw, &tx);
+		e = settler_sign(c, db, &data, gas, &raw, &tx);
 	for (size_t i = 0; i < count; i++)
 		ids[i] = payments[i].id;
 	if (!e)
 		e = db_settlement_write(db, &tx, ids, count);
 	FAULT(settlement_written);
 	if (!e)
-		send(c, raw.data, raw.len);
+		settler_send(c, raw.data, raw.len);
 	FAULT(settlement_sent);
 	buf_done(&data);
 	buf_done(&raw);
@@ -313,6 +316,19 @@ static enum err settle_new(const struct settler_config *c, struct db *db, size_t
 		e = settle_batch(c, db, payments, count);
 	release(payments, count);
 	return e;
+}
+
+static enum err settled_for_good(const struct settler_config *c, struct db *db, const struct open_tx *t)
+{
+	(void)c;
+	return db_settlement_final(db, t->id);
+}
+
+static const struct settler_work PAYMENTS = { .begin = settle_new, .mined = conclude, .waiting = ask_about_rest, .final = settled_for_good };
+
+static const struct settler_work *work_of(const struct settler_config *c)
+{
+	return c->work ? c->work : &PAYMENTS;
 }
 
 /* ---- the thread ---- */
@@ -369,7 +385,7 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 		e = own_key(c, db, &mine);
 	if (e || !mine)
 		return e;
-	begin = settle_new(c, db, &begun);
+	begin = work_of(c)->begin(c, db, &begun);
 	e = look_after_all(c, db, head, ret_busy); /* what is under way does not suffer from what cannot begin */
 	*ret_busy |= begun > 0 && !begin;
 	return begin ? begin : e;

@@ -13,7 +13,18 @@
 #define SETTLER_SIGNATURE_MAX 2048
 #define SETTLER_CALL_MAX 8192 /* what contracts/Settler.sol takes */
 
+struct settler_config;
+
+/* What a key's transactions are for: x402 payments, or payouts (payouts.h). Everything else about them is the same. */
+struct settler_work {
+	enum err (*begin)(const struct settler_config *c, struct db *db, size_t *ret_count);             /* signs and sends what is new */
+	enum err (*mined)(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r);
+	enum err (*waiting)(const struct settler_config *c, struct db *db, int64_t tx);                 /* each turn while it is mined and not final */
+	enum err (*final)(const struct settler_config *c, struct db *db, const struct open_tx *t);
+};
+
 struct settler_config {
+	const struct settler_work *work; /* NULL: payments */
 	struct chain *chain;
 	const char *database_url;
 	uint64_t chain_id;
@@ -32,6 +43,11 @@ struct turns *settler_start(const struct settler_config *config); /* kick it whe
 
 /* One turn, for tests. ret_busy: something is under way, come back soon. */
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy) WARN_UNUSED;
+
+/* For those who do the work: signs a transaction to c->contract with the key's next nonce (ERR_LIMIT: gas costs more than we pay), and
+ * gives signed bytes to the chain, once they are written. */
+enum err settler_sign(const struct settler_config *c, struct db *db, const struct buf *data, uint64_t gas, struct buf *raw, struct signed_tx *ret) WARN_UNUSED;
+void settler_send(const struct settler_config *c, const void *raw, size_t len);
 
 /* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? */
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p) WARN_UNUSED;
