@@ -6,6 +6,7 @@
 #include "db/jobs.h"
 #include "db/payouts.h"
 #include "handlers/app.h"
+#include "handlers/guard.h"
 #include "handlers/input.h"
 #include "handlers/routes.h"
 #include "pay/turns.h"
@@ -16,16 +17,6 @@
 static const struct principal *caller(const struct request *req)
 {
 	return req->principal;
-}
-
-static enum err check_fresh(struct request *req)
-{
-	int64_t age_ms = clock_wall_ms() - caller(req)->signed_in_at * 1000;
-
-	if (age_ms > request_app(req)->settings->payout_sign_in_ms)
-		return request_fail(req, ERR_BAD_TOKEN, "moving money needs a sign-in of the last %lld seconds: sign in again",
-				    (long long)request_app(req)->settings->payout_sign_in_ms / 1000);
-	return ERR_OK;
 }
 
 static enum err check_on(struct request *req)
@@ -122,7 +113,7 @@ enum err handle_payouts_settings_put(struct request *req)
 	};
 	const struct amount platform = request_app(req)->settings->payout_minimum;
 	struct settings_input in = { .minimum = platform };
-	enum err e = check_fresh(req);
+	enum err e = guard_fresh(req);
 
 	if (!e)
 		e = INPUT_READ(req, fields, &in);
@@ -246,7 +237,7 @@ enum err handle_withdrawals_create(struct request *req)
 	enum err e = check_on(req);
 
 	if (!e)
-		e = check_fresh(req);
+		e = guard_fresh(req);
 	if (!e)
 		e = read_withdrawal(req, &in, &ask);
 	if (!e)

@@ -79,6 +79,8 @@ X(GET,   "/v1/statements",         statements_get, WORKER, ACCOUNT,  "read", NUL
 X(GET,   "/v1/payouts/settings",   payouts_settings_get, WORKER, ACCOUNT, "read", NULL, 0, "read", PROBLEM, NULL, "PayoutSettings", "Where and when the caller is paid") \
 X(PUT,   "/v1/payouts/settings",   payouts_settings_put, WORKER, ACCOUNT, "payouts", NULL, 16 * KB, "write", PROBLEM, "PayoutSettingsPut", "PayoutSettings", "Change it; a new address is signed for, and waits") \
 X(DELETE,"/v1/payouts/addresses/{address}", payouts_address_cancel, WORKER, ACCOUNT, "payouts", NULL, 0, "write", PROBLEM, NULL, NULL, "Take an address off the list, at once") \
+X(GET,   "/v1/models/{author}/{name}/authors", authors_get, WORKER, ACCOUNT, "registry", NULL, 0, "read", PROBLEM, NULL, "Authors", "Whose the royalty of a model is; for its owner") \
+X(PUT,   "/v1/models/{author}/{name}/authors", authors_put, WORKER, ACCOUNT, "payouts", NULL, 4 * KB, "write", PROBLEM, "AuthorsPut", "Authors", "Share it with co-authors, from the next job on") \
 X(POST,  "/v1/withdrawals",        withdrawals_create, WORKER, ACCOUNT, "payouts", NULL, 4 * KB, "write", PROBLEM, "WithdrawalCreate", "Withdrawal", "Pay out earnings or balance") \
 X(GET,   "/v1/withdrawals",        withdrawals_list, WORKER, ACCOUNT, "read", NULL, 0, "read", PROBLEM, NULL, "WithdrawalList", "Payouts of the caller, scheduled ones too") \
 X(GET,   "/v1/withdrawals/{id}",   withdrawals_get, WORKER, ACCOUNT, "read", NULL, 0, "read", PROBLEM, NULL, "Withdrawal", "One of them") \

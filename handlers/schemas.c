@@ -153,6 +153,10 @@ const struct schema SCHEMAS[] = {
 		",'minimum':" REF("Amount") ",'minimum_of_platform':" REF("Amount") ",'next_at':" OR_NULL(REF("Time")) ",'addresses':" ARRAY(REF("PayoutAddress")) ",'address_delay_ms':" INT ",'asset':" REF("Asset")) },
 	{ "PayoutSettingsPut", INPUT("'schedule'", "'schedule':" SCHEDULE ",'minimum':" REF("Amount") ",'address':" REF("Address")
 		",'statement':{'type':'string','description':'for an address that is not on the list: PayoutAddress in its JSON form, signed by the account'}") },
+	{ "AuthorShare", OBJECT("'address','bps'", "'address':" REF("Address") ",'bps':" RANGE(0, 10000)) },
+	{ "Authors", OBJECT("'model','authors'", "'model':" REF("ModelId") ",'authors':" ARRAY(REF("AuthorShare"))) },
+	{ "AuthorsPut", INPUT("'authors'", "'authors':{'type':'array','minItems':1,'maxItems':9,'description':'bps add up to 10000; the owner has what rounding leaves','items':"
+		INPUT("'address','bps'", "'address':" REF("Address") ",'bps':" RANGE(1, 10000)) "}") },
 	{ "Withdrawal", OBJECT("'id','object','source','address','amount','state','waits_for','asked_by','reason','transaction','asked_at','ended_at','asset'",
 		"'id':{'type':'string','format':'uuid'},'object':" CONST("withdrawal") ",'source':" PAYOUT_SOURCE ",'address':" REF("Address") ",'amount':" REF("Amount") ",'state':" PAYOUT_STATE
 		",'waits_for':" OR_NULL(ENUM("'funds'")) ",'asked_by':" ENUM("'account','schedule'") ",'reason':" STR_NULL ",'transaction':" OR_NULL(REF("Hash")) ",'asked_at':" REF("Time")

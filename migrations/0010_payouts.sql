@@ -243,3 +243,99 @@ BEGIN
 	RETURN NEW;
 END $$;
 CREATE TRIGGER ends_once BEFORE UPDATE OR DELETE ON payout FOR EACH ROW EXECUTE FUNCTION payout_ends_once();
+
+-- Co-authors: what part of a model's royalty is whose, from the next capture on.
+CREATE TABLE model_share (
+	model bigint NOT NULL REFERENCES model,
+	place smallint NOT NULL CHECK (place BETWEEN 1 AND 8),
+	account bigint NOT NULL REFERENCES account,
+	bps int NOT NULL CHECK (bps BETWEEN 1 AND 10000),
+	PRIMARY KEY (model, place),
+	UNIQUE (model, account)
+);
+COMMENT ON TABLE model_share IS 'co-authors of a model; its owner has what is left of 10000, and what rounding leaves';
+COMMENT ON COLUMN model_share.model IS 'of which model';
+COMMENT ON COLUMN model_share.place IS '1, 2, 3 …: its line in a capture is 5 more';
+COMMENT ON COLUMN model_share.account IS 'who; never the owner';
+COMMENT ON COLUMN model_share.bps IS 'of the royalty, in 1/10000';
+
+CREATE FUNCTION model_share_set(which bigint, shares jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM FROM model m WHERE m.id = which FOR UPDATE;
+	DELETE FROM model_share WHERE model = which;
+	INSERT INTO account (address) SELECT decode(s->>'address', 'hex') FROM jsonb_array_elements(shares) s ORDER BY 1 ON CONFLICT (address) DO NOTHING;
+	INSERT INTO model_share (model, place, account, bps)
+	SELECT which, t.place, a.id, (t.s->>'bps')::int FROM jsonb_array_elements(shares) WITH ORDINALITY t(s, place)
+	JOIN account a ON a.address = decode(t.s->>'address', 'hex');
+END $$;
+
+-- What is written must never be more than the whole, whoever writes it.
+CREATE FUNCTION model_share_whole() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF (SELECT sum(s.bps) FROM model_share s WHERE s.model = NEW.model) > 10000
+		OR EXISTS (SELECT FROM model m WHERE m.id = NEW.model AND m.author = NEW.account) THEN
+		RAISE EXCEPTION 'shares of model % are more than the whole, or name its owner', NEW.model USING ERRCODE = '23514', TABLE = 'model_share';
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER whole AFTER INSERT OR UPDATE ON model_share DEFERRABLE INITIALLY DEFERRED
+	FOR EACH ROW EXECUTE FUNCTION model_share_whole();
+
+-- As in 0005, and the royalty is split among co-authors: each part rounded down, the rest to the owner.
+-- Closes jobs: capture or void, and the job's end, in one statement each; a status per item: ok | fenced.
+-- An item names the state it expects (lease and attempt): whoever lost the lease changes nothing.
+CREATE OR REPLACE FUNCTION job_close(batch jsonb) RETURNS TABLE (ord bigint, status text) LANGUAGE plpgsql
+	SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+	PERFORM FROM job j WHERE j.id IN (SELECT (i->>'id')::uuid FROM jsonb_array_elements(batch) i) ORDER BY j.id FOR UPDATE;
+	PERFORM FROM ledger_balance b
+	WHERE b.account IN (SELECT (i->>'account')::bigint * 16 + k FROM jsonb_array_elements(batch) i, (VALUES (1), (2)) v(k))
+	ORDER BY b.account FOR UPDATE;
+
+	RETURN QUERY
+	WITH item AS MATERIALIZED (
+		SELECT t.o, (t.i->>'id')::uuid AS id, t.i AS i,
+			(t.i->>'ask')::numeric AS ask, (t.i->>'royalty')::numeric AS royalty, (t.i->>'fee')::numeric AS fee,
+			(t.i->>'ask')::numeric + (t.i->>'royalty')::numeric + (t.i->>'fee')::numeric AS charged
+		FROM jsonb_array_elements(batch) WITH ORDINALITY t(i, o)
+	), live AS MATERIALIZED (
+		SELECT item.*, j.account, j.author, j.version, coalesce((item.i->>'operator')::bigint, j.operator) AS operator
+		FROM item JOIN job j ON j.id = item.id
+		WHERE j.state IN ('queued', 'running', 'produced') AND j.lease IS NOT DISTINCT FROM (item.i->>'lease')::uuid
+		  AND j.attempt = (item.i->>'attempt')::int
+	), freed AS (
+		UPDATE hold h SET state = CASE WHEN l.i->>'state' = 'settled' THEN 'captured' ELSE 'voided' END, captured = l.charged,
+			closed_at = clock_timestamp()
+		FROM live l WHERE h.job = l.id AND coalesce(h.state, '') = 'open' -- coalesce: by the job's id, never through all open holds
+		RETURNING h.job, h.amount
+	), ended AS (
+		UPDATE job j SET state = l.i->>'state', outcome = l.i->>'outcome', ended_at = clock_timestamp(), lease = NULL, request_body = NULL,
+			operator = l.operator, ask = l.ask, royalty = l.royalty, fee = l.fee, charged = l.charged,
+			response_status = coalesce((l.i->>'response_status')::int, j.response_status), response_type = coalesce(l.i->>'response_type', j.response_type),
+			response_hash = coalesce(decode(l.i->>'response_hash', 'hex'), j.response_hash),
+			response_body = coalesce(decode(l.i->>'response_body', 'hex'), j.response_body),
+			receipt = coalesce(l.i->>'receipt', j.receipt), verdict = coalesce(l.i->>'verdict', j.verdict),
+			verdict_report = coalesce(l.i->'verdict_report', j.verdict_report),
+			input_units = coalesce((l.i->>'input_units')::bigint, j.input_units), output_units = coalesce((l.i->>'output_units')::bigint, j.output_units),
+			error = l.i->>'error'
+		FROM live l WHERE j.id = l.id RETURNING j.id
+	), moved AS (
+		INSERT INTO ledger_transfer (key, kind, job)
+		SELECT 'close:' || f.job, CASE WHEN l.i->>'state' = 'settled' THEN 'capture' ELSE 'void' END, f.job
+		FROM freed f JOIN live l ON l.id = f.job WHERE f.amount > 0 RETURNING id, job
+	), shared AS MATERIALIZED (
+		SELECT l.id, s.place, s.account, floor(l.royalty * s.bps / 10000) AS part
+		FROM live l JOIN model_version v ON v.id = l.version JOIN model_share s ON s.model = v.model WHERE l.royalty > 0
+	), written AS (
+		INSERT INTO ledger_entry (transfer, line, account, amount)
+		SELECT m.id, p.line, p.account, p.amount
+		FROM moved m JOIN freed f ON f.job = m.job JOIN live l ON l.id = m.job,
+		LATERAL (SELECT v.line, v.account, v.amount FROM (VALUES (1, l.account * 16 + 2, -f.amount), (2, l.account * 16 + 1, f.amount - l.charged),
+			(3, l.operator * 16 + 4, l.ask), (4, l.author * 16 + 3, l.royalty - (SELECT coalesce(sum(s.part), 0) FROM shared s WHERE s.id = l.id)),
+			(5, 9::bigint, l.fee)) v(line, account, amount)
+			UNION ALL SELECT 5 + s.place, s.account * 16 + 3, s.part FROM shared s WHERE s.id = l.id) p
+		WHERE p.amount <> 0
+	)
+	-- By the item, not by its job: one that lost the lease can stand in the same batch as the one that ends the job.
+	SELECT item.o, CASE WHEN item.o IN (SELECT l.o FROM live l) THEN 'ok' ELSE 'fenced' END FROM item ORDER BY item.o;
+END $$;

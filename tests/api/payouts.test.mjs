@@ -233,6 +233,28 @@ test('payouts wait while the treasury is short, and are paid when it is not', as
   assert.equal(await tokenBalance(account.address), 7000n);
 });
 
+test('the royalty is shared with co-authors from the next job on', async () => {
+  const [second, third] = [await accountMake(), await accountMake()];
+  const path = `/v1/models/${model.id}/authors`;
+  const put = (authors, key = author.token) => call('PUT', path, { key, body: { authors } });
+  const share = ({ address }, bps) => ({ address, bps });
+  assert.deepEqual(assertStatus(await call('GET', path, { key: author.key }), 200).json.authors, [share(author, 10000)]);
+  assertError(await put([share(author, 9999)]), 'problem', 400, 'bad_field');
+  assertError(await put([share(second, 5000), share(second, 5000)]), 'problem', 400, 'bad_field');
+  assertError(await put([share(author, 10000)], author.key), 'problem', 403, 'forbidden');
+  assertError(await put([share(author, 10000)], tokenOf(author, 61)), 'problem', 401, 'invalid_token');
+  assertError(await put([share(second, 10000)], second.token), 'problem', 403, 'forbidden');
+  const had = BigInt((await earnings(author)).author.available);
+  assert.deepEqual(assertStatus(await put([share(second, 3000), share(author, 3700), share(third, 3300)]), 200).json.authors, [share(author, 3700), share(second, 3000), share(third, 3300)]);
+  const [job] = await jobsRun(1);
+  const lines = await Promise.all([second, third, author].map(async (who) => (await statement(who)).data.filter((line) => line.job === job)));
+  assert.deepEqual(lines.map(([line, ...more]) => [line.amount, line.role, line.model, more.length]), [['300', 'author', model.id, 0], ['330', 'author', model.id, 0], ['371', 'author', model.id, 0]]);
+  assert.equal(BigInt((await earnings(author)).author.available), had + 371n);
+  assert.equal((await call('GET', `/v1/jobs/${job}`, { key: consumer.key })).json.split.author, '1001');
+  assertStatus(await put([share(author, 10000)]), 200);
+  await assertBooks();
+});
+
 test('what is swept to the treasury from our own addresses is nobody\'s deposit', async () => {
   const own = { ...chainAccount(8) };
   assert.equal(own.address, dev.pay_to);
