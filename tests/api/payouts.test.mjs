@@ -32,6 +32,8 @@ async function jobsRun(count, of = model.id) {
   const ids = [];
   await node.call('POST', '/heartbeat', '{}');
   for (let i = 0; i < count; i++) ids.push(assertStatus(await call('POST', `/v2/models/${of}/infer`, { key: consumer.key, body: adderBody(i) }), 200).headers.get('Opgate-Job'));
+  // A payout covers what was written before any transaction that still runs: until then the newest job could be in the next one.
+  await waitFor('every transaction since has ended', () => sql('SELECT pg_snapshot_xmin(pg_current_snapshot()) > (SELECT xid FROM ledger_entry ORDER BY xid DESC LIMIT 1)')[0][0] === 't');
   return ids;
 }
 const withdraw = (account, body, headers = {}) => call('POST', '/v1/withdrawals', { key: account.token, body, headers });
