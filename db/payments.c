@@ -51,7 +51,7 @@ enum err db_payment_claim(struct db *db, const struct payment_claim *c, const st
 }
 
 #define PAYMENT_COLUMNS \
-	"SELECT p.id, p.job, p.payer, p.account, p.request_digest, p.state, p.scheme, p.method, p.reason, p.amount_max, p.amount, p.tx_hash, j.outcome," \
+	"SELECT p.id, p.job, p.payer, p.account, p.request_digest, p.state, p.scheme, p.method, p.reason, p.amount_max, p.amount, p.tx_hash, p.payload, j.outcome," \
 	" (extract(epoch FROM clock_timestamp() - p.claimed_at) * 1000)::bigint AS age" \
 	" FROM payment p JOIN job j ON j.id = p.job"
 
@@ -65,7 +65,7 @@ static void fill(struct db_result *r, struct payment_row *ret)
 	*ret = (struct payment_row){ .r = r, .state = db_get_text(r, 0, "state"), .scheme = db_get_text(r, 0, "scheme"), .method = db_get_text(r, 0, "method"),
 				     .reason = text_or_null(r, "reason"), .outcome = text_or_null(r, "outcome"), .account = db_get_int(r, 0, "account"),
 				     .amount_max = db_get_amount(r, 0, "amount_max"), .amount = db_get_amount(r, 0, "amount"),
-				     .has_tx_hash = !db_is_null(r, 0, "tx_hash"), .age_ms = db_get_int(r, 0, "age") };
+				     .has_tx_hash = !db_is_null(r, 0, "tx_hash"), .age_ms = db_get_int(r, 0, "age"), .payload = db_get_json(r, 0, "payload") };
 	db_get_uuid(r, 0, "id", &ret->id);
 	db_get_uuid(r, 0, "job", &ret->job);
 	db_get_address(r, 0, "payer", &ret->payer);
@@ -77,7 +77,9 @@ static void fill(struct db_result *r, struct payment_row *ret)
 void db_payment_row_done(struct payment_row *p)
 {
 	db_result_free(p->r);
+	json_decref(p->payload);
 	p->r = NULL;
+	p->payload = NULL;
 }
 
 enum err db_payment_get(struct db *db, const struct uuid *id, struct payment_row *ret)

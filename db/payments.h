@@ -33,6 +33,7 @@ struct payment_row {
 	bool has_tx_hash;
 	struct hash tx_hash;
 	int64_t age_ms; /* since the claim */
+	json_t *payload; /* what was claimed, as payment_claim had it */
 };
 void db_payment_row_done(struct payment_row *p);
 #define _cleanup_payment_row_ __attribute__((cleanup(db_payment_row_done)))
@@ -108,9 +109,30 @@ enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t
 			     const struct arrival *arrived, size_t arrived_count) WARN_UNUSED;
 enum err db_settlement_unmined(struct db *db, int64_t id) WARN_UNUSED; /* a reorganisation took it back: it is sent again */
 enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments and payouts get another transaction */
-enum err db_settlement_final(struct db *db, int64_t id) WARN_UNUSED;
-/* Is this one of our own transactions, whose receipts are read anyway? */
-enum err db_settlement_ours(struct db *db, const struct hash *tx_hash, bool *ret) WARN_UNUSED;
+/* Final: it is not looked at any more. What it moved for payments that were given up is booked in the same transaction.
+ * ERR_CONFLICT: a job of theirs is still open, come again. */
+enum err db_settlement_final(struct db *db, int64_t id, const struct hash *tx_hash, const struct arrival *late, size_t late_count) WARN_UNUSED;
+/* A transaction of ours says what it settled: these payments are its own, even if they were tied to a later one meanwhile. */
+enum err db_settlement_take_over(struct db *db, int64_t id, const struct uuid *payments, size_t count) WARN_UNUSED;
+struct given_up { /* a payment nobody expects money for */
+	struct uuid id;
+	struct address payer;
+	struct amount amount;
+};
+/* Of these payments, those that were given up (failed ones too: their jobs are still open). */
+enum err db_payments_given_up(struct db *db, const struct uuid *payments, size_t count, struct given_up *ret, size_t *ret_count) WARN_UNUSED;
+/* How many payments are booked as settled by this transaction, besides these. */
+enum err db_settlement_disputed(struct db *db, int64_t id, const struct hash *tx_hash, const struct uuid *payments, size_t count, int64_t *ret) WARN_UNUSED;
+/* Whose transfer is that? */
+enum transfer_of {
+	TRANSFER_OTHERS,  /* not of a transaction of ours, or of one that has nothing more to say; and no payment has it */
+	TRANSFER_OURS,    /* of one whose receipt is still to be read: it may be another payment's */
+	TRANSFER_CLAIMED, /* it paid for a payment */
+};
+enum err db_transfer_of(struct db *db, const struct hash *tx_hash, uint32_t log, enum transfer_of *ret) WARN_UNUSED;
+/* The row of this nonce, if there is one: its state and, when it was replaced, its newest form. ERR_NOT_FOUND. */
+enum err db_settlement_at_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t nonce, bool *ret_replaced, int64_t *ret_id) WARN_UNUSED;
+enum err db_settlement_revive(struct db *db, int64_t id) WARN_UNUSED; /* replaced → signed: what took its nonce is gone */
 /* The money came with this Transfer. ERR_CONFLICT: that one paid for another payment. */
 enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash, uint32_t log) WARN_UNUSED;
 /* It will never come: the job is resolved by whoever waits for it, or by the reaper. */

@@ -5,7 +5,7 @@
 #define OPGATE_DB_REGISTRY_H
 
 #include "base/arena.h"
-#include "db/db.h"
+#include "db/rates.h"
 
 #define MODEL_NAME_MAX 96
 #define MODEL_REF_MAX 160 /* author/name, NUL included */
@@ -50,7 +50,9 @@ struct version_row {
 	char model_ref[MODEL_REF_MAX];
 	int64_t number;
 	char surface[8]; /* "tensor" or "chat" */
-	struct amount royalty_input, royalty_output;
+	struct listed_price royalty;
+	struct amount royalty_input, royalty_output; /* in OPG, by the rate of the moment */
+	bool priced;                                 /* false: in USD, and no good rate; the two above mean nothing */
 	int64_t max_output_units;
 	bool published;
 	struct hash digest; /* zero while a draft */
@@ -68,7 +70,7 @@ enum err db_versions_list(struct db *db, struct arena *arena, int64_t model, boo
 struct version_new {
 	int64_t model, author;
 	const char *surface;
-	struct amount royalty_input, royalty_output;
+	struct listed_price royalty;
 	int64_t max_output_units;
 };
 enum err db_version_create(struct db *db, const struct version_new *version, struct version_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND: not the author's */
@@ -94,7 +96,8 @@ struct model_listed {
 	struct model_row model;
 	struct version_row version;
 	int64_t offers;              /* ready, of nodes heard of lately */
-	struct amount ask_input, ask_output; /* of the cheapest; meaningless without offers */
+	bool asked;                  /* one of them has a price in OPG now */
+	struct amount ask_input, ask_output; /* of the cheapest, in OPG; meaningless unless asked */
 };
 struct model_filter {
 	int64_t model;          /* only this one; 0: all */
@@ -109,7 +112,9 @@ enum err db_models_list(struct db *db, struct arena *arena, const struct model_f
 /* A ready offer for any published version of a model, as the public may see it. */
 struct model_offer {
 	struct address node, operator_;
-	struct amount ask_input, ask_output;
+	struct listed_price ask;
+	bool priced;
+	struct amount ask_input, ask_output; /* in OPG, when priced */
 	int64_t capacity, version;
 	const char *precision;
 	struct hash profile_hash, digest;

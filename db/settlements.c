@@ -243,27 +243,6 @@ enum err db_settlement_replaced(struct db *db, int64_t id)
 	return db_transaction(db, write_replaced, &id);
 }
 
-enum err db_settlement_final(struct db *db, int64_t id)
-{
-	DB_PARAMS p = { 0 };
-
-	db_int(&p, id);
-	return db_exec_one(db, "UPDATE settlement_tx SET state = 'final' WHERE id = $1::bigint AND state = 'mined'", &p);
-}
-
-enum err db_settlement_ours(struct db *db, const struct hash *tx_hash, bool *ret)
-{
-	_cleanup_result_ struct db_result *r = NULL;
-	DB_PARAMS p = { 0 };
-	enum err e;
-
-	db_hash(&p, tx_hash);
-	e = db_query_one(db, "SELECT EXISTS (SELECT FROM settlement_tx_version v JOIN settlement_tx t ON t.id = v.tx WHERE v.hash = $1 AND t.state <> 'replaced') AS ours", &p, &r);
-	if (!e)
-		*ret = db_get_bool(r, 0, "ours");
-	return e;
-}
-
 enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash, uint32_t log)
 {
 	DB_PARAMS p = { 0 };

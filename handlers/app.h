@@ -8,6 +8,7 @@
 #include "http/http.h"
 #include "pay/pay.h"
 #include "pay/reconcile.h"
+#include "pay/settler.h"
 #include "pay/x402.h"
 
 struct blob_store;
@@ -26,12 +27,15 @@ struct app {
 	struct net *hostile; /* nodes */
 	struct chain *chain;
 	struct turns *deposits;
+	struct turns *rates; /* NULL: no sources */
 	struct waiters *waiters;
 	struct pay pay;
 	struct x402 x402; /* chain NULL: off */
+	struct settler_view settler_view;
 	struct turns *settler; /* NULL: x402 is off */
 	struct address own[APP_OWN_MAX]; /* treasury, pay_to and our contracts: what comes from them is no deposit, and nothing is paid out to them */
 	size_t own_count;
+	struct settler_view payouts_view;
 	struct turns *payouts; /* NULL: this gateway sends none */
 	struct secret_key gateway_key, settler_key, payout_key;
 	struct address gateway, settler_sender, payout_sender; /* their addresses; zero for a key that is not set */

@@ -3,6 +3,7 @@
 
 #include "db/deposits.h"
 #include "db/ledger.h"
+#include "db/rates.h"
 #include "handlers/input.h"
 #include "handlers/routes.h"
 #include "handlers/app.h"
@@ -40,6 +41,19 @@ static enum err list(struct request *req, enum err (*read)(struct db *, int64_t,
 	if (!e)
 		reply_json(req, 200, body);
 	return e;
+}
+
+enum err handle_rates_get(struct request *req)
+{
+	struct usd_rate r = { .good = false };
+	enum err e = db_rate_get(request_db(req), &r);
+	bool none = e == ERR_NOT_FOUND;
+
+	if (e && !none)
+		return e;
+	reply_json(req, 200, json_must(json_pack("{s:s, s:s?, s:i, s:b, s:o, s:o}", "pair", "OPG/USD", "rate", none ? NULL : amount_format(r.value).s, "decimals", 18,
+						 "good", r.good, "at", json_time(r.at), "good_until", json_time(r.good_until))));
+	return ERR_OK;
 }
 
 enum err handle_transfers_list(struct request *req)

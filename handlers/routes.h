@@ -69,6 +69,7 @@ X(POST,  "/v1/verify",             verify,         WORKER, PUBLIC,   NULL, NULL,
 X(GET,   "/v1/gateway",            gateway_info,   INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "This gateway's key, chain, token and treasury") \
 /* money */ \
 X(GET,   "/v1/balance",            balance_get,    WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "Balance", "Available, held and earned") \
+X(GET,   "/v1/rates",              rates_get,      WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Rate", "What one OPG is worth, for prices in USD") \
 X(GET,   "/v1/transfers",          transfers_list, WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "TransferList", "Ledger movements of the caller") \
 X(GET,   "/v1/payments/{id}",      payments_get,   WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Payment", "What became of an x402 payment; the id is the secret") \
 X(GET,   "/v1/deposits",           deposits_list,  WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "DepositList", "Deposits of the caller") \

@@ -21,7 +21,8 @@
 #define INPUT(required, properties) "{'type':'object','additionalProperties':false,'required':[" required "],'properties':{" properties "}}"
 #define LIST_OF(name, more_required, more) \
 	OBJECT("'object','data','has_more'" more_required, "'object':" CONST("list") ",'data':" ARRAY(REF(name)) ",'has_more':" BOOL more)
-#define PRICE_AMOUNTS OBJECT("'input','output'", "'input':" REF("Amount") ",'output':" REF("Amount"))
+#define CURRENCY "{'type':'string','enum':['OPG','USD'],'default':'OPG'}"
+#define PRICE_AMOUNTS OBJECT("'currency','input','output'", "'currency':" CURRENCY ",'input':" REF("Amount") ",'output':" REF("Amount"))
 #define SURFACE ENUM("'chat','tensor'")
 #define SCHEDULE ENUM("'manual','daily','weekly'")
 #define PAYOUT_STATE ENUM("'pending','sent','paid','returned'")
@@ -84,7 +85,7 @@ const struct schema SCHEMAS[] = {
 		",'price':" PRICE_AMOUNTS ",'max_output_tokens':" INT ",'state':" ENUM("'draft','published'") ",'digest':" OR_NULL(REF("Digest"))
 		",'created_at':" REF("Time") ",'published_at':" OR_NULL(REF("Time")) ",'files':" ARRAY(REF("File")) ",'manifest':" STR_NULL) },
 	{ "VersionList", LIST_OF("Version", "", "") },
-	{ "VersionCreate", INPUT("'surface','price'", "'surface':" SURFACE ",'price':" INPUT("'input'", "'input':" REF("Amount") ",'output':" REF("Amount"))
+	{ "VersionCreate", INPUT("'surface','price'", "'surface':" SURFACE ",'price':" INPUT("'input'", "'currency':" CURRENCY ",'input':" REF("Amount") ",'output':" REF("Amount"))
 		",'max_output_tokens':" RANGE(1, 1000000)) },
 	/* nodes */
 	{ "NodeOffer", OBJECT("'model','version','digest','surface','ask','capacity','precision','profile_hash','state'", "'model':" REF("ModelId") ",'version':" INT
@@ -98,8 +99,10 @@ const struct schema SCHEMAS[] = {
 		"'registration':{'type':'string','description':'NodeRegistration in its JSON form, signed by the node'}"
 		",'operator_signature':{'type':'string','pattern':'^0x[0-9a-f]{130}$','description':'by the operator, over the same statement'}") },
 	{ "Offers", INPUT("'offers'", "'offers':{'type':'array','maxItems':256,'items':" INPUT("'digest','ask','capacity','profile'",
-		"'digest':" REF("Digest") ",'ask':" INPUT("'input','output'", "'input':" REF("Amount") ",'output':" REF("Amount")) ",'capacity':" RANGE(1, 10000)
+		"'digest':" REF("Digest") ",'ask':" INPUT("'input','output'", "'currency':" CURRENCY ",'input':" REF("Amount") ",'output':" REF("Amount")) ",'capacity':" RANGE(1, 10000)
 		",'precision':" TEXT(0, 32) ",'profile':{'type':'string','minLength':2,'maxLength':8192,'description':'the text of the execution profile, a JSON object'}") "}") },
+	{ "Rate", OBJECT("'pair','rate','decimals','good','at','good_until'", "'pair':" CONST("OPG/USD") ",'rate':" OR_NULL(REF("Amount")) ",'decimals':{'const':18}"
+		",'good':{'type':'boolean','description':'false: what is priced in USD is not sold now'},'at':" OR_NULL(REF("Time")) ",'good_until':" OR_NULL(REF("Time"))) },
 	/* jobs */
 	{ "QuoteCreate", INPUT("'model'", "'model':" REF("ModelId") ",'input_bytes':" RANGE(0, 16777216) ",'max_output_tokens':" RANGE(1, 2147483647)) },
 	{ "Quote", OBJECT("'model','hold','input_units_max','output_units_max','candidates','asset'", "'model':" REF("ModelId") ",'hold':" REF("Amount")

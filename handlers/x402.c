@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "handlers/front.h"
 #include "handlers/routes.h"
@@ -88,7 +89,8 @@ bool x402_answer(struct request *req, const struct run_end *end)
 	if (p->state == PAYMENT_SETTLED && end->err) /* paid for, and there is no answer */
 		reply_header(req, "Opgate-Credited", arena_printf(req->arena, "%s %s", amount_format(p->amount).s, address_format_eip55(&p->payer).s));
 	r = receipt_of(req, p, &amount);
-	receipt_header(req, &r);
+	if (r.success || r.version == 2) /* version 1 has no receipt for a failure */
+		receipt_header(req, &r);
 	return false;
 }
 
@@ -148,21 +150,24 @@ static enum err find_earlier(struct request *req, const struct x402_claim_key *k
 	return db_payment_find(request_db(req), key->chain_id, &key->contract, &key->payer, &nonce, ret);
 }
 
-static bool may_be_answered(const struct payment_row *row, const struct paid *p)
+/* `form`: the authorization that came. One that names the same nonce and says or signs something else is not the payment that was made:
+ * whoever sends it has seen the other on chain, or is trying. */
+static bool may_be_answered(const struct payment_row *row, const struct paid *p, const json_t *form)
 {
-	return hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < REPLAY_MS;
+	return json_equal(row->payload, form) && hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < REPLAY_MS;
 }
 
 /* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on. */
 static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment)
 {
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	_cleanup_json_ json_t *form = NULL;
 	struct x402_claim_key key;
-	enum err e = x402_claim_key(&request_app(req)->x402, payment, &key) ? find_earlier(req, &key, &earlier) : ERR_NOT_FOUND;
+	enum err e = x402_claim_key(&request_app(req)->x402, payment, &key, &form) ? find_earlier(req, &key, &earlier) : ERR_NOT_FOUND;
 
 	if (e)
 		return e;
-	return may_be_answered(&earlier, p) ? answer_earlier(req, &earlier) : ERR_NOT_FOUND;
+	return may_be_answered(&earlier, p, form) ? answer_earlier(req, &earlier) : ERR_NOT_FOUND;
 }
 
 static const char *used_reason(const struct x402_paid *paid)
@@ -201,7 +206,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored,
 				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max };
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
-	uint64_t head = atomic_load(&x->head);
+	uint64_t head = atomic_load(&x->view->head);
 	enum lane_status status = LANE_OK;
 	enum err e;
 
@@ -215,15 +220,48 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	e = find_earlier(req, &paid->key, &earlier);
 	if (e)
 		return e;
-	if (may_be_answered(&earlier, p))
+	if (may_be_answered(&earlier, p, paid->stored))
 		return answer_earlier(req, &earlier);
 	reply_terms(req, terms, used_reason(paid), &paid->key.payer);
 	return ERR_OK;
 }
 
+/* A copy of this payment may have come since we looked, and even be settled: then it gets that one's answer. ERR_NOT_FOUND: there is
+ * none. *ret_reason: it was used for something else, or for nothing. */
+static enum err answer_copy(struct request *req, const struct paid *p, const struct x402_paid *paid, const char **ret_reason)
+{
+	_cleanup_payment_row_ struct payment_row copy = { 0 };
+	enum err e = find_earlier(req, &paid->key, &copy);
+
+	if (!e && may_be_answered(&copy, p, paid->stored))
+		return answer_earlier(req, &copy);
+	if (!e)
+		*ret_reason = used_reason(paid);
+	return e;
+}
+
+/* Answers, runs, or says in *ret_reason why not. */
+static enum err judge(struct request *req, struct paid *p, struct x402_check *check, struct x402_paid *paid, const struct x402_terms *terms, const char **ret_reason)
+{
+	const char *used = NULL, *refused = NULL;
+	enum err e = answer_copy(req, p, paid, &used);
+
+	if (e ? e != ERR_NOT_FOUND : !used)
+		return e;
+	e = x402_ask_chain(&request_app(req)->x402, check, paid, &refused);
+	if (used) { /* what else is wrong with it is said first, as if we did not know */
+		*ret_reason = !e && refused ? refused : used;
+		return ERR_OK;
+	}
+	if (e || !refused)
+		return e ? e : run_paid(req, p, paid, terms);
+	e = answer_copy(req, p, paid, &used); /* a copy may have been faster than the chain's word */
+	*ret_reason = e == ERR_NOT_FOUND ? refused : used;
+	return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
 static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
 {
-	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	struct x402_check check;
 	struct x402_paid paid;
 	const char *reason = x402_read(payment, terms, &check, &paid);
@@ -233,14 +271,7 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 		reply_terms(req, terms, reason, NULL);
 		return ERR_OK;
 	}
-	e = find_earlier(req, &paid.key, &earlier);
-	if (e == ERR_NOT_FOUND) {
-		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
-		if (!e && !reason)
-			e = run_paid(req, p, &paid, terms);
-	} else if (!e) {
-		reason = used_reason(&paid);
-	}
+	e = judge(req, p, &check, &paid, terms, &reason);
 	if (!e && reason)
 		reply_terms(req, terms, reason, &paid.key.payer);
 	x402_paid_done(&paid);
@@ -264,10 +295,14 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 static enum err run_or_offer(struct request *req, struct paid *p, const struct x402_payment *payment, const char *error)
 {
 	struct x402_terms terms;
+	const char *closed;
 	enum err e = payment ? repeat_earlier(req, p, payment) : ERR_NOT_FOUND;
 
 	if (e != ERR_NOT_FOUND)
 		return e;
+	closed = x402_closed(&request_app(req)->x402);
+	if (closed)
+		return request_fail(req, ERR_CHAIN_DOWN, "%s", closed);
 	e = paid_quote(req, p);
 	if (!e)
 		e = terms_for(req, p, payment, &terms);
@@ -291,6 +326,8 @@ enum err x402_run(struct request *req, struct paid *p)
 
 	if (!request_app(req)->x402.chain)
 		return request_fail(req, ERR_UNAUTHENTICATED, "an API key or a token is required");
+	if (request_header_repeated(req, "PAYMENT-SIGNATURE") || request_header_repeated(req, "X-PAYMENT")) /* which one? neither */
+		return run_or_offer(req, p, NULL, X402_UNPAID_TEXT);
 	decoded = v2 ? x402_payment_decode(v2, &payment, &why) : v1 ? x402_payment_decode_v1(v1, &payment, &why) : X402_UNPAID;
 	if (decoded != X402_DECODED)
 		return run_or_offer(req, p, NULL, decoded == X402_UNPAID ? X402_UNPAID_TEXT : why.text);

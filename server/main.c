@@ -26,6 +26,7 @@
 #include "node/node.h"
 #include "pay/deposits.h"
 #include "pay/payouts.h"
+#include "pay/rates.h"
 #include "pay/reconcile.h"
 #include "pay/run.h"
 #include "pay/settler.h"
@@ -123,6 +124,27 @@ static void start_deposits(struct gateway *g)
 	g->app.deposits = deposits_start(&deposits);
 }
 
+static void log_rates(const char *event, int64_t number, const char *detail)
+{
+	LOG_EVENT(LOG_WARN, event, L_INT("number", number), L_STR("detail", detail));
+}
+
+static enum err start_rates(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct rates_config rates = { .net = g->app.trusted, .database_url = s->database_url, .poll_ms = s->usd_poll_ms, .deadline_ms = RPC_DEADLINE_MS,
+				      .max_age_ms = s->usd_max_age_ms, .deviation_bps = (uint32_t)s->usd_deviation_bps, .jump_bps = (uint32_t)s->usd_jump_bps, .log = log_rates };
+	char bad[RATE_SOURCE_MAX];
+
+	if (rate_sources_parse(s->usd_sources, rates.sources, &rates.count, bad)) {
+		snprintf(why->text, sizeof(why->text), "usd_sources: must be at most %d of fixed:0.05 or https://host/path#/pointer", RATE_SOURCES_MAX);
+		return ERR_BAD_FIELD;
+	}
+	if (rates.count)
+		g->app.rates = rates_start(&rates);
+	return ERR_OK;
+}
+
 static void settle_now(void *settler)
 {
 	turns_kick(settler);
@@ -146,22 +168,22 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 	struct settler_config settler = {
 		.chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to,
 		.contract = s->settler_contract, .confirmations = (uint64_t)s->deposit_confirmations,
+		.answer_confirmations = (uint64_t)s->settlement_confirmations, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
-		.log = log_settler, .key = app->settler_key, .head = &app->x402.head,
+		.log = log_settler, .key = app->settler_key, .view = &app->settler_view,
 	};
-	uint64_t head = 0;
 	enum err e;
 
 	if (!*s->settler_key_file)
 		return ERR_OK;
 	e = startup_check_settler(app, why);
 	if (!e)
-		e = chain_head(app->chain, &head);
+		e = settler_look(&settler);
 	if (e)
 		return e;
 	app->x402 = (struct x402){ .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
 				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
-				   .exposure_all_max = s->x402_exposure_all, .head = head };
+				   .exposure_all_max = s->x402_exposure_all, .view = &app->settler_view };
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
 	app->settler = settler_start(&settler);
 	app->pay.settle_now = settle_now;
@@ -183,6 +205,7 @@ static enum err start_payouts(struct gateway *g, struct startup_why *why)
 	struct payouts_config payouts = {
 		.sender = { .work = &PAYOUTS_WORK, .chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token,
 			    .contract = s->payouts_contract, .key = app->payout_key, .confirmations = (uint64_t)s->deposit_confirmations,
+			    .answer_confirmations = 1, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min, .view = &app->payouts_view,
 			    .caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .log = log_payouts },
 		.treasury = s->treasury, .minimum = s->payout_minimum, .stopped = &app->pay.stopped,
 	};
@@ -223,6 +246,8 @@ static enum err start(struct gateway *g)
 		e = start_x402(g, &why);
 	if (!e)
 		e = start_payouts(g, &why);
+	if (!e)
+		e = start_rates(g, &why);
 	if (!e && (e = start_http(g)))
 		snprintf(why.text, sizeof(why.text), "listen_host, listen_port: cannot listen on %s port %lld; is it taken?", s->listen_host, (long long)s->listen_port);
 	if (e) {
@@ -313,12 +338,14 @@ static void stop(struct gateway *g)
 	turns_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
 	turns_stop(app->payouts);
 	turns_stop(app->deposits);
+	turns_stop(app->rates);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
 	if (app->http)
 		http_stop(app->http);
 	turns_free(app->settler);
 	turns_free(app->payouts);
 	turns_free(app->deposits);
+	turns_free(app->rates);
 	lane_stop(app->pay.lane);
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);

@@ -84,6 +84,10 @@ struct chain_receipt {
  * compare its hash with the chain before believing in it. Free with chain_receipt_done. */
 enum err chain_receipt(struct chain *c, const struct hash *tx, struct chain_receipt *ret) WARN_UNUSED;
 void chain_receipt_done(struct chain_receipt *r);
+/* Is it true, as far as one endpoint can be held to its word? The chain's block of that number must be the receipt's and hold the
+ * transaction, and the logs that this block has from `a` and `b` must be those of the receipt. ERR_NOT_FOUND: the chain has another
+ * block there (or none yet). ERR_CONFLICT: the endpoint contradicts itself, the words say how. */
+enum err chain_receipt_check(struct chain *c, const struct chain_receipt *r, const struct address *a, const struct address *b) WARN_UNUSED;
 
 enum chain_tx_state { CHAIN_TX_UNKNOWN, CHAIN_TX_POOL, CHAIN_TX_MINED };
 struct chain_tx {

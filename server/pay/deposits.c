@@ -26,8 +26,14 @@ static enum err rewind_chain(const struct deposits_config *c, struct db *db, uin
 		if (!e && hash_equal(&block.hash, &ours))
 			break;
 	}
+	enum err e = chain_check_id(c->chain, (uint64_t)c->watch.chain_id); /* that another chain has other blocks means nothing */
+
+	if (e)
+		return e;
 	c->log("chain_reorganised", (int64_t)number + 1, "taking back deposits from this block on");
-	return db_watch_rewind(db, &c->watch, cursor, number + 1);
+	e = db_watch_rewind(db, &c->watch, cursor, number + 1);
+	FAULT(deposit_rewound);
+	return e;
 }
 
 static bool is_own(const struct deposits_config *c, const struct address *from)
@@ -87,9 +93,11 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 	struct hash ours;
 	uint64_t head = 0, cursor = 0;
 	bool has_hash = false;
-	enum err e = chain_head(c->chain, &head);
+	enum err e = chain_check_id(c->chain, (uint64_t)c->watch.chain_id); /* an endpoint may change its mind */
 
 	*ret_more = false;
+	if (!e)
+		e = chain_head(c->chain, &head);
 	if (!e)
 		e = db_watch_cursor(db, &c->watch, 0, &cursor, &ours, &has_hash);
 	if (e)

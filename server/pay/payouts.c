@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "chain/calls.h"
 #include "pay/payouts.h"
+#include "pay/settler_internal.h"
 
 #define BUSY_POLL_MS 150
 #define CALL_GAS 200000
@@ -221,18 +222,20 @@ static enum err begin(const struct settler_config *c, struct db *db, size_t *ret
 
 /* ---- a transaction that was mined ---- */
 
-static enum err mined(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r)
+static enum err mined(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r, uint64_t head)
 {
 	enum err e = db_settlement_mined(db, t->id, r->ok, r->block_number, &r->block, &r->tx, NULL, 0);
 
 	(void)c;
+	(void)head;
 	FAULT(payout_mined);
 	return e;
 }
 
-static enum err waiting(const struct settler_config *c, struct db *db, int64_t tx)
+static enum err waiting(const struct settler_config *c, struct db *db, int64_t tx, uint64_t head)
 {
 	(void)c;
+	(void)head;
 	(void)db;
 	(void)tx;
 	return ERR_OK; /* nothing is booked before it is final */
@@ -300,30 +303,30 @@ static enum err find_end(const struct payouts_config *p, const struct payout_ite
 	if (!e)
 		e = chain_receipt(c->chain, &tx, &r);
 	if (!e) {
-		e = payouts_read_end(p, &r, item, ret);
+		e = chain_receipt_check(c->chain, &r, &c->contract, &c->token);
+		if (!e)
+			e = payouts_read_end(p, &r, item, ret);
 		chain_receipt_done(&r);
 	}
 	buf_done(&call);
 	buf_done(&answer);
-	return e == ERR_NOT_FOUND ? ERR_CHAIN_DOWN : e;
+	return e == ERR_NOT_FOUND || e == ERR_CONFLICT ? ERR_CHAIN_DOWN : e;
 }
 
-/* The receipt of the form that was mined in the block the transaction is known to be in. */
+/* The receipt of the form that was mined in the block the transaction is known to be in, when the chain's logs say the same. */
 static enum err mined_receipt(const struct settler_config *c, struct db *db, const struct open_tx *t, struct chain_receipt *ret)
 {
-	struct hash hashes[64];
-	size_t count = 0;
-	enum err e = db_settlement_hashes(db, t->id, hashes, 64, &count);
+	enum err e = settler_receipt(c, db, t, ret);
 
-	for (size_t i = 0; !e && i < count; i++) {
-		e = chain_receipt(c->chain, &hashes[i], ret);
-		if (!e && hash_equal(&ret->block, &t->block_hash))
-			return ERR_OK;
-		if (!e)
-			chain_receipt_done(ret);
-		e = e == ERR_NOT_FOUND ? ERR_OK : e;
-	}
-	return e ? e : ERR_CHAIN_DOWN;
+	if (e)
+		return e == ERR_NOT_FOUND ? ERR_CHAIN_DOWN : e;
+	e = hash_equal(&ret->block, &t->block_hash) ? chain_receipt_check(c->chain, ret, &c->contract, &c->token) : ERR_CONFLICT;
+	if (!e)
+		return ERR_OK;
+	chain_receipt_done(ret);
+	if (e == ERR_CONFLICT)
+		c->log("endpoint_contradicts_itself", (int64_t)t->block_number, "a payout waits until receipt and chain agree");
+	return e == ERR_NOT_FOUND || e == ERR_CONFLICT ? ERR_CHAIN_DOWN : e;
 }
 
 /* It stays: only now the books move. */
@@ -351,11 +354,11 @@ static enum err final(const struct settler_config *c, struct db *db, const struc
 			e = ERR_OK;
 		}
 	}
-	chain_receipt_done(&r);
 	FAULT(payout_ending);
 	if (!e)
 		e = db_payouts_final(db, t->id, ends, ended);
 	FAULT(payout_ended);
+	chain_receipt_done(&r);
 	if (!e && by_end[PAYOUT_PAID] > 0)
 		c->log("payouts_paid", (int64_t)by_end[PAYOUT_PAID], "");
 	if (!e && by_end[PAYOUT_RETURNED] > 0)

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "chain/calls.h"
 #include "pay/x402.h"
@@ -11,6 +12,20 @@
 #define CALL_GAS 300000
 #define WALLET_GAS 80000 /* what a settlement leaves a wallet for its own check (settler_calls.c) */
 #define SIGNATURE_MAX 2048 /* more fits into no settlement */
+
+/* ---- the chain, as the settler sees it ---- */
+
+const char *x402_closed(const struct x402 *x)
+{
+	if (atomic_load(&x->view->wrong_chain))
+		return "the chain's endpoint answers for another chain: payments cannot be settled";
+	return atomic_load(&x->view->low_gas) ? "the settling key is short of gas: payments cannot be settled" : NULL;
+}
+
+int64_t x402_now_s(const struct x402 *x)
+{
+	return chain_time_now_s(&x->view->time, clock_mono_ms(), clock_wall_ms());
+}
 
 /* ---- terms ---- */
 
@@ -26,6 +41,7 @@ static void make_offers(const struct x402 *x, bool chat, struct x402_terms *t)
 					 .asset = x->token, .pay_to = x->pay_to, .max_timeout_s = x->timeout_s, .name = x->token_name,
 					 .version = x->token_version, .quote = t->sealed };
 
+	t->now_s = x402_now_s(x);
 	t->offers[0] = base;
 	t->offers[1] = base;
 	t->offers[1].method = X402_PERMIT2;
@@ -118,7 +134,7 @@ static void store_number(json_t *o, const char *name, const struct x402_number *
 }
 
 /* What settler_calls.c reads. */
-static json_t *plain_form(const struct x402_auth *a, const struct x402_check *check)
+static json_t *plain_form(const struct x402_auth *a, const uint8_t *signature, size_t signature_len)
 {
 	json_t *o = json_must(json_object());
 
@@ -128,20 +144,27 @@ static json_t *plain_form(const struct x402_auth *a, const struct x402_check *ch
 	store_number(o, "validAfter", &a->valid_after);
 	store_number(o, "validBefore", &a->valid_before);
 	store_number(o, "nonce", &a->nonce);
-	store_bytes(o, "signature", check->signature, check->signature_len);
+	store_bytes(o, "signature", signature, signature_len);
 	return o;
 }
 
-bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret)
+bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret, json_t **ret_form)
 {
+	const uint8_t *signature;
+	size_t len;
 	const struct x402_offer offer = { .chain_id = x->chain_id, .asset = x->token };
 	struct x402_auth auth;
 
 	if (x402_auth_read(payment, payment->scheme && !strcmp(payment->scheme, "upto") ? X402_UPTO : X402_EXACT, &auth))
 		return false;
-	*ret = x402_claim_key_of(&offer, &auth);
+	bool ok = x402_signature(&auth, &signature, &len);
+
+	if (ok) {
+		*ret = x402_claim_key_of(&offer, &auth);
+		*ret_form = plain_form(&auth, signature, len);
+	}
 	x402_auth_done(&auth);
-	return true;
+	return ok;
 }
 
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret)
@@ -156,19 +179,19 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 	reason = x402_auth_read(payment, p.offer->scheme, &p.auth);
 	if (reason)
 		return reason;
-	reason = x402_check_begin(p.offer, payment, &p.auth, (int64_t)time(NULL), ret_check);
+	reason = x402_check_begin(p.offer, payment, &p.auth, terms->now_s, ret_check);
 	if (!reason && ret_check->signature_len > SIGNATURE_MAX)
-		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : "invalid_exact_evm_signature";
+		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : payment->version == 1 ? "invalid_exact_evm_payload_signature" : "invalid_exact_evm_signature";
 	if (reason) {
 		x402_auth_done(&p.auth);
 		return reason;
 	}
 	if (u256_to_amount(&ret_check->pays, &p.amount)) { /* version 1 may pay more than was asked: all of it is booked */
 		x402_auth_done(&p.auth);
-		return "invalid_exact_evm_payload_authorization_value_mismatch";
+		return payment->version == 1 ? "insufficient_funds" : "invalid_exact_evm_payload_authorization_value_mismatch"; /* nobody has as much */
 	}
 	p.key = x402_claim_key_of(p.offer, &p.auth);
-	p.stored = plain_form(&p.auth, ret_check);
+	p.stored = plain_form(&p.auth, ret_check->signature, ret_check->signature_len);
 	*ret = p;
 	return NULL;
 }

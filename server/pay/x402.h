@@ -3,12 +3,11 @@
 #ifndef OPGATE_PAY_X402_H
 #define OPGATE_PAY_X402_H
 
-#include <stdatomic.h>
-
 #include "chain/send.h"
 #include "db/payments.h"
 #include "pay/pay.h"
 #include "pay/quote.h"
+#include "pay/settler.h"
 #include "pay/x402_check.h"
 #include "pay/x402_headers.h"
 #include "pay/x402_quote.h"
@@ -21,8 +20,12 @@ struct x402 { /* built once by main; NULL in app when x402 is off */
 	struct hash quote_key;
 	uint32_t timeout_s;
 	struct amount exposure_payer_max, exposure_all_max;
-	_Atomic uint64_t head; /* the newest block the settler has seen */
+	const struct settler_view *view; /* what the settler sees of the chain */
 };
+
+/* Can what is accepted now be settled? NULL, or why not. */
+const char *x402_closed(const struct x402 *x);
+int64_t x402_now_s(const struct x402 *x); /* by the chain's clock: the contracts judge deadlines by it */
 
 #define X402_OFFERS_MAX 3
 
@@ -32,6 +35,7 @@ struct x402_terms { /* of one request */
 	struct x402_resource resource;
 	struct x402_quote quote;
 	char *sealed; /* owned */
+	int64_t now_s; /* on the chain's clock */
 };
 void x402_terms_done(struct x402_terms *t);
 
@@ -53,8 +57,9 @@ struct x402_paid { /* a good payment */
 };
 void x402_paid_done(struct x402_paid *p);
 
-/* What the payment would be claimed as, whatever else is wrong with it. False: it has no such thing. */
-bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret);
+/* What the payment would be claimed as, whatever else is wrong with it, and the form it would be stored in (a new reference). False:
+ * it has no such thing. */
+bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret, json_t **ret_form);
 /* Everything that can be said without the chain; *ret_reason NULL: go on with x402_facts_check. */
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret);
 /* Asks the chain what the check needs. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */

@@ -22,7 +22,7 @@ before(async () => {
 
 test('it lives, it is ready, and says so', async () => {
   assert.deepEqual(assertStatus(await call('GET', '/livez'), 200).json, { status: 'ok' });
-  assert.deepEqual(assertStatus(await call('GET', '/readyz'), 200).json, { status: 'ok', checks: { database: true, reconciliation: true } });
+  assert.deepEqual(assertStatus(await call('GET', '/readyz'), 200).json, { status: 'ok', checks: { database: true, reconciliation: true, x402: true } });
   assert.deepEqual(assertStatus(await call('GET', '/v2/health/live'), 200).json, { live: true });
   assert.deepEqual(assertStatus(await call('GET', '/v2/health/ready'), 200).json, { ready: true });
   assert.equal(assertStatus(await call('GET', '/v2'), 200).json.name, 'opgate');
