@@ -100,6 +100,8 @@ struct signed_tx {
 };
 /* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
+/* A part of the two that write one: the transaction and its first signed form; inside a transaction of the database. */
+enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
 /* Its first half, inside a transaction of the caller's. */
@@ -134,7 +136,7 @@ struct arrival { /* a payment's Transfer in a receipt */
 enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
 			     const struct arrival *arrived, size_t arrived_count) WARN_UNUSED;
 enum err db_settlement_unmined(struct db *db, int64_t id) WARN_UNUSED; /* a reorganisation took it back: it is sent again */
-enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments get another transaction */
+enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments and payouts get another transaction */
 /* Final: it is not looked at any more. What it moved for payments that were given up is booked in the same transaction.
  * ERR_CONFLICT: a job of theirs is still open, come again. */
 enum err db_settlement_final(struct db *db, int64_t id, const struct hash *tx_hash, const struct arrival *late, size_t late_count) WARN_UNUSED;

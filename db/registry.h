@@ -34,6 +34,15 @@ enum err db_model_get(struct db *db, struct arena *arena, const struct model_ref
 /* NULL leaves a member as it is. ERR_NOT_FOUND: not the author's. */
 enum err db_model_patch(struct db *db, int64_t model, int64_t author, const char *title, const char *description) WARN_UNUSED;
 
+#define MODEL_SHARES_MAX 8
+struct model_share { /* a co-author's part of the royalty; the owner has the rest */
+	struct address address;
+	uint32_t bps;
+};
+/* Replaces all; from the next capture on. ERR_UNPROCESSABLE: more than the whole, or the owner is among them. */
+enum err db_model_shares_set(struct db *db, int64_t model, const struct model_share *shares, size_t count) WARN_UNUSED;
+enum err db_model_shares(struct db *db, int64_t model, struct model_share *ret /* MODEL_SHARES_MAX */, size_t *ret_count) WARN_UNUSED;
+
 /* One version; for the job code everything a hold needs. */
 struct version_row {
 	int64_t id, model, author; /* internal keys */

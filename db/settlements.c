@@ -6,14 +6,6 @@
 #include "base/mem.h"
 #include "db/approvals.h"
 
-static enum err exec_one(struct db *db, const char *sql, const struct db_params *p)
-{
-	int64_t rows = 0;
-	enum err e = db_exec(db, sql, p, &rows);
-
-	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
-}
-
 static void fill_settling(const struct db_result *r, int i, struct settling *ret)
 {
 	*ret = (struct settling){ .amount = db_get_amount(r, i, "amount"), .claim_block = (uint64_t)db_get_int(r, i, "claim_block"), .payload = db_get_json(r, i, "payload") };
@@ -114,7 +106,7 @@ static enum err write_tx(struct db *db, void *arg)
 
 		db_uuid(&q, &w->payments[i]);
 		db_int(&q, id);
-		e = exec_one(db, "UPDATE payment SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL", &q);
+		e = db_exec_one(db, "UPDATE payment SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL", &q);
 	}
 	return e;
 }
@@ -134,7 +126,7 @@ enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx
 	db_int(&p, id);
 	db_bytes(&p, tx->raw, tx->raw_len);
 	db_amount(&p, tx->max_fee);
-	return exec_one(db, "INSERT INTO settlement_tx_version (hash, tx, raw, max_fee) VALUES ($1, $2::bigint, $3, $4::numeric)", &p);
+	return db_exec_one(db, "INSERT INTO settlement_tx_version (hash, tx, raw, max_fee) VALUES ($1, $2::bigint, $3, $4::numeric)", &p);
 }
 
 #define SQL_OPEN \
@@ -242,7 +234,7 @@ static enum err write_mined(struct db *db, void *arg)
 	db_bool(&p, m->succeeded);
 	db_int(&p, (int64_t)m->block_number);
 	db_hash(&p, m->block_hash);
-	e = exec_one(db, "UPDATE settlement_tx SET state = 'mined', succeeded = $2::boolean, block_number = $3::bigint, block_hash = $4 WHERE id = $1::bigint AND state = 'signed'", &p);
+	e = db_exec_one(db, "UPDATE settlement_tx SET state = 'mined', succeeded = $2::boolean, block_number = $3::bigint, block_hash = $4 WHERE id = $1::bigint AND state = 'signed'", &p);
 	return e || m->count == 0 ? e : write_arrived(db, m);
 }
 
@@ -277,8 +269,10 @@ static enum err write_replaced(struct db *db, void *arg)
 	enum err e;
 
 	db_int(&p, *(const int64_t *)arg);
-	e = exec_one(db, "UPDATE settlement_tx SET state = 'replaced' WHERE id = $1::bigint AND state = 'signed'", &p);
-	return e ? e : db_exec(db, "UPDATE payment SET tx = NULL WHERE tx = $1::bigint AND state = 'settling'", &p, NULL);
+	e = db_exec_one(db, "UPDATE settlement_tx SET state = 'replaced' WHERE id = $1::bigint AND state = 'signed'", &p);
+	if (!e)
+		e = db_exec(db, "UPDATE payment SET tx = NULL WHERE tx = $1::bigint AND state = 'settling'", &p, NULL);
+	return e ? e : db_exec(db, "UPDATE payout SET state = 'pending', tx = NULL WHERE tx = $1::bigint AND state = 'sent'", &p, NULL);
 }
 
 enum err db_settlement_replaced(struct db *db, int64_t id)

@@ -25,6 +25,7 @@
 #include "net/net.h"
 #include "node/node.h"
 #include "pay/deposits.h"
+#include "pay/payouts.h"
 #include "pay/rates.h"
 #include "pay/reconcile.h"
 #include "pay/run.h"
@@ -118,7 +119,7 @@ static void start_deposits(struct gateway *g)
 	struct deposits_config deposits = {
 		.chain = g->app.chain, .database_url = s->database_url,
 		.watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury },
-		.confirmations = (uint64_t)s->deposit_confirmations, .poll_ms = s->poll_ms, .log = log_deposits,
+		.own = g->app.own, .own_count = g->app.own_count, .confirmations = (uint64_t)s->deposit_confirmations, .poll_ms = s->poll_ms, .log = log_deposits,
 	};
 
 	g->app.deposits = deposits_start(&deposits);
@@ -198,6 +199,30 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 	return ERR_OK;
 }
 
+static void log_payouts(const char *event, int64_t number, const char *detail)
+{
+	LOG_EVENT(*detail ? LOG_WARN : LOG_INFO, event, L_INT("number", number), L_STR("detail", detail));
+}
+
+/* Only when a payout key is configured: one gateway may send for all. */
+static enum err start_payouts(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+	struct payouts_config payouts = {
+		.sender = { .work = &PAYOUTS_WORK, .chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token,
+			    .contract = s->payouts_contract, .key = app->payout_key, .confirmations = (uint64_t)s->deposit_confirmations,
+			    .answer_confirmations = 1, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min, .view = &app->payouts_view,
+			    .caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .log = log_payouts },
+		.treasury = s->treasury, .minimum = s->payout_minimum, .stopped = &app->pay.stopped,
+	};
+	enum err e = startup_check_payouts(app, why);
+
+	if (!e && *s->payout_key_file)
+		app->payouts = payouts_start(&payouts);
+	return e;
+}
+
 static enum err start(struct gateway *g)
 {
 	const struct settings *s = &g->settings;
@@ -207,6 +232,7 @@ static enum err start(struct gateway *g)
 	enum err e;
 
 	g->app.settings = &g->settings;
+	app_own_addresses(&g->app);
 	g->db = db_new(s->database_url, STATEMENT_DEADLINE_MS);
 	e = startup_keys(&g->app, &why);
 	if (!e)
@@ -225,6 +251,8 @@ static enum err start(struct gateway *g)
 		e = start_pay(g);
 	if (!e)
 		e = start_x402(g, &why);
+	if (!e)
+		e = start_payouts(g, &why);
 	if (!e)
 		e = start_rates(g, &why);
 	if (!e && (e = start_http(g)))
@@ -246,18 +274,20 @@ static enum err start(struct gateway *g)
 static deadline_ms housekeeping(struct gateway *g)
 {
 	struct app *app = &g->app;
+	const struct reconcile_with with = app_reconcile_with(app);
 	struct reconciliation r = { .ok = true };
 	enum err e = db_fold(g->db);
 
 	if (!e)
 		e = startup_sweep(g->db);
 	if (!e)
-		e = reconcile(&app->pay, g->db, app->chain, &app->settings->opg_token, &app->settings->treasury, &app->settings->pay_to, &r);
+		e = reconcile(&app->pay, g->db, &with, &r);
 	if (e)
 		LOG_EVENT(LOG_WARN, "housekeeping_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)));
 	else if (!r.ok)
 		LOG_EVENT(LOG_ERROR, "reconciliation_failed", L_STR("ledger_sum", r.books.ledger_sum), L_INT("wrong_balances", r.books.wrong_balances),
-			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT));
+			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT),
+			  L_INT("payouts_wrong", r.custody != CUSTODY_UNKNOWN && !r.payouts_ok));
 	return deadline_in(r.ok ? HOUSEKEEPING_MS : RECHECK_MS);
 }
 
@@ -314,12 +344,14 @@ static void stop(struct gateway *g)
 	if (app->http)
 		drain(g);
 	turns_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
+	turns_stop(app->payouts);
 	turns_stop(app->deposits);
 	turns_stop(app->rates);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
 	if (app->http)
 		http_stop(app->http);
 	turns_free(app->settler);
+	turns_free(app->payouts);
 	turns_free(app->deposits);
 	turns_free(app->rates);
 	lane_stop(app->pay.lane);
@@ -333,6 +365,7 @@ static void stop(struct gateway *g)
 	db_free(g->db);
 	crypto_wipe(&app->gateway_key, sizeof(app->gateway_key));
 	crypto_wipe(&app->settler_key, sizeof(app->settler_key));
+	crypto_wipe(&app->payout_key, sizeof(app->payout_key));
 	LOG_EVENT(LOG_INFO, "stopped", L_STR("gateway", address_format(&app->gateway).s));
 }
 

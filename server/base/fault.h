@@ -45,7 +45,15 @@
 	X(approval_funding)  /* x402: coin for a payer's approval: the signed transaction is committed, nobody has it */ \
 	X(approval_funded)   /* x402: the chain has it */ \
 	X(approval_sending)  /* x402: that the payer's approval may be sent is committed, nobody has it */ \
-	X(approval_sent)     /* x402: the chain has it */
+	X(approval_sent)     /* x402: the chain has it */ \
+	X(payout_asked)      /* a payout's money left its source, who asked does not know yet */ \
+	X(payout_scheduled)  /* the same by schedule */ \
+	X(payout_signed)     /* its transaction is signed, nothing written */ \
+	X(payout_written)    /* the signed transaction is committed, nobody has it */ \
+	X(payout_sent)       /* the chain has it */ \
+	X(payout_mined)      /* where it was mined is committed, nothing booked */ \
+	X(payout_ending)     /* it is final, nothing booked */ \
+	X(payout_ended)      /* what it paid and what it did not is booked */
 
 #ifdef OPGATE_FAULTS
 enum fault {

@@ -115,5 +115,7 @@ bool chain_log_pays(const struct chain_log *log, const struct chain_payment *p);
 enum err chain_authorization_tx(struct chain *c, const struct chain_payment *p, const struct hash *nonce, struct chain_arrival *ret) WARN_UNUSED;
 /* All transfers of exactly this amount from payer to `to`, oldest first, at most `max`. */
 enum err chain_payment_logs(struct chain *c, const struct chain_payment *p, struct chain_arrival *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+/* The transaction with the first log of `address` in this block that has these two topics first. ERR_NOT_FOUND. */
+enum err chain_log_tx(struct chain *c, const struct address *address, const struct hash topics[2], uint64_t block, struct hash *ret) WARN_UNUSED;
 
 #endif

@@ -212,7 +212,7 @@ static enum err believe(const struct settler_config *c, struct db *db, const str
 	}
 	if (e == ERR_NOT_FOUND || e == ERR_CONFLICT)
 		return ERR_OK; /* its block is not the chain's, or not yet: next time */
-	return e ? e : conclude(c, db, t, r, head);
+	return e ? e : settler_work_of(c)->mined(c, db, t, r, head);
 }
 
 /* Any of its forms may be the one that was mined. `used`: the key's next nonce on chain, asked before this. */
@@ -282,20 +282,26 @@ static enum err make_batch(const struct settler_config *c, const struct settling
 	return e;
 }
 
-enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, const struct chain_fees *fees, struct buf *raw, struct signed_tx *ret)
+enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, struct buf *raw, struct signed_tx *ret)
 {
-	struct signed_tx s = { .chain_id = c->chain_id, .max_fee = amount_from_u64(fees->fee) };
+	struct signed_tx s = { .chain_id = c->chain_id };
+	struct chain_fees fees;
 	uint64_t latest = 0;
-	enum err e;
+	enum err e = chain_fees(c->chain, &c->caps, &fees);
 
+	if (!e && !fees.affordable)
+		e = ERR_LIMIT; /* nothing is signed that could not be mined */
+	if (e)
+		return e;
+	s.max_fee = amount_from_u64(fees.fee);
 	secret_key_address(&c->key, &s.sender);
 	e = chain_nonce(c->chain, &s.sender, CHAIN_LATEST, &latest);
 	if (!e)
 		e = db_settlement_nonce(db, c->chain_id, &s.sender, latest, &s.nonce);
 	tx->chain_id = c->chain_id;
 	tx->nonce = s.nonce;
-	tx->max_fee = fees->fee;
-	tx->max_priority_fee = fees->priority;
+	tx->max_fee = fees.fee;
+	tx->max_priority_fee = fees.priority;
 	if (!e)
 		e = tx_sign(tx, &c->key, raw, &s.hash);
 	s.raw = raw->data;
@@ -309,19 +315,14 @@ static enum err settle_batch(const struct settler_config *c, struct db *db, cons
 {
 	struct uuid ids[SETTLER_BATCH_MAX];
 	struct buf data = BUF_INIT(TX_RAW_MAX), raw = BUF_INIT(TX_RAW_MAX);
-	struct chain_fees fees;
 	struct tx tx = { .to = c->contract };
 	struct signed_tx signed_;
 	enum err e = make_batch(c, payments, &count, &data, &tx.gas);
 
-	if (!e)
-		e = chain_fees(c->chain, &c->caps, &fees);
-	if (!e && !fees.affordable)
-		e = ERR_LIMIT; /* gas costs more than we pay: nothing is signed that could not be mined */
 	tx.data = (const uint8_t *)data.data;
 	tx.data_len = data.len;
 	if (!e)
-		e = settler_sign(c, db, &tx, &fees, &raw, &signed_);
+		e = settler_sign(c, db, &tx, &raw, &signed_);
 	for (size_t i = 0; i < count; i++)
 		ids[i] = payments[i].id;
 	if (!e)
@@ -348,6 +349,13 @@ static enum err settle_new(const struct settler_config *c, struct db *db, size_t
 		e = settle_batch(c, db, payments, count);
 	release(payments, count);
 	return e;
+}
+
+static const struct settler_work PAYMENTS = { .begin = settle_new, .mined = conclude, .waiting = settler_ask_about_rest, .final = settler_make_final };
+
+const struct settler_work *settler_work_of(const struct settler_config *c)
+{
+	return c->work ? c->work : &PAYMENTS;
 }
 
 /* ---- the thread ---- */
@@ -408,15 +416,16 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 	size_t begun = 0;
 	struct chain_block head;
 	bool mine = false, approving = false;
-	enum err e = settler_look_at_chain(c, &head), approved, begin;
+	enum err e = settler_look_at_chain(c, &head), approved = ERR_OK, begin;
 
 	*ret_busy = false;
 	if (!e)
 		e = own_key(c, db, &mine);
 	if (e || !mine)
 		return e;
-	approved = settler_approvals(c, db, head.number, &approving);
-	begin = settle_new(c, db, &begun);
+	if (settler_work_of(c) == &PAYMENTS)
+		approved = settler_approvals(c, db, head.number, &approving);
+	begin = settler_work_of(c)->begin(c, db, &begun);
 	e = look_after_all(c, db, head.number, ret_busy); /* what is under way does not suffer from what cannot begin */
 	*ret_busy |= approving || (begun > 0 && !begin);
 	return begin ? begin : e ? e : approved;

@@ -23,7 +23,18 @@ struct settler_view {
 	int64_t gas_seen_ms;      /* its own */
 };
 
+struct settler_config;
+
+/* What a key's transactions are for: x402 payments, or payouts (payouts.h). Everything else about them is the same. */
+struct settler_work {
+	enum err (*begin)(const struct settler_config *c, struct db *db, size_t *ret_count);             /* signs and sends what is new */
+	enum err (*mined)(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r, uint64_t head);
+	enum err (*waiting)(const struct settler_config *c, struct db *db, int64_t tx, uint64_t head);  /* each turn while it is mined and not final */
+	enum err (*final)(const struct settler_config *c, struct db *db, const struct open_tx *t);
+};
+
 struct settler_config {
+	const struct settler_work *work; /* NULL: payments */
 	struct chain *chain;
 	const char *database_url;
 	uint64_t chain_id;
@@ -49,6 +60,12 @@ enum err settler_look(const struct settler_config *c) WARN_UNUSED;
 /* One turn, for tests. ret_busy: something is under way, come back soon. */
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy) WARN_UNUSED;
 
+/* For those who do the work: signs with the key's next nonce; chain, nonce and fees are filled in (ERR_LIMIT: gas costs more than we
+ * pay). `ret` borrows from raw. */
+enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, struct buf *raw, struct signed_tx *ret) WARN_UNUSED;
+/* Gives signed bytes to the chain, once they are written. Whatever it says: the receipts decide. */
+void settler_send(const struct settler_config *c, const void *raw, size_t len);
+
 /* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? `at`: a
  * block not before our call. ERR_CONFLICT: another transaction of ours must be read first, come again. */
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at) WARN_UNUSED;
@@ -57,11 +74,6 @@ const char *settler_reason(const struct settler_config *c, const struct settling
 
 /* Approvals that payments wait for: one step each. `head`: a block number seen. *ret_busy: some are not ended. */
 enum err settler_approvals(const struct settler_config *c, struct db *db, uint64_t head, bool *ret_busy) WARN_UNUSED;
-
-/* Under the key's next nonce; chain, nonce and fees are filled in. `ret` borrows from raw. */
-enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, const struct chain_fees *fees, struct buf *raw, struct signed_tx *ret) WARN_UNUSED;
-/* Whatever it says: the receipts decide. */
-void settler_send(const struct settler_config *c, const void *raw, size_t len);
 
 /* The settlement call of one payment: what a transaction of its own would carry, selector included. ERR_BAD_FIELD: the stored
  * authorization cannot be read. */

@@ -35,14 +35,9 @@ static enum err give(const struct settler_config *c, struct db *db, const struct
 {
 	struct tx tx = { .to = a->payer, .gas = TOP_UP_GAS, .value = u256_from_amount(missing) };
 	struct buf raw = BUF_INIT(TX_RAW_MAX);
-	struct chain_fees fees;
 	struct signed_tx signed_;
-	enum err e = chain_fees(c->chain, &c->caps, &fees);
+	enum err e = settler_sign(c, db, &tx, &raw, &signed_);
 
-	if (!e && !fees.affordable)
-		e = ERR_LIMIT;
-	if (!e)
-		e = settler_sign(c, db, &tx, &fees, &raw, &signed_);
 	if (!e)
 		e = db_approval_fund(db, &a->hash, &signed_);
 	FAULT(approval_funding);

@@ -33,7 +33,8 @@ static void look_at_gas(const struct settler_config *c)
 	low = amount_cmp(wei, c->gas_min) < 0;
 	atomic_store(&c->view->low_gas, low);
 	all = u256_from_amount(wei);
-	metric_set(METRIC_SETTLER_GAS, u256_to_u64(&all, &shown) || shown > INT64_MAX ? INT64_MAX : (int64_t)shown);
+	if (!c->work) /* it is about the settling key */
+		metric_set(METRIC_SETTLER_GAS, u256_to_u64(&all, &shown) || shown > INT64_MAX ? INT64_MAX : (int64_t)shown);
 	if (low != was)
 		c->log(low ? "gas_low" : "gas_enough", 0, amount_format(wei).s);
 }
@@ -149,8 +150,7 @@ static enum err find_late(const struct settler_config *c, struct db *db, const s
 	return e;
 }
 
-/* The last look: the receipt is read again, and what it says must be what was booked. */
-static enum err make_final(const struct settler_config *c, struct db *db, const struct open_tx *t)
+enum err settler_make_final(const struct settler_config *c, struct db *db, const struct open_tx *t)
 {
 	struct uuid said[SETTLER_BATCH_MAX];
 	struct arrival late[SETTLER_BATCH_MAX];
@@ -194,10 +194,10 @@ enum err settler_look_after_mined(const struct settler_config *c, struct db *db,
 		if (e || !stands)
 			return e ? e : take_back(c, db, t);
 	}
-	e = settler_ask_about_rest(c, db, t->id, head);
+	e = settler_work_of(c)->waiting(c, db, t->id, head);
 	if (e || head + 1 < t->block_number + c->confirmations)
 		return e;
-	return make_final(c, db, t);
+	return settler_work_of(c)->final(c, db, t);
 }
 
 /* ---- gaps ---- */
