@@ -101,9 +101,9 @@ fault('a reorganisation takes back a settlement, and the payer takes the money',
   await c.mine();
   await c.stands(order, 'lost');
   await c.finish();
-  await c.ends(order, 'lost');
   await c.payments.mint(PAY_TO, order.amount); // the loss is ours: we cover it, or custody is short and paid work stops
   c.before += order.amount;
+  await c.ends(order, 'lost');
 });
 
 fault('a reorganisation lets a payment through that had failed', rig, async (_, random) => {

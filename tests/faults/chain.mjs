@@ -200,7 +200,11 @@ export class ChainRig {
   async finish() {
     await this.ended();
     await this.mine(CONFIRMATIONS);
-    await waitFor('all transactions are final', async () => (await this.transactions(['signed', 'mined'])).length === 0, { seconds: 60, every: 50 });
+    await waitFor('all transactions are final', async () => { // one may have to be mined again first
+      if ((await this.transactions(['signed', 'mined'])).length === 0) return true;
+      await this.mine();
+      return false;
+    }, { seconds: 60, every: 100 });
   }
 
   /// The end of one order, and whether all its client was told is true. `state`: what must have become of the payment.
