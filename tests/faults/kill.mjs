@@ -268,7 +268,7 @@ export class Campaign {
     await this.settled();
     await this.checkDeposits();
     const books = await booksCheck(rig);
-    assert.equal(books.treasury, -BigInt(books.custody), 'the books hold exactly what the chain does');
+    assert.equal(books.on_chain, -BigInt(books.custody), 'the books hold exactly what the chain does');
     await this.checkReceipts(jobs.filter(({ state, background }) => state === 'settled' && background));
     const reconciled = await rig.reconciliation();
     assert.ok(reconciled.ledger_sum === '0' && (reconciled.ok ?? true), JSON.stringify(reconciled));
