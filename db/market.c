@@ -46,6 +46,40 @@ enum err db_models_list(struct db *db, struct arena *arena, const struct model_f
 	return ERR_OK;
 }
 
+#define SQL_SERVED \
+	" FROM model m JOIN account a ON a.id = m.author" \
+	" JOIN LATERAL (SELECT * FROM model_version n WHERE n.model = m.id AND n.published_at IS NOT NULL ORDER BY n.number DESC LIMIT 1) v ON true" \
+	" JOIN LATERAL (SELECT (extract(epoch FROM greatest(max(f.updated_at), v.published_at)) * 1000)::bigint AS changed_ms" \
+	" FROM offer f JOIN node d ON d.address = f.node WHERE f.version = v.id AND f.state = 'ready' AND d.state = 'active'" \
+	" AND d.heartbeat_at > now() - $2::bigint * interval '1 millisecond' HAVING count(*) > 0) o ON true" \
+	" WHERE ($1::text IS NULL OR v.surface = $1::text)"
+
+enum err db_models_served(struct db *db, struct arena *arena, const char *surface, int64_t node_timeout_ms, int64_t offset, size_t max, struct model_served **ret,
+			  size_t *ret_count, int64_t *ret_total)
+{
+	_cleanup_result_ struct db_result *r = NULL, *all = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_text(&p, surface);
+	db_int(&p, node_timeout_ms);
+	e = db_query_one(db, "SELECT count(*) AS n" SQL_SERVED, &p, &all);
+	db_int(&p, offset);
+	db_int(&p, (int64_t)max);
+	if (!e)
+		e = db_query(db, "SELECT " MODEL_COLUMNS ", " VERSION_COLUMNS ", o.changed_ms" SQL_SERVED " ORDER BY m.id OFFSET $3::bigint LIMIT $4::bigint", &p, &r);
+	if (e)
+		return e;
+	*ret_count = (size_t)db_rows(r);
+	*ret_total = db_get_int(all, 0, "n");
+	*ret = arena_alloc(arena, sizeof(**ret) * (*ret_count + 1));
+	for (size_t i = 0; i < *ret_count; i++) {
+		registry_read_version(r, (int)i, &(*ret)[i].version);
+		(*ret)[i].changed_at = db_get_int(r, (int)i, "changed_ms");
+	}
+	return ERR_OK;
+}
+
 enum err db_model_offers(struct db *db, struct arena *arena, int64_t model, int64_t node_timeout_ms, struct model_offer **ret, size_t *ret_count)
 {
 	_cleanup_result_ struct db_result *r = NULL;

@@ -34,6 +34,15 @@ enum err db_model_get(struct db *db, struct arena *arena, const struct model_ref
 /* NULL leaves a member as it is. ERR_NOT_FOUND: not the author's. */
 enum err db_model_patch(struct db *db, int64_t model, int64_t author, const char *title, const char *description) WARN_UNUSED;
 
+#define MODEL_SHARES_MAX 8
+struct model_share { /* a co-author's part of the royalty; the owner has the rest */
+	struct address address;
+	uint32_t bps;
+};
+/* Replaces all; from the next capture on. ERR_UNPROCESSABLE: more than the whole, or the owner is among them. */
+enum err db_model_shares_set(struct db *db, int64_t model, const struct model_share *shares, size_t count) WARN_UNUSED;
+enum err db_model_shares(struct db *db, int64_t model, struct model_share *ret /* MODEL_SHARES_MAX */, size_t *ret_count) WARN_UNUSED;
+
 /* One version; for the job code everything a hold needs. */
 struct version_row {
 	int64_t id, model, author; /* internal keys */
@@ -99,6 +108,15 @@ struct model_filter {
 	int64_t node_timeout_ms;
 };
 enum err db_models_list(struct db *db, struct arena *arena, const struct model_filter *filter, struct model_listed **ret, size_t *ret_count) WARN_UNUSED;
+
+/* Models whose newest published version is served right now, in the order they were made. surface NULL: both. *ret_total: without
+ * offset and max. */
+struct model_served {
+	struct version_row version;
+	int64_t changed_at; /* wall ms: published, or the last change of an offer */
+};
+enum err db_models_served(struct db *db, struct arena *arena, const char *surface, int64_t node_timeout_ms, int64_t offset, size_t max, struct model_served **ret,
+			  size_t *ret_count, int64_t *ret_total) WARN_UNUSED;
 
 /* A ready offer for any published version of a model, as the public may see it. */
 struct model_offer {

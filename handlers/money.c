@@ -70,7 +70,8 @@ enum err handle_reconciliation(struct request *req)
 {
 	struct app *app = request_app(req);
 	struct reconciliation r;
-	enum err e = reconcile(&app->pay, request_db(req), app->chain, &app->settings->opg_token, &app->settings->treasury, &app->settings->pay_to, &r);
+	const struct reconcile_with with = app_reconcile_with(app);
+	enum err e = reconcile(&app->pay, request_db(req), &with, &r);
 
 	if (!e)
 		reply_json(req, 200, reconciliation_json(&r));

@@ -61,12 +61,10 @@ const zero = async (rig, what, query) => {
   assert.deepEqual(rows, [], what);
 };
 
-/// What we hold on chain: deposits, and payments by x402 where there are any.
-export async function custodyOnChain(rig) {
-  const { read } = chainOpen(rig.rpc_url);
-  const of = (address) => read({ address: rig.chain.opg_token, abi: contractsCompile().OPG.abi, functionName: 'balanceOf', args: [address] });
-  return (await of(rig.accounts.treasury.address)) + (rig.settings.pay_to ? await of(rig.settings.pay_to) : 0n);
-}
+const balanceOf = (rig, address) => chainOpen(rig.rpc_url).read({ address: rig.chain.opg_token, abi: contractsCompile().OPG.abi, functionName: 'balanceOf', args: [address] });
+export const treasuryBalance = (rig) => balanceOf(rig, rig.accounts.treasury.address);
+/// All we hold: x402 payments arrive at an address of their own.
+const heldBalance = async (rig) => (await treasuryBalance(rig)) + (rig.settings.pay_to ? await balanceOf(rig, rig.settings.pay_to) : 0n);
 
 /// The whole oracle. `ended`: no job may be open. Returns how much was looked at.
 export async function booksCheck(rig, { ended = true } = {}) {
@@ -99,7 +97,7 @@ export async function booksCheck(rig, { ended = true } = {}) {
     AND NOT (outcome = 'partial' AND verdict IS NOT DISTINCT FROM 'unverifiable')`);
   if (ended) await zero(rig, 'every job is ended', 'SELECT id, state FROM job WHERE outcome IS NULL');
   if (ended) assert.equal(seen.held, '0', 'nothing is held');
-  const on_chain = await custodyOnChain(rig);
-  assert.ok(on_chain >= -BigInt(seen.custody), `custody: ${on_chain} on chain, ${seen.custody} in the books`);
-  return { ...seen, on_chain };
+  const treasury = await heldBalance(rig);
+  assert.ok(treasury >= -BigInt(seen.custody), `custody: ${treasury} on chain, ${seen.custody} in the books`);
+  return { ...seen, treasury };
 }

@@ -3,6 +3,7 @@
 // told, what the price list makes of the jobs. Not one base unit may be missing or left over. See main.mjs; run by `make month`.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import { randomUUID } from 'node:crypto';
 import http from 'node:http';
 import path from 'node:path';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
@@ -17,7 +18,8 @@ import { CHAIN_ID, OPG, Rig, waitFor } from '../faults/rig.mjs';
 import { paymentsOpen } from '../stack/payments.mjs';
 
 const BENCH = path.resolve(process.env.BENCH_BIN ?? inRoot('build/bench'));
-const SETTLER = chainAccount(7), PAY_TO = chainAccount(8);
+const SETTLER = chainAccount(7), PAY_TO = chainAccount(8), PAYER = chainAccount(10);
+const CONFIRMATIONS = 12; // no reorganisation goes deeper: what is final stays
 const AT_ONCE = 24;
 const ROYALTY = 500n;
 const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64');
@@ -26,8 +28,8 @@ const BODY = (number) => JSON.stringify({ inputs: [{ name: 'x', shape: [1], data
 export class Month {
   static async start({ seed, say, people = 16, wallets = 8 }) {
     const month = new Month();
-    Object.assign(month, { seed, say, random: randomFrom(seed), number: 0, refusals: {}, told: { jobs: 0, paid: 0, refused: 0, broken: 0 } });
-    month.rig = await Rig.start({ deposit_confirmations: 3, instance_timeout_ms: 1000, job_timeout_ms: 60000, poll_ms: 100, rate_paid: 0, rate_read: 0, rate_write: 0 });
+    Object.assign(month, { seed, say, random: randomFrom(seed), number: 0, refusals: {}, told: { jobs: 0, paid: 0, refused: 0, broken: 0, withdrawals: 0 } });
+    month.rig = await Rig.start({ deposit_confirmations: CONFIRMATIONS, payout_minimum: 1000, payout_sign_in_ms: 3_600_000, instance_timeout_ms: 1000, job_timeout_ms: 60000, poll_ms: 100, rate_paid: 0, rate_read: 0, rate_write: 0 });
     try {
       await month.build(people, wallets);
       return month;
@@ -49,15 +51,25 @@ export class Month {
   async build(people, wallets) {
     const { rig } = this;
     await rig.kill('gateway');
-    const key = path.join(rig.folder, 'settler.key');
-    fs.writeFileSync(key, `${SETTLER.private_key.slice(2)}\n`, { mode: 0o600 });
-    const ether = { settler_contract: rig.chain.settler, pay_to: PAY_TO.address, settler_key_file: key };
-    Object.assign(rig.settings, ether);
+    const keyFile = (name, { private_key }) => {
+      const file = path.join(rig.folder, `${name}.key`);
+      fs.writeFileSync(file, `${private_key.slice(2)}\n`, { mode: 0o600 });
+      return file;
+    };
+    Object.assign(rig.settings, {
+      settler_contract: rig.chain.settler, pay_to: PAY_TO.address, settler_key_file: keyFile('settler', SETTLER),
+      payouts_contract: rig.chain.payouts, payout_key_file: keyFile('payer', PAYER),
+    });
     await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
     this.chain = chainOpen(rig.rpc_url);
     this.payments = paymentsOpen(this.chain, { ...rig.chain, chain_id: CHAIN_ID });
     this.opg = { address: rig.chain.opg_token, abi: contractsCompile().OPG.abi };
     this.agent = new http.Agent({ keepAlive: true, maxSockets: AT_ONCE });
+    this.earners = {};
+    for (const role of ['author', 'operator', 'operator_b']) {
+      this.earners[role] = await rig.api().signIn(rig.accounts[role].account, CHAIN_ID);
+      await this.earners[role].json('PUT', '/v1/payouts/settings', { schedule: 'daily', minimum: '1000' });
+    }
     this.model = await rig.modelPublish('month', 'tensor', { input: String(ROYALTY), output: '0' });
     await this.nodesStart();
     this.people = await this.crowd(people, async (person) => {
@@ -158,6 +170,17 @@ export class Month {
     if (told.status === 0) await this.post(where, body, header); // what a client does that was cut off: the same again
   }
 
+  /// Some take money back, and by the schedule those who earned are paid.
+  async evening() {
+    for (let i = this.random.int(0, 2); i > 0; i--) {
+      const person = this.people[this.random.int(0, this.people.length - 1)];
+      const api = await this.rig.api().signIn(person.account, CHAIN_ID);
+      await api.json('POST', '/v1/withdrawals', { source: 'available', amount: String(this.random.int(1000, 10 ** 9)) }, { 'Idempotency-Key': randomUUID() });
+      this.told.withdrawals++;
+    }
+    await this.rig.sqlRun('UPDATE payout_setting SET next_at = now() WHERE schedule = \'daily\''); // a day has passed
+  }
+
   // ---- what happens to them ----
 
   async crash() {
@@ -176,7 +199,7 @@ export class Month {
   async reorg() {
     const { client } = this.chain;
     const head = Number(await client.getBlockNumber());
-    const depth = Math.min(this.random.int(1, 20), head - this.first_block);
+    const depth = Math.min(this.random.int(1, CONFIRMATIONS - 1), head - this.first_block);
     const [kept, lost] = [[], new Set()];
     for (let i = 0; i < depth; i++) {
       const { transactions } = await client.getBlock({ blockNumber: BigInt(head - depth + 1 + i), includeTransactions: true });
@@ -211,14 +234,17 @@ export class Month {
       for (let i = this.random.int(1, 4); i > 0; i--) await this.deposit(this.people[this.random.int(0, this.people.length - 1)], BigInt(this.random.int(1, 10 ** 9)) * 1_000_000_007n);
     })();
     await Promise.all([...Array.from({ length: AT_ONCE }, one), others]);
-    this.say(`day ${day}: ${jobs} jobs in ${((Date.now() - begun) / 1000).toFixed(1)} s; ${await happened}; refused: ${JSON.stringify(this.refusals)}`);
+    const what = await happened;
+    await this.evening();
+    this.say(`day ${day}: ${jobs} jobs in ${((Date.now() - begun) / 1000).toFixed(1)} s; ${what}; refused: ${JSON.stringify(this.refusals)}`);
     this.refusals = {};
   }
 
   /// Until nothing is on its way any more.
   async quiet() {
+    await this.chain.client.request({ method: 'anvil_mine', params: ['0x20'] }); // what is mined becomes final
     const open = `SELECT (SELECT count(*) FROM job WHERE outcome IS NULL) AS jobs, (SELECT count(*) FROM payment WHERE state IN ('claimed', 'settling', 'failed')) AS payments,
-      (SELECT count(*) FROM deposit WHERE state = 'seen') AS deposits, (SELECT count(*) FROM settlement_tx WHERE state IN ('signed', 'mined')) AS transactions`;
+      (SELECT count(*) FROM deposit WHERE state = 'seen') AS deposits, (SELECT count(*) FROM settlement_tx WHERE state IN ('signed', 'mined')) AS transactions, (SELECT count(*) FROM payout WHERE state IN ('pending', 'sent')) AS payouts`;
     let seen;
     await waitFor('everything has ended', async () => {
       [seen] = await this.rig.sql(open);
