@@ -47,14 +47,8 @@ export class BenchNode {
     return this.api.json(method, path, text, { 'Opgate-Node': Buffer.from(json).toString('base64url') });
   }
 
-<<<<<<< HEAD
-  async offer(digest, ask = { input: '1000', output: '0' }) {
-    await this.call('PUT', 'offers', { offers: [{ digest, ask, capacity: 10000, precision: 'fp32', profile: this.profile }] });
-=======
-  async offer(digests) {
-    const ask = { input: '1000', output: '0' };
+  async offer(digests, ask = { input: '1000', output: '0' }) {
     await this.call('PUT', 'offers', { offers: digests.map((digest) => ({ digest, ask, capacity: 10000, precision: 'fp32', profile: this.profile })) });
->>>>>>> main
     this.beat = setInterval(() => this.call('POST', 'heartbeat', {}).catch((error) => console.error(error.message)), 4000);
   }
 

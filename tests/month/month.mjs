@@ -108,7 +108,7 @@ export class Month {
       await rig.procs.start(`node-${i}`, { file: path.join(BENCH, 'bench_node'), args: [String(port), file, String(CHAIN_ID), node.profile_hash] });
       await waitFor(`node ${i} answers`, () => httpOk(node.url), { alive: () => rig.procs.demand(`node-${i}`) });
       await node.register();
-      await node.offer(this.model.digest, { input: String(ask), output: '0' });
+      await node.offer([this.model.digest], { input: String(ask), output: '0' });
       Object.assign(node, { ask });
       this.nodes.push(node);
     }
@@ -198,6 +198,7 @@ export class Month {
 
   async reorg() {
     const { client } = this.chain;
+    await client.request({ method: 'anvil_mine', params: ['0x1'] });
     const head = Number(await client.getBlockNumber());
     const depth = Math.min(this.random.int(1, CONFIRMATIONS - 1), head - this.first_block);
     const [kept, lost] = [[], new Set()];
@@ -225,7 +226,7 @@ export class Month {
       while (left-- > 0) {
         if (!struck && left < jobs / 2) {
           struck = true;
-          happened = this[event]();
+          happened = this[event]().then((text) => ({ text }), (error) => ({ error })); // thrown below, by whoever waits for the day
         }
         await (this.random.chance(0.02) ? this.pay() : this.call());
       }
@@ -235,8 +236,9 @@ export class Month {
     })();
     await Promise.all([...Array.from({ length: AT_ONCE }, one), others]);
     const what = await happened;
+    if (what.error) throw what.error;
     await this.evening();
-    this.say(`day ${day}: ${jobs} jobs in ${((Date.now() - begun) / 1000).toFixed(1)} s; ${what}; refused: ${JSON.stringify(this.refusals)}`);
+    this.say(`day ${day}: ${jobs} jobs in ${((Date.now() - begun) / 1000).toFixed(1)} s; ${what.text}; refused: ${JSON.stringify(this.refusals)}`);
     this.refusals = {};
   }
 
