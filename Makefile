@@ -92,6 +92,7 @@ check: check-source unit
 
 include tests/fuzz/fuzz.mk
 -include tests/bench/bench.mk
+-include tests/month/month.mk
 -include tests/mutants/mutants.mk
 -include tests/faults/faults.mk
 

@@ -47,8 +47,7 @@ export class BenchNode {
     return this.api.json(method, path, text, { 'Opgate-Node': Buffer.from(json).toString('base64url') });
   }
 
-  async offer(digests) {
-    const ask = { input: '1000', output: '0' };
+  async offer(digests, ask = { input: '1000', output: '0' }) {
     await this.call('PUT', 'offers', { offers: digests.map((digest) => ({ digest, ask, capacity: 10000, precision: 'fp32', profile: this.profile })) });
     this.beat = setInterval(() => this.call('POST', 'heartbeat', {}).catch((error) => console.error(error.message)), 4000);
   }
