@@ -50,8 +50,10 @@ enum err db_payment_close(struct db *db, const struct uuid *id, const struct job
 
 /* ---- the settler's side ---- */
 
-struct settling { /* a payment to be taken */
+struct settling { /* a payment to be taken, or a settlement for somebody else (facilitations.h) */
 	struct uuid id;
+	bool facilitated;
+	struct address payee; /* when facilitated; otherwise it is us */
 	struct address payer;
 	struct hash nonce;
 	char method[16], scheme[8];
@@ -59,7 +61,7 @@ struct settling { /* a payment to be taken */
 	uint64_t claim_block;
 	json_t *payload; /* new reference */
 };
-/* Payments to be settled that have no transaction yet, oldest first. */
+/* Of both kinds: what is to be settled and has no transaction yet, oldest first. From here on "payments" are both. */
 enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 
 struct signed_tx {
@@ -104,6 +106,8 @@ struct arrival { /* a payment's Transfer in a receipt */
 /* Mined here; each payment whose money was seen to arrive is settled in the same transaction. */
 enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
 			     const struct arrival *arrived, size_t arrived_count) WARN_UNUSED;
+/* What a mined transaction cost: the reservations of gas of what it carried for others become their share of it. */
+enum err db_settlement_gas(struct db *db, int64_t id, struct amount cost) WARN_UNUSED;
 enum err db_settlement_unmined(struct db *db, int64_t id) WARN_UNUSED; /* a reorganisation took it back: it is sent again */
 enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments get another transaction */
 enum err db_settlement_final(struct db *db, int64_t id) WARN_UNUSED;

@@ -12,7 +12,7 @@ struct settings {
 		node_timeout_ms, job_timeout_ms, stall_timeout_ms, instance_timeout_ms, drain_timeout_ms, poll_ms, attempts_max, payment_wait_ms, gas_fee_max, gas_priority_max,
 		rate_read, rate_write, rate_paid, rate_auth;
 	struct address opg_token, treasury, settler_contract, pay_to;
-	struct amount x402_exposure_payer, x402_exposure_all;
+	struct amount x402_exposure_payer, x402_exposure_all, facilitator_gas_payee, facilitator_gas_all;
 	struct hash genesis_hash;
 	bool allow_private_nodes;
 };

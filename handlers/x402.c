@@ -165,11 +165,6 @@ static enum err repeat_earlier(struct request *req, const struct paid *p, const 
 	return may_be_answered(&earlier, p) ? answer_earlier(req, &earlier) : ERR_NOT_FOUND;
 }
 
-static const char *used_reason(const struct x402_paid *paid)
-{
-	return paid->auth.method == X402_EIP3009 ? "invalid_exact_evm_nonce_already_used" : "permit2_simulation_failed";
-}
-
 /* ---- a new one ---- */
 
 /* Served before it is settled only while that risks little: not for wallets with code (they can change their mind), not above the
@@ -198,7 +193,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	struct x402 *x = &request_app(req)->x402;
 	struct payment_claim claim = { .chain_id = paid->key.chain_id, .verifier = paid->key.contract, .payer = paid->key.payer,
 				       .request_digest = p->spec.body_digest, .scheme = x402_scheme_name(paid->offer->scheme),
-				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored,
+				       .method = x402_method_name(paid->auth.method), .amount_max = paid->amount, .payload = paid->stored,
 				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max };
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	uint64_t head = atomic_load(&x->head);
@@ -213,11 +208,11 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	if (e || status == LANE_OK)
 		return e;
 	e = find_earlier(req, &paid->key, &earlier);
-	if (e)
+	if (e && e != ERR_NOT_FOUND)
 		return e;
-	if (may_be_answered(&earlier, p))
+	if (!e && may_be_answered(&earlier, p)) /* not found: it was brought to us as a facilitator */
 		return answer_earlier(req, &earlier);
-	reply_terms(req, terms, used_reason(paid), &paid->key.payer);
+	reply_terms(req, terms, x402_used_reason(paid->auth.method), &paid->key.payer);
 	return ERR_OK;
 }
 
@@ -239,7 +234,7 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 		if (!e && !reason)
 			e = run_paid(req, p, &paid, terms);
 	} else if (!e) {
-		reason = used_reason(&paid);
+		reason = x402_used_reason(paid.auth.method);
 	}
 	if (!e && reason)
 		reply_terms(req, terms, reason, &paid.key.payer);

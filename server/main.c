@@ -130,6 +130,7 @@ static void settle_now(void *settler)
 static void payment_ended(void *app, const struct uuid *payment)
 {
 	runs_payment_ended(&((struct app *)app)->pay, payment);
+	waiters_notify(app, payment); /* or a settlement for somebody else */
 }
 
 static void log_settler(const char *event, int64_t number, const char *detail)
@@ -159,6 +160,7 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 	if (e)
 		return e;
 	app->x402 = (struct x402){ .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
+				   .sender = app->settler_sender,
 				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
 				   .exposure_all_max = s->x402_exposure_all, .head = head };
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);

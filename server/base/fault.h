@@ -35,6 +35,7 @@
 	X(settlement_written) /* x402: the signed transaction is committed, nobody has it */ \
 	X(settlement_sent)   /* x402: the chain has it */ \
 	X(settlement_mined)  /* x402: what it settled is committed */ \
+	X(facilitation_claimed) /* x402, for others: authorization and gas are committed, the settler does not know */ \
 	X(payment_closed)    /* x402: the job's end is committed, nobody was told */
 
 #ifdef OPGATE_FAULTS

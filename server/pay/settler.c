@@ -33,10 +33,10 @@ static bool item_ok(const struct settler_config *c, const struct chain_receipt *
 	return false;
 }
 
-/* The token's own word that the money moved: a Transfer from the payer to us of exactly this amount that no other payment has claimed. */
+/* The token's own word that the money moved: a Transfer from the payer to its receiver of exactly this amount that no other payment has claimed. */
 static bool money_moved(const struct settler_config *c, const struct chain_receipt *r, const struct settling *p, bool *taken, uint32_t *ret_log)
 {
-	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = c->pay_to, .amount = p->amount };
+	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = *settler_receiver(c, p), .amount = p->amount };
 
 	for (size_t i = 0; i < r->log_count; i++) {
 		if (taken[i] || !chain_log_pays(&r->logs[i], &what))
@@ -75,6 +75,14 @@ static enum err ask_about_rest(const struct settler_config *c, struct db *db, in
 	return e;
 }
 
+static enum err account_gas(struct db *db, const struct open_tx *t, const struct chain_receipt *r)
+{
+	struct amount cost;
+	enum err e = amount_mul(amount_from_u64(r->gas_price), r->gas_used, &cost);
+
+	return e ? e : db_settlement_gas(db, t->id, cost);
+}
+
 /* It was mined: each payment in it is settled, or the chain is asked why not. */
 static enum err conclude(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r)
 {
@@ -93,6 +101,9 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 			arrived[arrived_count++] = a;
 	}
 	release(payments, count);
+	e = account_gas(db, t, r); /* first: what is mined is not looked at again */
+	if (e)
+		return e;
 	e = db_settlement_mined(db, t->id, r->ok, r->block_number, &r->block, &r->tx, arrived, arrived_count);
 	FAULT(settlement_mined);
 	if (e)

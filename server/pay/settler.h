@@ -1,6 +1,7 @@
-/* The settler: takes payments that are `settling` to the chain, many in one transaction through contracts/Settler.sol, and looks after
- * each transaction until it is final. One process at a time works for a key (an advisory lock of the database); the nonce table is
- * the only source of nonces, and signed bytes are written before they are sent, so a death at any point repeats only those bytes. */
+/* The settler: takes payments that are `settling`, and settlements for others, to the chain, many in one transaction through
+ * contracts/Settler.sol, and looks after each transaction until it is final. One process at a time works for a key (an advisory lock
+ * of the database); the nonce table is the only source of nonces, and signed bytes are written before they are sent, so a death at
+ * any point repeats only those bytes. */
 #ifndef OPGATE_PAY_SETTLER_H
 #define OPGATE_PAY_SETTLER_H
 
@@ -27,6 +28,12 @@ struct settler_config {
 	void *arg;
 	void (*log)(const char *event, int64_t number, const char *detail);
 };
+
+/* Whom the money of an item goes to. */
+static inline const struct address *settler_receiver(const struct settler_config *c, const struct settling *p)
+{
+	return p->facilitated ? &p->payee : &c->pay_to;
+}
 
 struct turns *settler_start(const struct settler_config *config); /* kick it when there is something to settle */
 

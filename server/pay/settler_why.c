@@ -31,7 +31,7 @@ static enum err nonce_used(const struct settler_config *c, const struct settling
  * themselves what they paid for. */
 static enum err find_arrivals(const struct settler_config *c, struct db *db, const struct settling *p, struct chain_arrival *ret, size_t *ret_count)
 {
-	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = c->pay_to, .amount = p->amount, .from_block = p->claim_block };
+	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = *settler_receiver(c, p), .amount = p->amount, .from_block = p->claim_block };
 	size_t found = 0, count = 0;
 	enum err e;
 

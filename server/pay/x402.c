@@ -147,13 +147,17 @@ bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, st
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret)
 {
 	int i = x402_payment_match(payment, terms->offers, terms->count);
-	struct x402_paid p = { 0 };
-	const char *reason;
 
 	if (i < 0)
 		return payment->version == 1 ? X402_NO_MATCH_V1 : X402_NO_MATCH;
-	p.offer = &terms->offers[i];
-	reason = x402_auth_read(payment, p.offer->scheme, &p.auth);
+	return x402_read_for(payment, &terms->offers[i], ret_check, ret);
+}
+
+const char *x402_read_for(const struct x402_payment *payment, const struct x402_offer *offer, struct x402_check *ret_check, struct x402_paid *ret)
+{
+	struct x402_paid p = { .offer = offer };
+	const char *reason = x402_auth_read(payment, offer->scheme, &p.auth);
+
 	if (reason)
 		return reason;
 	reason = x402_check_begin(p.offer, payment, &p.auth, (int64_t)time(NULL), ret_check);
@@ -250,7 +254,7 @@ static enum err ask_balances(const struct x402 *x, const struct x402_check *chec
 	return e;
 }
 
-enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason)
+enum err x402_ask_facts(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, struct x402_facts *ret)
 {
 	const struct x402_auth *a = &paid->auth;
 	struct x402_facts f = { .asset_has_code = X402_YES, .proxy_deployed = X402_YES }; /* checked at start */
@@ -267,6 +271,21 @@ enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, st
 	if (e)
 		return e;
 	paid->payer_has_code = f.payer_has_code == X402_YES;
-	*ret_reason = x402_check_finish(check, &f);
+	*ret = f;
 	return ERR_OK;
+}
+
+enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason)
+{
+	struct x402_facts f;
+	enum err e = x402_ask_facts(x, check, paid, &f);
+
+	if (!e)
+		*ret_reason = x402_check_finish(check, &f);
+	return e;
+}
+
+const char *x402_used_reason(enum x402_method method)
+{
+	return method == X402_EIP3009 ? "invalid_exact_evm_nonce_already_used" : "permit2_simulation_failed";
 }

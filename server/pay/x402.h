@@ -17,6 +17,7 @@ struct x402 { /* built once by main; NULL in app when x402 is off */
 	struct chain *chain;
 	uint64_t chain_id;
 	struct address token, pay_to, facilitator; /* facilitator: the Settler contract */
+	struct address sender; /* the settling key's */
 	const char *token_name, *token_version;
 	struct hash quote_key;
 	uint32_t timeout_s;
@@ -57,7 +58,14 @@ void x402_paid_done(struct x402_paid *p);
 bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret);
 /* Everything that can be said without the chain; *ret_reason NULL: go on with x402_facts_check. */
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret);
-/* Asks the chain what the check needs. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
+/* The same for one offer, whatever terms the payment repeats: those who ask a facilitator have compared them. */
+const char *x402_read_for(const struct x402_payment *payment, const struct x402_offer *offer, struct x402_check *ret_check, struct x402_paid *ret);
+/* Asks the chain what the check needs. */
+enum err x402_ask_facts(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, struct x402_facts *ret) WARN_UNUSED;
+/* And judges. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
 enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason) WARN_UNUSED;
+
+/* The refusal of an authorization that was used before. */
+const char *x402_used_reason(enum x402_method method);
 
 #endif
