@@ -241,11 +241,12 @@ static enum err claim(struct request *req, const struct facilitator_request *r, 
 	return ERR_OK;
 }
 
+/* `key` is NULL when what was sent names no authorization: then the check says what is wrong with it. */
 static enum err settle(struct request *req, const struct facilitator_request *r, const struct authorization_key *key)
 {
 	struct facilitator_good good;
 	const char *reason = NULL;
-	enum err e = repeat(req, r, key);
+	enum err e = key ? repeat(req, r, key) : ERR_NOT_FOUND;
 
 	if (e != ERR_NOT_FOUND)
 		return e;
@@ -256,6 +257,7 @@ static enum err settle(struct request *req, const struct facilitator_request *r,
 		refuse(req, r->version, reason, key);
 		return ERR_OK;
 	}
+	key = &good.key;
 	e = claim(req, r, key, &good);
 	if (e == ERR_NOT_FOUND) { /* it was brought to us as a payment to ourselves */
 		refuse(req, r->version, x402_used_reason(good.paid.auth.method), key);
@@ -275,10 +277,8 @@ enum err handle_facilitator_settle(struct request *req)
 		return e;
 	if (r.refusal)
 		refuse(req, r.version, r.refusal, NULL);
-	else if (!facilitator_key(&request_app(req)->x402, &r, &key))
-		refuse(req, r.version, "invalid_payload", NULL);
 	else
-		e = settle(req, &r, &key);
+		e = settle(req, &r, facilitator_key(&request_app(req)->x402, &r, &key) ? &key : NULL);
 	facilitator_request_done(&r);
 	return e;
 }

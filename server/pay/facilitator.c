@@ -216,7 +216,6 @@ enum err facilitator_check(const struct x402 *x, struct db *db, const struct fac
 {
 	struct facilitator_good g = { .gas = 0 };
 	struct x402_offer offer = r->offer;
-	struct authorization_key key;
 	struct x402_check check;
 	bool known = false;
 	enum err e = terms_check(x, db, &offer, ret_reason);
@@ -226,8 +225,8 @@ enum err facilitator_check(const struct x402 *x, struct db *db, const struct fac
 	*ret_reason = read_payment(r, settle, &offer, &check, &g);
 	if (*ret_reason)
 		return ERR_OK;
-	key = key_of(&g.paid.key);
-	e = db_authorization_known(db, &key, &known);
+	g.key = key_of(&g.paid.key);
+	e = db_authorization_known(db, &g.key, &known);
 	if (!e && known)
 		*ret_reason = x402_used_reason(g.paid.auth.method);
 	else if (!e)

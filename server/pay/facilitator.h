@@ -32,6 +32,7 @@ bool facilitator_key(const struct x402 *x, const struct facilitator_request *r, 
 
 struct facilitator_good {
 	struct x402_paid paid;   /* release with x402_paid_done */
+	struct authorization_key key;
 	struct amount amount;    /* what is to be moved */
 	uint64_t gas;            /* units that settling it can take at most */
 };
