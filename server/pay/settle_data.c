@@ -14,7 +14,7 @@
 
 static enum err refuse(struct x402_why *why, const char *text, const char *name)
 {
-	snprintf(why->text, sizeof(why->text), "%s%.40s", text, name);
+	snprintf(why->text, sizeof(why->text), "%s%.43s", text, name);
 	return ERR_BAD_REQUEST;
 }
 #define MISSING(why, name) refuse(why, "Missing required settlement field. Expected one of: ", name)
