@@ -64,6 +64,10 @@ struct settling { /* a payment to be taken, or a settlement for somebody else (f
 /* Of both kinds: what is to be settled and has no transaction yet, oldest first. From here on "payments" are both. */
 enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 
+/* Of one kind only: those somebody else is to settle for us, and what we settle for others. */
+enum err db_settling_for_us(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+enum err db_settling_for_others(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+
 struct signed_tx {
 	uint64_t chain_id;
 	struct address sender;

@@ -49,6 +49,22 @@ enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, s
 	return list_settling(db, SQL_SETTLING " IS NULL ORDER BY since LIMIT $1::int", &p, ret, max, ret_count);
 }
 
+enum err db_settling_for_us(struct db *db, struct settling *ret, size_t max, size_t *ret_count)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, (int64_t)max);
+	return list_settling(db, SQL_SETTLING " IS NULL AND payee IS NULL ORDER BY since LIMIT $1::int", &p, ret, max, ret_count);
+}
+
+enum err db_settling_for_others(struct db *db, struct settling *ret, size_t max, size_t *ret_count)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, (int64_t)max);
+	return list_settling(db, SQL_SETTLING " IS NULL AND payee IS NOT NULL ORDER BY since LIMIT $1::int", &p, ret, max, ret_count);
+}
+
 enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret, size_t max, size_t *ret_count)
 {
 	DB_PARAMS p = { 0 };

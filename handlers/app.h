@@ -12,6 +12,7 @@
 struct blob_store;
 struct chain;
 struct net;
+struct outside;
 struct turns;
 struct waiters;
 
@@ -25,8 +26,10 @@ struct app {
 	struct turns *deposits;
 	struct waiters *waiters;
 	struct pay pay;
-	struct x402 x402; /* chain NULL: off */
-	struct turns *settler; /* NULL: x402 is off */
+	struct x402 x402; /* what is paid to us; chain NULL: off */
+	struct x402 facilitator; /* what we settle for others; chain NULL: no settling key */
+	struct turns *settler; /* NULL: no settling key */
+	struct outside *outside; /* NULL: the settler settles what is paid to us */
 	struct secret_key gateway_key, settler_key;
 	struct address gateway, settler_sender; /* their addresses; the latter zero when x402 is off */
 	uint8_t jwt_secret[32];

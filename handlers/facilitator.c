@@ -19,7 +19,7 @@
 
 static enum err must_be_on(struct request *req)
 {
-	if (!request_app(req)->x402.chain)
+	if (!request_app(req)->facilitator.chain)
 		return request_fail(req, ERR_NOT_FOUND, "this gateway has no settling key, so it is no facilitator");
 	if (atomic_load(&request_app(req)->pay.stopped))
 		return request_fail(req, ERR_SETTLEMENT_STOPPED, "reconciliation failed; nothing is settled until it is resolved");
@@ -30,7 +30,7 @@ static enum err must_be_on(struct request *req)
 
 enum err handle_facilitator_supported(struct request *req)
 {
-	const struct x402 *x = &request_app(req)->x402;
+	const struct x402 *x = &request_app(req)->facilitator;
 	const struct x402_network_str network = x402_network_format(x->chain_id);
 	const char *v1 = x->chain ? x402_network_v1(x->chain_id) : NULL;
 	json_t *kinds = json_must(json_array());
@@ -87,7 +87,7 @@ static enum err gas_refusal(struct request *req, const struct facilitator_reques
 static enum err verify(struct request *req, const struct facilitator_request *r, const char **ret_reason)
 {
 	struct facilitator_good good;
-	enum err e = facilitator_check(&request_app(req)->x402, request_db(req), r, false, &good, ret_reason);
+	enum err e = facilitator_check(&request_app(req)->facilitator, request_db(req), r, false, &good, ret_reason);
 
 	if (e || *ret_reason)
 		return e;
@@ -106,7 +106,7 @@ enum err handle_facilitator_verify(struct request *req)
 	if (e)
 		return e;
 	reason = r.refusal;
-	known = !reason && facilitator_key(&request_app(req)->x402, &r, &key);
+	known = !reason && facilitator_key(&request_app(req)->facilitator, &r, &key);
 	if (!reason)
 		e = verify(req, &r, &reason);
 	facilitator_request_done(&r);
@@ -120,7 +120,7 @@ enum err handle_facilitator_verify(struct request *req)
 static void refuse(struct request *req, int version, const char *reason, const struct authorization_key *key)
 {
 	const struct x402_receipt receipt = { .version = version, .error_reason = reason, .error_message = facilitator_message(reason), .payer = key ? &key->payer : NULL,
-					      .chain_id = request_app(req)->x402.chain_id };
+					      .chain_id = request_app(req)->facilitator.chain_id };
 
 	reply_json(req, 200, x402_receipt_json(&receipt));
 }
@@ -134,7 +134,7 @@ static json_t *receipt_json(const struct request *req, const struct facilitation
 	const struct x402_receipt receipt = { .version = row->version, .success = settled, .error_reason = settled ? NULL : reason,
 					      .error_message = settled ? NULL : facilitator_message(reason), .payer = &row->payer,
 					      .transaction = row->has_tx_hash ? &row->tx_hash : !settled && !failed && row->has_sent ? &row->sent : NULL,
-					      .chain_id = request_app(req)->x402.chain_id, .amount = !strcmp(row->scheme, "upto") ? &amount : NULL };
+					      .chain_id = request_app(req)->facilitator.chain_id, .amount = !strcmp(row->scheme, "upto") ? &amount : NULL };
 
 	return x402_receipt_json(&receipt);
 }
@@ -250,7 +250,7 @@ static enum err settle(struct request *req, const struct facilitator_request *r,
 
 	if (e != ERR_NOT_FOUND)
 		return e;
-	e = facilitator_check(&request_app(req)->x402, request_db(req), r, true, &good, &reason);
+	e = facilitator_check(&request_app(req)->facilitator, request_db(req), r, true, &good, &reason);
 	if (e)
 		return e;
 	if (reason) {
@@ -278,7 +278,7 @@ enum err handle_facilitator_settle(struct request *req)
 	if (r.refusal)
 		refuse(req, r.version, r.refusal, NULL);
 	else
-		e = settle(req, &r, facilitator_key(&request_app(req)->x402, &r, &key) ? &key : NULL);
+		e = settle(req, &r, facilitator_key(&request_app(req)->facilitator, &r, &key) ? &key : NULL);
 	facilitator_request_done(&r);
 	return e;
 }

@@ -29,6 +29,7 @@ const struct setting SETTINGS[] = {
 	S(INT, payment_wait_ms, "20000", 100, 600000, false, "how long a caller waits for the chain before it gets a status link"),
 	S(INT, gas_fee_max, "100000000000", 1, INT64_MAX, false, "most we pay for a unit of gas, wei"),
 	S(INT, gas_priority_max, "2000000000", 0, INT64_MAX, false, "most of it as priority fee, wei"),
+	S(STR, facilitator_url, "", 0, 0, false, "another x402 facilitator, which settles what is paid to us; believed only as far as the chain confirms. Empty: this gateway does it"),
 	S(AMOUNT, facilitator_gas_payee, "200000000000000000", 0, 0, false, "gas spent on settling for one registered payee a day (UTC), wei; 0: for nobody"),
 	S(AMOUNT, facilitator_gas_all, "1000000000000000000", 0, 0, false, "the same for all payees together"),
 	S(STR, admin_addresses, "", 0, 0, false, "comma-separated addresses with the admin role"),

@@ -6,6 +6,7 @@
 #include "handlers/front.h"
 #include "handlers/routes.h"
 #include "handlers/x402.h"
+#include "pay/outside.h"
 #include "pay/x402.h"
 
 #define REPLAY_MS 3600000 /* how long a payment fetches its answer again */
@@ -219,6 +220,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
 {
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	struct x402_why why;
 	struct x402_check check;
 	struct x402_paid paid;
 	const char *reason = x402_read(payment, terms, &check, &paid);
@@ -231,6 +233,8 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 	e = find_earlier(req, &paid.key, &earlier);
 	if (e == ERR_NOT_FOUND) {
 		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
+		if (!e && !reason && request_app(req)->x402.outside)
+			e = outside_verify(&request_app(req)->x402, &paid, &why, &reason);
 		if (!e && !reason)
 			e = run_paid(req, p, &paid, terms);
 	} else if (!e) {

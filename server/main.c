@@ -25,6 +25,7 @@
 #include "net/net.h"
 #include "node/node.h"
 #include "pay/deposits.h"
+#include "pay/outside.h"
 #include "pay/reconcile.h"
 #include "pay/run.h"
 #include "pay/settler.h"
@@ -122,9 +123,14 @@ static void start_deposits(struct gateway *g)
 	g->app.deposits = deposits_start(&deposits);
 }
 
-static void settle_now(void *settler)
+static void settle_now(void *arg)
 {
-	turns_kick(settler);
+	struct app *app = arg;
+
+	if (app->outside)
+		outside_kick(app->outside);
+	else
+		turns_kick(app->settler);
 }
 
 static void payment_ended(void *app, const struct uuid *payment)
@@ -138,8 +144,8 @@ static void log_settler(const char *event, int64_t number, const char *detail)
 	LOG_EVENT(strcmp(event, "settled") ? LOG_WARN : LOG_INFO, event, L_INT("number", number), L_STR("detail", detail));
 }
 
-/* Only when a settling key is configured. The quote key is our own secret's; several gateways share it. */
-static enum err start_x402(struct gateway *g, struct startup_why *why)
+/* Our own settler: for others, and for us unless another facilitator does that. */
+static enum err start_settler(struct gateway *g, struct startup_why *why)
 {
 	const struct settings *s = &g->settings;
 	struct app *app = &g->app;
@@ -147,28 +153,60 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 		.chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to,
 		.contract = s->settler_contract, .confirmations = (uint64_t)s->deposit_confirmations,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
-		.log = log_settler, .key = app->settler_key, .head = &app->x402.head,
+		.log = log_settler, .key = app->settler_key, .head = &app->x402.head, .others_only = *s->facilitator_url,
 	};
+	enum err e = startup_check_settler(app, why);
+
+	if (e)
+		return e;
+	app->facilitator = app->x402;
+	app->settler = settler_start(&settler);
+	return ERR_OK;
+}
+
+static enum err start_outside(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+	const struct outside_config outside = { .x = &app->x402, .database_url = s->database_url, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app, .log = log_settler,
+						.head = &app->x402.head };
+	enum err e = startup_check_facilitator(app, &app->x402.facilitator, why);
+
+	if (e)
+		return e;
+	app->x402.outside = app->trusted;
+	app->x402.outside_url = s->facilitator_url;
+	app->outside = outside_start(&outside);
+	return ERR_OK;
+}
+
+/* Only with a settling key or another facilitator. The quote key is our own secret's; several gateways share it. */
+static enum err start_x402(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
 	uint64_t head = 0;
 	enum err e;
 
-	if (!*s->settler_key_file)
+	if (!*s->settler_key_file && !*s->facilitator_url)
 		return ERR_OK;
-	e = startup_check_settler(app, why);
+	e = startup_check_pay_to(app, why);
 	if (!e)
 		e = chain_head(app->chain, &head);
 	if (e)
 		return e;
 	app->x402 = (struct x402){ .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
-				   .sender = app->settler_sender,
-				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
-				   .exposure_all_max = s->x402_exposure_all, .head = head };
+				   .sender = app->settler_sender, .token_name = "OPG", .token_version = "1", .timeout_s = 300,
+				   .exposure_payer_max = s->x402_exposure_payer, .exposure_all_max = s->x402_exposure_all, .head = head };
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
-	app->settler = settler_start(&settler);
+	if (*s->settler_key_file)
+		e = start_settler(g, why);
+	if (!e && *s->facilitator_url)
+		e = start_outside(g, why);
 	app->pay.settle_now = settle_now;
-	app->pay.settle_now_arg = app->settler;
+	app->pay.settle_now_arg = app;
 	app->pay.payment_wait_ms = s->payment_wait_ms;
-	return ERR_OK;
+	return e;
 }
 
 static enum err start(struct gateway *g)
@@ -283,6 +321,7 @@ static void stop(struct gateway *g)
 
 	if (app->http)
 		drain(g);
+	outside_stop(app->outside);
 	turns_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
 	turns_stop(app->deposits);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
@@ -296,6 +335,7 @@ static void stop(struct gateway *g)
 	waiters_free(app->waiters);
 	chain_free(app->chain);
 	net_stop(app->trusted);
+	outside_free(app->outside);
 	blob_store_close(app->blobs);
 	db_free(g->db);
 	crypto_wipe(&app->gateway_key, sizeof(app->gateway_key));

@@ -315,7 +315,7 @@ static enum err settle_new(const struct settler_config *c, struct db *db, size_t
 {
 	struct settling payments[SETTLER_BATCH_MAX];
 	size_t count = 0;
-	enum err e = db_payments_settling(db, payments, SETTLER_BATCH_MAX, &count);
+	enum err e = (c->others_only ? db_settling_for_others : db_payments_settling)(db, payments, SETTLER_BATCH_MAX, &count);
 
 	if (!e)
 		e = drop_unreadable(c, db, payments, &count);
@@ -328,16 +328,13 @@ static enum err settle_new(const struct settler_config *c, struct db *db, size_t
 
 /* ---- the thread ---- */
 
-/* One owner for each key among all gateways: the lock lives and dies with this connection. */
-static enum err own_key(const struct settler_config *c, struct db *db, bool *ret)
+enum err settler_own(struct db *db, const struct address *whose, bool *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;
-	struct address sender;
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	secret_key_address(&c->key, &sender);
-	db_text(&p, address_format(&sender).s);
+	db_text(&p, address_format(whose).s);
 	e = db_query_one(db, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) OR"
 			     " pg_try_advisory_lock(hashtextextended('settler:' || $1, 0)) AS mine", &p, &r);
 	if (!e)
@@ -369,15 +366,17 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy)
 {
 	size_t begun = 0;
+	struct address sender;
 	uint64_t head = 0;
 	bool mine = false;
 	enum err e = chain_head(c->chain, &head), begin;
 
+	secret_key_address(&c->key, &sender);
 	*ret_busy = false;
 	if (!e && c->head)
 		atomic_store(c->head, head);
 	if (!e)
-		e = own_key(c, db, &mine);
+		e = settler_own(db, &sender, &mine);
 	if (e || !mine)
 		return e;
 	begin = settle_new(c, db, &begun);

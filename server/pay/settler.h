@@ -20,6 +20,7 @@ struct settler_config {
 	uint64_t chain_id;
 	struct address token, pay_to, contract; /* contract: Settler */
 	struct secret_key key;
+	bool others_only; /* somebody else settles what is paid to us (outside.h) */
 	uint64_t confirmations; /* after which a transaction is not looked at any more */
 	struct chain_fee_caps caps;
 	int64_t poll_ms;
@@ -40,6 +41,17 @@ struct turns *settler_start(const struct settler_config *config); /* kick it whe
 /* One turn, for tests. ret_busy: something is under way, come back soon. */
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy) WARN_UNUSED;
 
+/* One owner for each address (a settling key's, a receiver's) among all gateways: the lock lives and dies with this connection. */
+enum err settler_own(struct db *db, const struct address *whose, bool *ret) WARN_UNUSED;
+
+enum settler_seen {
+	SETTLER_UNUSED,  /* its authorization was not used */
+	SETTLER_USED,    /* for nothing that came here: cancelled, or signed again for somebody else */
+	SETTLER_SETTLED, /* the money came, and that is written */
+};
+/* What the chain says about a payment. */
+enum err settler_look(const struct settler_config *c, struct db *db, const struct settling *p, enum settler_seen *ret) WARN_UNUSED;
+const char *settler_reason(const struct settling *p, enum settler_seen seen); /* why it failed */
 /* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? */
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p) WARN_UNUSED;
 

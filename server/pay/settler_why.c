@@ -54,10 +54,10 @@ static enum err find_arrivals(const struct settler_config *c, struct db *db, con
 	return e;
 }
 
-enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p)
+enum err settler_look(const struct settler_config *c, struct db *db, const struct settling *p, enum settler_seen *ret)
 {
-	bool eip3009 = !strcmp(p->method, "eip3009"), used = false;
 	struct chain_arrival found[CHAIN_PAYMENT_LOGS_MAX];
+	bool used = false;
 	size_t count = 0;
 	enum err e = nonce_used(c, p, &used);
 
@@ -67,9 +67,28 @@ enum err settler_find_out(const struct settler_config *c, struct db *db, const s
 		return e;
 	for (size_t i = 0; i < count; i++) {
 		e = db_payment_arrived(db, &p->id, &found[i].tx, found[i].log);
+		if (!e)
+			*ret = SETTLER_SETTLED;
 		if (e != ERR_CONFLICT) /* that transfer paid for another one */
 			return e;
 	}
-	/* Never used; or used for nothing that came here: cancelled, or signed again for somebody else. */
-	return db_payment_failed(db, &p->id, !eip3009 ? "permit2_simulation_failed" : used ? "invalid_exact_evm_nonce_already_used" : "invalid_exact_evm_transaction_failed");
+	*ret = used ? SETTLER_USED : SETTLER_UNUSED;
+	return ERR_OK;
+}
+
+enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p)
+{
+	enum settler_seen seen = SETTLER_UNUSED;
+	enum err e = settler_look(c, db, p, &seen);
+
+	if (e || seen == SETTLER_SETTLED)
+		return e;
+	return db_payment_failed(db, &p->id, settler_reason(p, seen));
+}
+
+const char *settler_reason(const struct settling *p, enum settler_seen seen)
+{
+	if (strcmp(p->method, "eip3009") != 0)
+		return "permit2_simulation_failed";
+	return seen == SETTLER_USED ? "invalid_exact_evm_nonce_already_used" : "invalid_exact_evm_transaction_failed";
 }

@@ -30,7 +30,7 @@ static void make_offers(const struct x402 *x, bool chat, struct x402_terms *t)
 	t->offers[1] = base;
 	t->offers[1].method = X402_PERMIT2;
 	t->count = 2;
-	if (chat) { /* what is used is known only at the end: the caller signs a maximum */
+	if (chat && !address_is_zero(&x->facilitator)) { /* what is used is known only at the end: the caller signs a maximum */
 		t->offers[2] = t->offers[1];
 		t->offers[2].scheme = X402_UPTO;
 		t->offers[2].facilitator = x->facilitator;

@@ -13,15 +13,19 @@
 #include "pay/x402_headers.h"
 #include "pay/x402_quote.h"
 
+struct net;
+
 struct x402 { /* built once by main; NULL in app when x402 is off */
 	struct chain *chain;
 	uint64_t chain_id;
-	struct address token, pay_to, facilitator; /* facilitator: the Settler contract */
+	struct address token, pay_to, facilitator; /* facilitator: the Settler contract; zero: no upto */
 	struct address sender; /* the settling key's */
 	const char *token_name, *token_version;
 	struct hash quote_key;
 	uint32_t timeout_s;
 	struct amount exposure_payer_max, exposure_all_max;
+	struct net *outside; /* not NULL: another facilitator settles what is paid to us (outside.h), and `facilitator` is its own */
+	const char *outside_url;
 	_Atomic uint64_t head; /* the newest block the settler has seen */
 };
 

@@ -5,12 +5,9 @@ import fs from 'node:fs';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { HTTPFacilitatorClient } from '@x402/core/server';
-import { registerExactEvmScheme } from '@x402/evm/exact/client';
 import { ExactEvmScheme } from '@x402/evm/exact/server';
-import { UptoEvmScheme } from '@x402/evm/upto/client';
-import { UptoEvmScheme as UptoEvmServer } from '@x402/evm/upto/server';
+import { UptoEvmScheme } from '@x402/evm/upto/server';
 import { paymentMiddleware, setSettlementOverrides, x402ResourceServer } from '@x402/express';
-import { wrapFetchWithPayment, x402Client } from '@x402/fetch';
 import express from 'express';
 import { encodeFunctionData, parseSignature } from 'viem';
 import { HTTPFacilitatorClient as OldFacilitatorClient } from 'x402-core-2.11/server';
@@ -18,14 +15,13 @@ import { contractsCompile } from '../../script/contracts.mjs';
 import { stackLocked, stackRestart } from '../../script/lib/stack.mjs';
 import { documentSign } from '../faults/evil-node.mjs';
 import {
-  accountMake, adderBody, assertBooks, assertError, assertStatus, call, chain, dev, inVar, mine, modelOf, OPG, rpc, sql, tokenBalance, tokenSend, uuid, waitFor, walletMake,
+  accountMake, adderBody, assertBooks, assertError, assertStatus, call, chain, dev, inVar, mine, modelOf, OPG, rpc, settingsChange, sql, tokenBalance, tokenSend, uuid, waitFor, walletMake,
 } from './stack.mjs';
-import { assertCustody, base64, buyerMake, eip3009, envelope, highTwin, nonceUsed, now, offersOf, pay, permit2, receiptOf, termsOf } from './payer.mjs';
+import { assertCustody, base64, buyerMake, eip3009, envelope, highTwin, nonceUsed, now, offersOf, pay, permit2, receiptOf, shopperOf, termsOf } from './payer.mjs';
 
 const NETWORK = `eip155:${dev.chain_id}`;
 const FACILITATOR = `${dev.base_url}/facilitator`;
 const PRICE = 10n ** 15n;
-const config = inVar('config/gateway.conf');
 let seller, supported, shop, unregistered;
 const served = { exact: 0, permit2: 0, upto: 0, other: 0 };
 
@@ -55,7 +51,7 @@ const quiet = () => waitFor('nothing is under way', () => sql("SELECT 1 FROM set
 
 /// A shop as its owner would write it: nothing in it knows opgate but the address.
 async function shopOpen() {
-  const resource = new x402ResourceServer(new HTTPFacilitatorClient({ url: FACILITATOR })).register(NETWORK, new ExactEvmScheme()).register(NETWORK, new UptoEvmServer());
+  const resource = new x402ResourceServer(new HTTPFacilitatorClient({ url: FACILITATOR })).register(NETWORK, new ExactEvmScheme()).register(NETWORK, new UptoEvmScheme());
   const price = (method) => ({ amount: String(PRICE), asset: dev.opg_token, extra: extraOf(method) });
   const route = (scheme, method, payTo = seller.account.address) => ({ accepts: { scheme, network: NETWORK, payTo, price: price(method) }, description: 'a thing' });
   const app = express();
@@ -71,26 +67,6 @@ async function shopOpen() {
   const server = http.createServer(app);
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   return { url: `http://127.0.0.1:${server.address().port}`, close: () => new Promise((resolve) => server.close(resolve) && server.closeAllConnections()) };
-}
-
-/// The official client of a buyer.
-function buyer(wallet) {
-  const client = registerExactEvmScheme(new x402Client(), { signer: wallet.account });
-  client.register('eip155:*', new UptoEvmScheme(wallet.account));
-  client.setSpendControls({ allowedAssets: true });
-  return wrapFetchWithPayment(fetch, client);
-}
-
-/// Writes settings of the gateway and starts it again; undone by the returned function.
-async function settingsChange(settings) {
-  const before = fs.readFileSync(config, 'utf8');
-  const kept = before.split('\n').filter((line) => !(line.split(' = ')[0] in settings));
-  const restart = async (text) => {
-    fs.writeFileSync(config, text);
-    await stackLocked(() => stackRestart('gateway'));
-  };
-  await restart([...kept, ...Object.entries(settings).map(([name, value]) => `${name} = ${value}`), ''].join('\n'));
-  return () => restart(before);
 }
 
 before(async () => {
@@ -127,7 +103,7 @@ for (const [name, approve, share] of [['exact', false, 1n], ['permit2', true, 1n
   test(`the official middleware sells ${name} through us, and the seller has the money`, async () => {
     const wallet = await buyerMake(OPG, { approve });
     const before = served[name];
-    const { result, got } = await sold(seller.address, () => buyer(wallet)(`${shop.url}/${name}`));
+    const { result, got } = await sold(seller.address, () => shopperOf(wallet)(`${shop.url}/${name}`));
     assert.equal(result.status, 200, `${result.headers.get('PAYMENT-REQUIRED')} ${result.headers.get('PAYMENT-RESPONSE')}`);
     assert.deepEqual(await result.json(), { thing: name });
     assert.equal(served[name], before + 1);
@@ -247,7 +223,7 @@ test('what is no request is an error, in the words of other facilitators', async
 
 test('the middleware serves nothing for a payee we do not know', async () => {
   const wallet = await buyerMake(OPG);
-  const result = await buyer(wallet)(`${shop.url}/other`);
+  const result = await shopperOf(wallet)(`${shop.url}/other`);
   assert.equal(result.status, 402);
   assert.equal(termsOf(result).error, 'payee_not_registered');
   assert.deepEqual([served.other, await tokenBalance(wallet.address)], [0, OPG]);
