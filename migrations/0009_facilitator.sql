@@ -23,6 +23,9 @@ BEGIN
 END $$;
 CREATE TRIGGER payment_claims_authorization BEFORE INSERT ON payment FOR EACH ROW EXECUTE FUNCTION payment_authorization_claim();
 
+CREATE INDEX payment_tx ON payment (tx);
+COMMENT ON INDEX payment_tx IS 'what one transaction carries';
+
 CREATE TABLE payee (
 	address address PRIMARY KEY,
 	account bigint NOT NULL REFERENCES account,
@@ -166,9 +169,14 @@ END $$;
 -- What a transaction cost is shared by all it carried, rounded up; the shares of those settled for others replace their reservations.
 CREATE FUNCTION settlement_gas_used(which bigint, cost numeric) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-	carried bigint := (SELECT count(*) FROM payment p WHERE p.tx = which) + (SELECT count(*) FROM facilitation f WHERE f.tx = which);
+	carried bigint;
 	one uuid;
 BEGIN
+	PERFORM FROM facilitation f WHERE f.tx = which;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	carried := (SELECT count(*) FROM payment p WHERE p.tx = which) + (SELECT count(*) FROM facilitation f WHERE f.tx = which);
 	FOR one IN SELECT f.id FROM facilitation f JOIN gas_reservation r ON r.id = f.id WHERE f.tx = which AND r.used IS NULL ORDER BY r.day, f.id LOOP
 		PERFORM gas_settle(one, ceil(cost / carried));
 	END LOOP;

@@ -1,5 +1,6 @@
 /* What a facilitator is sent, taken apart: bodies of /verify and /settle, and statements of inference. */
 #include "pay/facilitator.h"
+#include "pay/outside.h"
 #include "pay/settle_data.h"
 #include "x402_fixture.h"
 
@@ -152,10 +153,53 @@ static void test_no_statements(void **state)
 	assert_int_equal(settle_data_type_read(NULL, &type, &why), ERR_BAD_REQUEST);
 }
 
+#define ZEROS48 "000000000000000000000000000000000000000000000000"
+
+/* What another facilitator is sent says the same as what was signed. */
+static void test_sent_outside(void **state)
+{
+	static const char *const kinds[][2] = { { "exact", "eip3009" }, { "exact", "permit2" }, { "upto", "permit2" } };
+	const struct x402 x = { .chain_id = 84532, .token = addr(ASSET), .pay_to = addr(PAY_TO), .facilitator = addr(FACILITATOR), .token_name = "OPG", .token_version = "1", .timeout_s = 300 };
+	_cleanup_json_ json_t *stored = json_must(json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "from", OTHER, "to", PAY_TO, "value", "0x" ZEROS48 "00038d7ea4c68000", "validAfter",
+							    "0x" ZEROS48 "0000000000000000", "validBefore", "0x" ZEROS48 "000000006553f100", "nonce", NONCE, "signature", "0xabcd"));
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+		bool upto = !strcmp(kinds[i][0], "upto");
+		struct facilitator_request r;
+		struct x402_why why;
+		struct x402_auth a;
+		json_t *made = NULL;
+
+		assert_int_equal(outside_body(&x, kinds[i][0], kinds[i][1], stored, amount_from_u64(7), &made), ERR_OK);
+		_cleanup_json_ json_t *body = made;
+		assert_int_equal(facilitator_request_read(body, &r, &why), ERR_OK);
+		assert_null(r.refusal);
+		assert_string_equal(r.payment.scheme, kinds[i][0]);
+		assert_string_equal(u256_format(&r.offer.amount).s, upto ? "7" : PRICE);
+		assert_true(address_equal(&r.offer.pay_to, &x.pay_to) && address_equal(&r.offer.asset, &x.token));
+		assert_null(x402_auth_read(&r.payment, r.offer.scheme, &a));
+		assert_true(a.method == (i ? X402_PERMIT2 : X402_EIP3009) && a.upto == upto && a.hashable && a.signature_len == 2);
+		assert_string_equal(u256_format(&a.value.v).s, PRICE);
+		assert_string_equal(u256_format(&a.valid_before.v).s, "1700000000");
+		assert_true(address_equal(&a.to, &x.pay_to) && (!upto || address_equal(&a.facilitator, &x.facilitator)));
+		uint8_t nonce[32];
+		u256_to_be(&a.nonce.v, nonce);
+		for (size_t k = 0; k < sizeof(nonce); k++)
+			assert_int_equal(nonce[k], 0x11);
+		x402_auth_done(&a);
+		facilitator_request_done(&r);
+	}
+	json_object_del(stored, "nonce");
+	json_t *none = NULL;
+	assert_int_equal(outside_body(&x, "exact", "eip3009", stored, amount_from_u64(7), &none), ERR_BAD_FIELD);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests), cmocka_unit_test(test_no_requests), cmocka_unit_test(test_digest), cmocka_unit_test(test_statements), cmocka_unit_test(test_no_statements),
+		cmocka_unit_test(test_sent_outside),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
