@@ -31,7 +31,8 @@ static int teardown(void **state)
 
 static struct facilitation new_one(uint64_t max, uint64_t amount)
 {
-	return (struct facilitation){ .id = uuid_new(), .version = 2, .key = { .chain_id = 84532, .verifier = TOKEN, .payer = PAYER, .nonce = { { ++nonces } } }, .payee = SHOP,
+	nonces++;
+	return (struct facilitation){ .id = uuid_new(), .version = 2, .key = { .chain_id = 84532, .verifier = TOKEN, .payer = PAYER, .nonce = { { nonces } } }, .payee = SHOP,
 				      .request_digest = { { 7, nonces } }, .scheme = amount == max ? "exact" : "upto", .method = "eip3009", .amount_max = amount_from_u64(max),
 				      .amount = amount_from_u64(amount), .payload = payload, .block = 5, .gas = amount_from_u64(10),
 				      .gas_payee_max = amount_from_u64(1000000), .gas_all_max = amount_from_u64(1000000) };
