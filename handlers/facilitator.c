@@ -253,7 +253,10 @@ static enum err settle(struct request *req, const struct facilitator_request *r,
 	e = facilitator_check(&request_app(req)->facilitator, request_db(req), r, true, &good, &reason);
 	if (e)
 		return e;
-	if (reason) {
+	if (reason) { /* perhaps only because the same call was claimed since, and by now settled */
+		e = key ? repeat(req, r, key) : ERR_NOT_FOUND;
+		if (e != ERR_NOT_FOUND)
+			return e;
 		refuse(req, r->version, reason, key);
 		return ERR_OK;
 	}

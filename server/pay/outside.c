@@ -31,7 +31,7 @@ struct call {
 
 struct outside {
 	struct outside_config config;
-	struct settler_config chain; /* for settler_look */
+	struct settler_config chain; /* for settler_trace */
 	char *settle_url;
 	struct turns *turns;
 	pthread_mutex_t lock;
@@ -277,7 +277,7 @@ static void ask(struct outside *o, struct call *c, const struct settling *p)
 
 static enum err fail(struct outside *o, struct db *db, const struct settling *p, enum settler_seen seen)
 {
-	enum err e = db_payment_failed(db, &p->id, settler_reason(p, seen));
+	enum err e = db_payment_failed(db, &p->id, settler_reason(p, seen == SETTLER_USED));
 
 	if (!e)
 		o->config.ended(o->config.arg, &p->id);
@@ -297,7 +297,7 @@ static enum err look_after(struct outside *o, struct db *db, const struct settli
 {
 	enum settler_seen seen = SETTLER_UNUSED;
 	struct call *c;
-	enum err e = settler_look(&o->chain, db, p, &seen);
+	enum err e = settler_trace(&o->chain, db, p, &seen);
 
 	if (e)
 		return e;

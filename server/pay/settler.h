@@ -50,8 +50,9 @@ enum settler_seen {
 	SETTLER_SETTLED, /* the money came, and that is written */
 };
 /* What the chain says about a payment. */
-enum err settler_look(const struct settler_config *c, struct db *db, const struct settling *p, enum settler_seen *ret) WARN_UNUSED;
-const char *settler_reason(const struct settling *p, enum settler_seen seen); /* why it failed */
+enum err settler_trace(const struct settler_config *c, struct db *db, const struct settling *p, enum settler_seen *ret) WARN_UNUSED;
+/* Why it will never come, for the payer; `used`: the authorization is, by whatever. */
+const char *settler_reason(const struct settling *p, bool used);
 /* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? */
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p) WARN_UNUSED;
 

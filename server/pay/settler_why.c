@@ -54,7 +54,7 @@ static enum err find_arrivals(const struct settler_config *c, struct db *db, con
 	return e;
 }
 
-enum err settler_look(const struct settler_config *c, struct db *db, const struct settling *p, enum settler_seen *ret)
+enum err settler_trace(const struct settler_config *c, struct db *db, const struct settling *p, enum settler_seen *ret)
 {
 	struct chain_arrival found[CHAIN_PAYMENT_LOGS_MAX];
 	bool used = false;
@@ -79,16 +79,16 @@ enum err settler_look(const struct settler_config *c, struct db *db, const struc
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p)
 {
 	enum settler_seen seen = SETTLER_UNUSED;
-	enum err e = settler_look(c, db, p, &seen);
+	enum err e = settler_trace(c, db, p, &seen);
 
 	if (e || seen == SETTLER_SETTLED)
 		return e;
-	return db_payment_failed(db, &p->id, settler_reason(p, seen));
+	return db_payment_failed(db, &p->id, settler_reason(p, seen == SETTLER_USED));
 }
 
-const char *settler_reason(const struct settling *p, enum settler_seen seen)
+const char *settler_reason(const struct settling *p, bool used)
 {
 	if (strcmp(p->method, "eip3009") != 0)
 		return "permit2_simulation_failed";
-	return seen == SETTLER_USED ? "invalid_exact_evm_nonce_already_used" : "invalid_exact_evm_transaction_failed";
+	return used ? "invalid_exact_evm_nonce_already_used" : "invalid_exact_evm_transaction_failed";
 }
