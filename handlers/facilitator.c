@@ -82,13 +82,23 @@ static enum err gas_refusal(struct request *req, const struct facilitator_reques
 	return e == ERR_LIMIT ? ERR_OK : e;
 }
 
+/* What could not be settled now is neither promised nor taken; what was taken before is answered. */
+static enum err must_be_open(struct request *req)
+{
+	const char *closed = x402_closed(&request_app(req)->facilitator);
+
+	return closed ? request_fail(req, ERR_CHAIN_DOWN, "%s", closed) : ERR_OK;
+}
+
 /* ---- verify ---- */
 
 static enum err verify(struct request *req, const struct facilitator_request *r, const char **ret_reason)
 {
 	struct facilitator_good good;
-	enum err e = facilitator_check(&request_app(req)->facilitator, request_db(req), r, false, &good, ret_reason);
+	enum err e = must_be_open(req);
 
+	if (!e)
+		e = facilitator_check(&request_app(req)->facilitator, request_db(req), r, false, &good, ret_reason);
 	if (e || *ret_reason)
 		return e;
 	x402_paid_done(&good.paid);
@@ -215,7 +225,7 @@ static void reply_unknown(struct request *req, const struct facilitator_request 
 static enum err claim(struct request *req, const struct facilitator_request *r, const struct authorization_key *key, const struct facilitator_good *good)
 {
 	const struct app *app = request_app(req);
-	uint64_t head = atomic_load(&app->x402.head);
+	uint64_t head = atomic_load(&app->facilitator.view->head);
 	struct facilitation f = { .version = r->version, .key = *key, .payee = r->offer.pay_to, .request_digest = r->digest,
 				  .scheme = x402_scheme_name(r->offer.scheme), .method = x402_method_name(good->paid.auth.method), .amount_max = good->paid.amount,
 				  .amount = good->amount, .payload = good->paid.stored, .block = head > REORG_MAX ? head - REORG_MAX : 0,
@@ -250,7 +260,9 @@ static enum err settle(struct request *req, const struct facilitator_request *r,
 
 	if (e != ERR_NOT_FOUND)
 		return e;
-	e = facilitator_check(&request_app(req)->facilitator, request_db(req), r, true, &good, &reason);
+	e = must_be_open(req);
+	if (!e)
+		e = facilitator_check(&request_app(req)->facilitator, request_db(req), r, true, &good, &reason);
 	if (e)
 		return e;
 	if (reason) { /* perhaps only because the same call was claimed since, and by now settled */

@@ -18,6 +18,8 @@ enum err startup_check_chain(struct app *app, struct startup_why *why) WARN_UNUS
 enum err startup_check_pay_to(struct app *app, struct startup_why *why) WARN_UNUSED;
 enum err startup_check_settler(struct app *app, struct startup_why *why) WARN_UNUSED;
 enum err startup_check_facilitator(struct app *app, struct address *ret_upto, struct startup_why *why) WARN_UNUSED;
+/* A Payouts contract of this token and treasury, where one is set. */
+enum err startup_check_payouts(struct app *app, struct startup_why *why) WARN_UNUSED;
 enum err startup_open_files(struct app *app, struct startup_why *why) WARN_UNUSED;
 /* Rows whose time is over: sign-in nonces, node nonces, old idempotency keys, dead instances. */
 enum err startup_sweep(struct db *db) WARN_UNUSED;

@@ -102,9 +102,10 @@ static struct authorization_key key_of(const struct x402_claim_key *claim)
 
 bool facilitator_key(const struct x402 *x, const struct facilitator_request *r, struct authorization_key *ret)
 {
+	_cleanup_json_ json_t *form = NULL;
 	struct x402_claim_key claim;
 
-	if (!x402_claim_key(x, &r->payment, &claim))
+	if (!x402_claim_key(x, &r->payment, &claim, &form))
 		return false;
 	*ret = key_of(&claim);
 	return true;
@@ -185,7 +186,7 @@ static enum err facts_check(const struct x402 *x, const struct x402_check *check
 }
 
 /* `upto`: the requirements of a settlement name what is to be taken, and what was signed for is its bound. */
-static const char *read_payment(const struct facilitator_request *r, bool settle, struct x402_offer *offer, struct x402_check *check, struct facilitator_good *g)
+static const char *read_payment(const struct x402 *x, const struct facilitator_request *r, bool settle, struct x402_offer *offer, struct x402_check *check, struct facilitator_good *g)
 {
 	struct u256 wanted = offer->amount;
 	struct x402_auth auth;
@@ -199,7 +200,7 @@ static const char *read_payment(const struct facilitator_request *r, bool settle
 			offer->amount = auth.value.v;
 		x402_auth_done(&auth);
 	}
-	reason = x402_read_for(&r->payment, offer, check, &g->paid);
+	reason = x402_read_for(&r->payment, offer, x402_now_s(x), check, &g->paid);
 	if (reason)
 		return reason;
 	if (offer->scheme == X402_UPTO)
@@ -222,7 +223,7 @@ enum err facilitator_check(const struct x402 *x, struct db *db, const struct fac
 
 	if (e || *ret_reason)
 		return e;
-	*ret_reason = read_payment(r, settle, &offer, &check, &g);
+	*ret_reason = read_payment(x, r, settle, &offer, &check, &g);
 	if (*ret_reason)
 		return ERR_OK;
 	g.key = key_of(&g.paid.key);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
 
@@ -183,7 +182,7 @@ enum err outside_supported(struct net *net, const char *url, uint64_t chain_id, 
 /* What is not settled stays open as long as it could be: so nobody may have it open for ever. */
 static bool lives_too_long(const struct x402 *x, const struct x402_auth *a)
 {
-	struct u256 most = u256_from_u64((uint64_t)time(NULL) + x->timeout_s + LIFE_SLACK_S);
+	struct u256 most = u256_from_u64((uint64_t)x402_now_s(x) + x->timeout_s + LIFE_SLACK_S);
 
 	return a->valid_before.range != X402_FITS || u256_cmp(&a->valid_before.v, &most) > 0;
 }
@@ -277,8 +276,10 @@ static void ask(struct outside *o, struct call *c, const struct settling *p)
 
 static enum err fail(struct outside *o, struct db *db, const struct settling *p, enum settler_seen seen)
 {
-	enum err e = db_payment_failed(db, &p->id, settler_reason(p, seen == SETTLER_USED));
+	enum err e = chain_check_id(o->chain.chain, o->chain.chain_id); /* what another chain says of this payment is nothing */
 
+	if (!e)
+		e = db_payment_failed(db, &p->id, settler_reason(&o->chain, p, seen == SETTLER_USED));
 	if (!e)
 		o->config.ended(o->config.arg, &p->id);
 	return e;
@@ -293,14 +294,19 @@ static bool is_over(const struct settling *p, uint64_t chain_time)
 	return read_plain(p->payload, &a) || u256_cmp(&a.before, &then) < 0;
 }
 
-static enum err look_after(struct outside *o, struct db *db, const struct settling *p, uint64_t chain_time)
+static enum err look_after(struct outside *o, struct db *db, const struct settling *p, const struct chain_block *head)
 {
 	enum settler_seen seen = SETTLER_UNUSED;
 	struct call *c;
-	enum err e = settler_trace(&o->chain, db, p, &seen);
+	bool over = is_over(p, head->timestamp);
+	enum err e = settler_trace(&o->chain, db, p, head->number, &seen);
 
-	if (e)
+	if (e && e != ERR_CONFLICT)
 		return e;
+	if (e) { /* used, perhaps by a transaction of ours from before, which is read first */
+		seen = SETTLER_USED;
+		over = false;
+	}
 	if (seen == SETTLER_SETTLED) {
 		o->config.ended(o->config.arg, &p->id);
 		return ERR_OK;
@@ -311,13 +317,13 @@ static enum err look_after(struct outside *o, struct db *db, const struct settli
 		c->listed = true;
 		if (seen == SETTLER_USED && !c->used_until)
 			c->used_until = deadline_in(USED_GRACE_MS);
-		if (seen == SETTLER_UNUSED && !c->under_way && deadline_passed(c->again) && !is_over(p, chain_time))
+		if (seen == SETTLER_UNUSED && !c->under_way && deadline_passed(c->again) && !over)
 			ask(o, c, p);
 	}
 	pthread_mutex_unlock(&o->lock);
 	if (seen == SETTLER_USED && c && deadline_passed(c->used_until))
 		return fail(o, db, p, seen);
-	return seen == SETTLER_UNUSED && is_over(p, chain_time) ? fail(o, db, p, seen) : ERR_OK;
+	return seen == SETTLER_UNUSED && over ? fail(o, db, p, seen) : ERR_OK;
 }
 
 /* Places of payments that have ended. */
@@ -338,23 +344,18 @@ static enum err take_turn(const void *arg, struct db *db, bool *ret_busy)
 {
 	struct outside *o = *(struct outside *const *)arg;
 	struct settling *list = xcalloc(CALLS_MAX, sizeof(*list));
-	struct chain_block block = { 0 };
-	uint64_t head = 0;
+	struct chain_block head;
 	size_t count = 0;
 	bool mine = false;
-	enum err e = chain_head(o->config.x->chain, &head);
+	enum err e = settler_watch(&o->chain, &head);
 
 	*ret_busy = false;
 	if (!e)
-		atomic_store(o->config.head, head);
-	if (!e)
-		e = settler_own(db, &o->config.x->pay_to, &mine);
-	if (!e && mine)
-		e = chain_block_by_number(o->config.x->chain, head, &block);
+		e = settler_own(&o->chain, db, &o->config.x->pay_to, &mine);
 	if (!e && mine)
 		e = db_settling_for_us(db, list, CALLS_MAX, &count);
 	for (size_t i = 0; i < count; i++) {
-		enum err one = look_after(o, db, &list[i], block.timestamp);
+		enum err one = look_after(o, db, &list[i], &head);
 
 		e = e ? e : one;
 		json_decref(list[i].payload);
@@ -376,7 +377,7 @@ struct outside *outside_start(const struct outside_config *config)
 
 	o->config = *config;
 	o->chain = (struct settler_config){ .chain = config->x->chain, .chain_id = config->x->chain_id, .token = config->x->token, .pay_to = config->x->pay_to,
-					    .contract = config->x->facilitator };
+					    .contract = config->x->facilitator, .patience_ms = config->patience_ms, .view = config->view, .log = config->log };
 	o->settle_url = url_of(config->x->outside_url, "settle");
 	pthread_mutex_init(&o->lock, NULL);
 	pthread_mutex_lock(&o->lock); /* the end of a call kicks */

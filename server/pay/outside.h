@@ -27,7 +27,8 @@ struct outside_config {
 	const struct x402 *x; /* outlives it */
 	const char *database_url;
 	int64_t poll_ms;
-	_Atomic uint64_t *head; /* kept at the newest block number seen */
+	int64_t patience_ms; /* of the connection that asks (settler_own) */
+	struct settler_view *view; /* kept by it */
 	void (*ended)(void *arg, const struct uuid *payment);
 	void *arg;
 	void (*log)(const char *event, int64_t number, const char *detail);

@@ -43,7 +43,7 @@ static void assert_sums(const char *purpose, const char *all, const char *subjec
 static int empty(void **state)
 {
 	(void)state;
-	assert_ok(db_script(pg, "TRUNCATE gas_day, gas_subject_day, gas_reservation"));
+	assert_ok(db_script(pg, "TRUNCATE gas_day, gas_subject_day, gas_reservation CASCADE"));
 	return 0;
 }
 
