@@ -243,6 +243,36 @@ static void test_lost_nonce(void **state)
 	assert_true(next != tx);
 }
 
+/* What had the nonce is gone again, and the first transaction settles after all; its receipt says for whom. */
+static void test_taken_over(void **state)
+{
+	struct facilitation f = claimed(5);
+	int64_t first = sent(&f, 1), second, disputed = 9;
+	const struct hash hash = { { 0x77, (uint8_t)(tx_nonces - 1) } };
+	const struct arrival a = { .payment = f.id, .log = 3 };
+	enum transfer_of of;
+	struct settling items[4];
+	size_t count = 9;
+
+	(void)state;
+	assert_ok(db_settlement_replaced(pg, first));
+	second = sent(&f, 1);
+	assert_ok(db_settlement_revive(pg, first));
+	assert_ok(db_settlement_take_over(pg, first, &f.id, 1));
+	assert_ok(db_settlement_payments(pg, second, items, 4, &count));
+	assert_int_equal(count, 0);
+	assert_ok(db_settlement_mined(pg, first, true, 9, &BLOCK, &hash, &a, 1));
+	assert_state(&f, "settled");
+	assert_ok(db_transfer_of(pg, &hash, 3, &of));
+	assert_int_equal(of, TRANSFER_CLAIMED);
+	assert_ok(db_settlement_disputed(pg, first, &hash, &f.id, 1, &disputed));
+	assert_int_equal(disputed, 0);
+	assert_ok(db_settlement_disputed(pg, first, &hash, NULL, 0, &disputed)); /* the receipt does not know of it any more */
+	assert_int_equal(disputed, 1);
+	assert_ok(db_settlement_unmined(pg, first));
+	assert_state(&f, "settling");
+}
+
 static void test_payees(void **state)
 {
 	const struct address a = { { 0xa1 } };
@@ -296,7 +326,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_claim), cmocka_unit_test(test_nothing_to_take), cmocka_unit_test(test_racing), cmocka_unit_test(test_ours_or_theirs),
-		cmocka_unit_test(test_settling), cmocka_unit_test(test_a_transfer_pays_once), cmocka_unit_test(test_lost_nonce), cmocka_unit_test(test_payees),
+		cmocka_unit_test(test_settling), cmocka_unit_test(test_a_transfer_pays_once), cmocka_unit_test(test_lost_nonce), cmocka_unit_test(test_taken_over), cmocka_unit_test(test_payees),
 		cmocka_unit_test(test_data),
 	};
 
