@@ -10,6 +10,8 @@
  * `subject_max` for this address or `all_max` for the purpose today. ERR_CONFLICT: the id was used for something else. */
 enum err db_gas_reserve(struct db *db, const struct uuid *id, const char *purpose, const struct address *subject, struct amount wei,
 			struct amount subject_max, struct amount all_max) WARN_UNUSED;
+/* Would a reservation of `wei` be granted now? ERR_LIMIT: no. Nothing is set aside. */
+enum err db_gas_room(struct db *db, const char *purpose, const struct address *subject, struct amount wei, struct amount subject_max, struct amount all_max) WARN_UNUSED;
 /* What it cost, 0 when it was never sent; the first word stands. ERR_NOT_FOUND: no such reservation. */
 enum err db_gas_settle(struct db *db, const struct uuid *id, struct amount used) WARN_UNUSED;
 

@@ -77,8 +77,10 @@ enum err db_payment_produce(struct lane *lane, const struct uuid *id, const stru
 
 /* ---- the settler's side ---- */
 
-struct settling { /* a payment to be taken */
+struct settling { /* a payment to be taken, or a settlement for somebody else (facilitations.h) */
 	struct uuid id;
+	bool facilitated;
+	struct address payee; /* when facilitated; otherwise it is us */
 	struct address payer;
 	struct hash nonce;
 	char method[16], scheme[8];
@@ -86,8 +88,12 @@ struct settling { /* a payment to be taken */
 	uint64_t claim_block;
 	json_t *payload; /* new reference */
 };
-/* Payments to be settled that have no transaction yet and wait for no approval, oldest first. */
+/* Of both kinds: what is to be settled, has no transaction yet and waits for no approval, oldest first. From here on "payments" are both. */
 enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+
+/* Of one kind only: those somebody else is to settle for us, and what we settle for others. */
+enum err db_settling_for_us(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+enum err db_settling_for_others(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 
 struct signed_tx {
 	uint64_t chain_id;
@@ -135,6 +141,8 @@ struct arrival { /* a payment's Transfer in a receipt */
 /* Mined here; each payment whose money was seen to arrive is settled in the same transaction. */
 enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
 			     const struct arrival *arrived, size_t arrived_count) WARN_UNUSED;
+/* What a mined transaction cost: the reservations of gas of what it carried for others become their share of it. */
+enum err db_settlement_gas(struct db *db, int64_t id, struct amount cost) WARN_UNUSED;
 enum err db_settlement_unmined(struct db *db, int64_t id) WARN_UNUSED; /* a reorganisation took it back: it is sent again */
 enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments and payouts get another transaction */
 /* Final: it is not looked at any more. What it moved for payments that were given up is booked in the same transaction.

@@ -22,7 +22,8 @@ enum err db_settlement_take_over(struct db *db, int64_t id, const struct uuid *p
 
 	db_int(&p, id);
 	db_json(&p, list);
-	return db_exec(db, "UPDATE payment SET tx = $1::bigint WHERE id IN " IDS("2") " AND state = 'settling' AND tx IS DISTINCT FROM $1::bigint", &p, NULL);
+	return db_exec(db, "WITH p AS (UPDATE payment SET tx = $1::bigint WHERE id IN " IDS("2") " AND state = 'settling' AND tx IS DISTINCT FROM $1::bigint)"
+			   " UPDATE facilitation SET tx = $1::bigint WHERE id IN " IDS("2") " AND state = 'settling' AND tx IS DISTINCT FROM $1::bigint", &p, NULL);
 }
 
 enum err db_payments_given_up(struct db *db, const struct uuid *payments, size_t count, struct given_up *ret, size_t *ret_count)
@@ -57,8 +58,9 @@ enum err db_settlement_disputed(struct db *db, int64_t id, const struct hash *tx
 	db_int(&p, id);
 	db_hash(&p, tx_hash);
 	db_json(&p, list);
-	e = db_query_one(db, "SELECT count(*) AS n FROM payment WHERE tx = $1::bigint AND state = 'settled' AND tx_hash IN (SELECT hash FROM settlement_tx_version WHERE tx = $1::bigint)"
-			     " AND (tx_hash <> $2 OR id NOT IN " IDS("3") ")", &p, &r);
+	e = db_query_one(db, "SELECT count(*) AS n FROM (SELECT id, tx_hash FROM payment WHERE tx = $1::bigint AND state = 'settled'"
+			     " UNION ALL SELECT id, tx_hash FROM facilitation WHERE tx = $1::bigint AND state = 'settled') s"
+			     " WHERE tx_hash IN (SELECT hash FROM settlement_tx_version WHERE tx = $1::bigint) AND (tx_hash <> $2 OR id NOT IN " IDS("3") ")", &p, &r);
 	if (!e)
 		*ret = db_get_int(r, 0, "n");
 	return e;
@@ -72,7 +74,8 @@ enum err db_transfer_of(struct db *db, const struct hash *tx_hash, uint32_t log,
 
 	db_hash(&p, tx_hash);
 	db_int(&p, log);
-	e = db_query_one(db, "SELECT EXISTS (SELECT FROM payment WHERE tx_hash = $1 AND log_index = $2::int) AS claimed,"
+	e = db_query_one(db, "SELECT EXISTS (SELECT FROM payment WHERE tx_hash = $1 AND log_index = $2::int)"
+			     " OR EXISTS (SELECT FROM facilitation WHERE tx_hash = $1 AND log_index = $2::int) AS claimed,"
 			     " EXISTS (SELECT FROM settlement_tx_version v JOIN settlement_tx t ON t.id = v.tx WHERE v.hash = $1 AND t.state IN ('signed', 'mined')) AS ours", &p, &r);
 	if (!e)
 		*ret = db_get_bool(r, 0, "claimed") ? TRANSFER_CLAIMED : db_get_bool(r, 0, "ours") ? TRANSFER_OURS : TRANSFER_OTHERS;

@@ -8,17 +8,21 @@
 
 static void fill_settling(const struct db_result *r, int i, struct settling *ret)
 {
-	*ret = (struct settling){ .amount = db_get_amount(r, i, "amount"), .claim_block = (uint64_t)db_get_int(r, i, "claim_block"), .payload = db_get_json(r, i, "payload") };
+	*ret = (struct settling){ .facilitated = !db_is_null(r, i, "payee"), .amount = db_get_amount(r, i, "amount"), .claim_block = (uint64_t)db_get_int(r, i, "claim_block"), .payload = db_get_json(r, i, "payload") };
 	db_get_uuid(r, i, "id", &ret->id);
 	db_get_address(r, i, "payer", &ret->payer);
 	db_get_hash(r, i, "nonce", &ret->nonce);
+	if (ret->facilitated)
+		db_get_address(r, i, "payee", &ret->payee);
 	snprintf(ret->method, sizeof(ret->method), "%s", db_get_text(r, i, "method"));
 	snprintf(ret->scheme, sizeof(ret->scheme), "%s", db_get_text(r, i, "scheme"));
 }
 
 /* Some wait for an approval of the payer to be mined (approvals.c). */
-#define SQL_APPROVAL_IN(states) "EXISTS (SELECT FROM sponsored_approval a WHERE a.hash = payment.approval AND a.state IN (" states "))"
-#define SQL_SETTLING "SELECT id, payer, nonce, method, scheme, amount, payload, claim_block FROM payment WHERE state = 'settling'"
+#define SQL_APPROVAL_IN(states) "EXISTS (SELECT FROM sponsored_approval a WHERE a.hash = settlement_item.approval AND a.state IN (" states "))"
+#define SQL_SETTLING "SELECT id, payee, payer, nonce, method, scheme, amount, payload, claim_block FROM settlement_item WHERE tx"
+#define SQL_APPROVED " IS NULL AND (approval IS NULL OR " SQL_APPROVAL_IN("'done'") ")"
+#define SQL_OLDEST " ORDER BY since LIMIT $1::int"
 
 static enum err list_settling(struct db *db, const char *sql, const struct db_params *p, struct settling *ret, size_t max, size_t *ret_count)
 {
@@ -38,7 +42,7 @@ enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, s
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, (int64_t)max);
-	return list_settling(db, SQL_SETTLING " AND tx IS NULL AND (approval IS NULL OR " SQL_APPROVAL_IN("'done'") ") ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
+	return list_settling(db, SQL_SETTLING SQL_APPROVED SQL_OLDEST, &p, ret, max, ret_count);
 }
 
 enum err db_payments_unapproved(struct db *db, struct settling *ret, size_t max, size_t *ret_count)
@@ -46,7 +50,23 @@ enum err db_payments_unapproved(struct db *db, struct settling *ret, size_t max,
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, (int64_t)max);
-	return list_settling(db, SQL_SETTLING " AND tx IS NULL AND " SQL_APPROVAL_IN("'failed'") " ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
+	return list_settling(db, SQL_SETTLING " IS NULL AND " SQL_APPROVAL_IN("'failed'") SQL_OLDEST, &p, ret, max, ret_count);
+}
+
+enum err db_settling_for_us(struct db *db, struct settling *ret, size_t max, size_t *ret_count)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, (int64_t)max);
+	return list_settling(db, SQL_SETTLING SQL_APPROVED " AND payee IS NULL" SQL_OLDEST, &p, ret, max, ret_count);
+}
+
+enum err db_settling_for_others(struct db *db, struct settling *ret, size_t max, size_t *ret_count)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, (int64_t)max);
+	return list_settling(db, SQL_SETTLING " IS NULL AND payee IS NOT NULL" SQL_OLDEST, &p, ret, max, ret_count);
 }
 
 enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret, size_t max, size_t *ret_count)
@@ -54,7 +74,7 @@ enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret,
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, id);
-	return list_settling(db, SQL_SETTLING " AND tx = $1::bigint ORDER BY id", &p, ret, max, ret_count);
+	return list_settling(db, SQL_SETTLING " = $1::bigint ORDER BY id", &p, ret, max, ret_count);
 }
 
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret)
@@ -106,7 +126,9 @@ static enum err write_tx(struct db *db, void *arg)
 
 		db_uuid(&q, &w->payments[i]);
 		db_int(&q, id);
-		e = db_exec_one(db, "UPDATE payment SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL", &q);
+		e = db_exec_one(db, "WITH p AS (UPDATE payment SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL RETURNING 1),"
+				    " f AS (UPDATE facilitation SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL RETURNING 1)"
+				    " SELECT 1 FROM p UNION ALL SELECT 1 FROM f", &q);
 	}
 	return e;
 }
@@ -260,7 +282,7 @@ enum err db_settlement_unmined(struct db *db, int64_t id)
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, id);
-	return ask_one(db, "SELECT settlement_unmined($1::bigint) AS done", &p);
+	return ask_one(db, "SELECT settlement_taken_back($1::bigint) AS done", &p);
 }
 
 static enum err write_replaced(struct db *db, void *arg)
@@ -272,12 +294,23 @@ static enum err write_replaced(struct db *db, void *arg)
 	e = db_exec_one(db, "UPDATE settlement_tx SET state = 'replaced' WHERE id = $1::bigint AND state = 'signed'", &p);
 	if (!e)
 		e = db_exec(db, "UPDATE payment SET tx = NULL WHERE tx = $1::bigint AND state = 'settling'", &p, NULL);
+	if (!e)
+		e = db_exec(db, "UPDATE facilitation SET tx = NULL WHERE tx = $1::bigint AND state = 'settling'", &p, NULL);
 	return e ? e : db_exec(db, "UPDATE payout SET state = 'pending', tx = NULL WHERE tx = $1::bigint AND state = 'sent'", &p, NULL);
 }
 
 enum err db_settlement_replaced(struct db *db, int64_t id)
 {
 	return db_transaction(db, write_replaced, &id);
+}
+
+enum err db_settlement_gas(struct db *db, int64_t id, struct amount cost)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, id);
+	db_amount(&p, cost);
+	return db_exec(db, "SELECT settlement_gas_used($1::bigint, $2::numeric)", &p, NULL);
 }
 
 enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash, uint32_t log)
@@ -287,7 +320,7 @@ enum err db_payment_arrived(struct db *db, const struct uuid *payment, const str
 	db_uuid(&p, payment);
 	db_hash(&p, tx_hash);
 	db_int(&p, log);
-	return ask_one(db, "SELECT payment_settled($1::uuid, $2, $3::int) AS done", &p);
+	return ask_one(db, "SELECT settlement_arrived($1::uuid, $2, $3::int) AS done", &p);
 }
 
 enum err db_payment_failed(struct db *db, const struct uuid *payment, const char *reason)
@@ -296,5 +329,5 @@ enum err db_payment_failed(struct db *db, const struct uuid *payment, const char
 
 	db_uuid(&p, payment);
 	db_text(&p, reason);
-	return ask_one(db, "SELECT payment_failed($1::uuid, $2) AS done", &p);
+	return ask_one(db, "SELECT settlement_refused($1::uuid, $2) AS done", &p);
 }

@@ -14,6 +14,7 @@
 struct blob_store;
 struct chain;
 struct net;
+struct outside;
 struct turns;
 struct waiters;
 
@@ -30,9 +31,12 @@ struct app {
 	struct turns *rates; /* NULL: no sources */
 	struct waiters *waiters;
 	struct pay pay;
-	struct x402 x402; /* chain NULL: off */
+	struct x402 x402; /* what is paid to us; chain NULL: off */
+	struct x402 facilitator; /* what we settle for others; chain NULL: no settling key */
 	struct settler_view settler_view;
-	struct turns *settler; /* NULL: x402 is off */
+	struct turns *settler; /* NULL: no settling key */
+	struct settler_view outside_view;
+	struct outside *outside; /* NULL: the settler settles what is paid to us */
 	struct address own[APP_OWN_MAX]; /* treasury, pay_to and our contracts: what comes from them is no deposit, and nothing is paid out to them */
 	size_t own_count;
 	struct settler_view payouts_view;

@@ -24,7 +24,7 @@ static bool nothing_wanted(struct request *req, const char **ret_surface)
 
 	*ret_surface = scheme && !strcmp(scheme, "upto") ? "chat" : NULL;
 	return !x->chain || (type && strcmp(type, "http") != 0) || (pay_to && (address_parse(pay_to, &wanted) || !address_equal(&wanted, &x->pay_to))) ||
-	       (scheme && strcmp(scheme, "exact") != 0 && strcmp(scheme, "upto") != 0) || (network && strcmp(network, x402_network_format(x->chain_id).s) != 0) ||
+	       (scheme && strcmp(scheme, "exact") != 0 && (strcmp(scheme, "upto") != 0 || address_is_zero(&x->facilitator))) || (network && strcmp(network, x402_network_format(x->chain_id).s) != 0) ||
 	       (extension && !json_object_get(extensions, extension));
 }
 

@@ -4,7 +4,6 @@
 
 #include "base/fault.h"
 #include "handlers/input.h"
-#include "handlers/jobs.h"
 #include "handlers/paid.h"
 #include "handlers/routes.h"
 #include "handlers/waiters.h"
@@ -33,13 +32,22 @@ static enum err show(struct request *req, const struct uuid *job)
 	return ERR_OK;
 }
 
-void jobs_reply(struct request *req, const struct uuid *job)
+static void show_waited(struct request *req, const struct uuid *job)
 {
 	enum err e = show(req, job);
 
 	if (e)
 		reply_error(req, e);
 }
+
+static bool ended(struct db *db, const struct uuid *job)
+{
+	_cleanup_job_row_ struct job_row row = { 0 };
+
+	return db_job_get(db, job, 0, &row) == ERR_OK && row.outcome;
+}
+
+static const struct waited WAITED_JOB = { ended, show_waited };
 
 static enum err show_or_wait(struct request *req, const struct uuid *job)
 {
@@ -48,7 +56,7 @@ static enum err show_or_wait(struct request *req, const struct uuid *job)
 	if (wait_ms <= 0)
 		return show(req, job);
 	reply_header(req, "Preference-Applied", arena_printf(req->arena, "wait=%d", (int)(wait_ms / 1000)));
-	waiters_add(req, job, wait_ms);
+	waiters_add(req, &WAITED_JOB, job, wait_ms);
 	return ERR_OK;
 }
 

@@ -88,6 +88,15 @@ X(PUT,   "/v1/models/{author}/{name}/authors", authors_put, WORKER, ACCOUNT, "pa
 X(POST,  "/v1/withdrawals",        withdrawals_create, WORKER, ACCOUNT, "payouts", NULL, 4 * KB, "write", PROBLEM, "WithdrawalCreate", "Withdrawal", "Pay out earnings or balance") \
 X(GET,   "/v1/withdrawals",        withdrawals_list, WORKER, ACCOUNT, "read", NULL, 0, "read", PROBLEM, NULL, "WithdrawalList", "Payouts of the caller, scheduled ones too") \
 X(GET,   "/v1/withdrawals/{id}",   withdrawals_get, WORKER, ACCOUNT, "read", NULL, 0, "read", PROBLEM, NULL, "Withdrawal", "One of them") \
+/* x402 facilitator */ \
+X(GET,   "/facilitator/supported", facilitator_supported, INLINE, PUBLIC, NULL, NULL, 0, "read", OIP, NULL, "FacilitatorSupported", "x402 schemes and networks we settle, and our signers") \
+X(POST,  "/facilitator/verify",    facilitator_verify, WORKER, PUBLIC, NULL, NULL, 64 * KB, "paid", OIP, "FacilitatorRequest", "FacilitatorVerified", "Would this payment be settled?") \
+X(POST,  "/facilitator/settle",    facilitator_settle, WORKER, PUBLIC, NULL, NULL, 64 * KB, "paid", OIP, "FacilitatorRequest", "FacilitatorSettled", "Settle a payment to a registered payee") \
+X(GET,   "/facilitator/settle/{job}", facilitator_settle_get, WORKER, PUBLIC, NULL, NULL, 0, "read", OIP, NULL, "SettlementJob", "What became of a settlement") \
+X(POST,  "/facilitator/settle_data", facilitator_settle_data, WORKER, PUBLIC, NULL, NULL, 64 * KB, "write", OIP, NULL, "DataSettled", "Take a signed statement of inference to be put on chain") \
+X(GET,   "/v1/payees",             payees_list,    WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "PayeeList", "Addresses the facilitator settles to for the caller") \
+X(POST,  "/v1/payees",             payees_create,  WORKER, ACCOUNT,  "registry", NULL, 8 * KB, "write", PROBLEM, "PayeeCreate", "Payee", "Register a payee") \
+X(DELETE,"/v1/payees/{address}",   payees_delete,  WORKER, ACCOUNT,  "registry", NULL, 0, "write", PROBLEM, NULL, NULL, "Settle to it no longer") \
 /* pages */ \
 X(GET,   "/",                      page_index,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "The marketplace") \
 X(GET,   "/assets/{file}",         page_asset,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "Files of the pages")

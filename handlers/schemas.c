@@ -140,6 +140,19 @@ const struct schema SCHEMAS[] = {
 		",'amount':" REF("Amount") ",'block':" INT ",'state':" ENUM("'seen','credited','vanished','reversed'") ",'shortfall':" REF("Amount")
 		",'seen_at':" REF("Time") ",'credited_at':" OR_NULL(REF("Time"))) },
 	{ "Payment", OBJECT("'id','state','amount_max','amount','transaction','reason','asset'", "'id':{'type':'string','format':'uuid'},'state':{'enum':['claimed','settling','settled','failed','dropped','lost','credited']},'amount_max':" REF("Amount") ",'amount':{},'transaction':{},'reason':{},'asset':" REF("Asset")) },
+	{ "FacilitatorRequest", OBJECT("'paymentPayload','paymentRequirements'", "'x402Version':{'enum':[1,2]},'paymentPayload':{'type':'object'},'paymentRequirements':{'type':'object'}") },
+	{ "FacilitatorSupported", OBJECT("'kinds','extensions','signers'", "'kinds':" ARRAY(OBJECT("'x402Version','scheme','network'", "'x402Version':" INT ",'scheme':" STR ",'network':" STR
+		",'extra':{'type':'object'}")) ",'extensions':" ARRAY(STR) ",'signers':{'type':'object'}") },
+	{ "FacilitatorVerified", OBJECT("'isValid'", "'isValid':" BOOL ",'invalidReason':" STR ",'invalidMessage':" STR ",'payer':" REF("Address")) },
+	{ "FacilitatorReceipt", OBJECT("'success','transaction','network'", "'success':" BOOL ",'errorReason':" STR ",'errorMessage':" STR ",'payer':" REF("Address")
+		",'transaction':" STR ",'network':" STR ",'amount':" REF("Amount")) },
+	{ "FacilitatorSettled", "{'allOf':[" REF("FacilitatorReceipt") "," OBJECT("", "'paymentJob':" REF("SettlementJob")) "]}" },
+	{ "SettlementJob", OBJECT("'jobId','queue','status','createdAt','updatedAt','result'", "'jobId':" STR ",'queue':" STR ",'status':" ENUM("'queued','processing','succeeded','failed'")
+		",'createdAt':" REF("Time") ",'updatedAt':" REF("Time") ",'result':{'type':['object','null']},'settlementType':" ENUM("'batch','individual'") ",'txHash':" REF("Hash")) },
+	{ "DataSettled", OBJECT("'settlementJob'", "'settlementJob':" OR_NULL(REF("SettlementJob")) ",'notes':" STR) },
+	{ "Payee", OBJECT("'address'", "'address':" REF("Address") ",'registered_at':" REF("Time") ",'gas_today':" REF("Amount")) },
+	{ "PayeeList", LIST_OF("Payee", ",'gas_payee_max'", ",'gas_payee_max':" REF("Amount")) },
+	{ "PayeeCreate", INPUT("", "'address':" REF("Address") ",'consent':{'type':'string','description':'PayeeConsent in its JSON form, signed by the address; not needed for the own one'}") },
 	{ "DepositList", LIST_OF("Deposit", ",'asset'", ",'asset':" REF("Asset")) },
 	/* payouts */
 	{ "Earned", OBJECT("'earned','in_flight','paid','available'", "'earned':" REF("Amount") ",'in_flight':" REF("Amount") ",'paid':" REF("Amount") ",'available':" REF("Amount")) },
@@ -215,6 +228,10 @@ const struct route_detail ROUTE_DETAILS[] = {
 	{ .route = "oip_model", .response_type = JSON_TYPE, .response_schema = OBJECT("'name','versions','platform','inputs','outputs'", "'name':" STR ",'versions':" ARRAY(STR)
 		",'platform':" STR ",'inputs':" ARRAY(ANY_OBJECT) ",'outputs':" ARRAY(ANY_OBJECT)) },
 	{ .route = "oip_model_ready", .response_type = JSON_TYPE, .response_schema = OBJECT("'name','ready'", "'name':" STR ",'ready':" BOOL) },
+	{ .route = "facilitator_settle", .also_status = 202 },
+	{ .route = "facilitator_settle_data", .status = 202, .request_type = JSON_TYPE, .request_schema = ANY_OBJECT },
+	{ .route = "payees_create", .status = 201 },
+	{ .route = "payees_delete", .status = 204 },
 	{ .route = "payouts_address_cancel", .status = 204 },
 	{ .route = "withdrawals_create", .status = 201 },
 	{ .route = "statements_get", .response_also_type = "text/csv" },
@@ -233,10 +250,13 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "", "path", "version", STR, "number, main (the newest published) or sha256:..." },
 	{ "", "path", "revision", STR, "main (the newest published), a number or sha256:..." },
 	{ "", "path", "path", STR, "path of the file; its slashes are slashes of the URL" },
-	{ "", "path", "address", REF("Address"), "address of the signing key of the node" },
+	{ "", "path", "address", REF("Address"), "of a node: address of its signing key; of a payee: where the money goes" },
 	{ "", "path", "digest", REF("Digest"), "digest of a published version" },
 	{ "", "path", "hash", REF("Hash"), "SHA-256 of the document" },
 	{ "", "path", "id", STR, "id as it was given" },
+	{ "", "path", "job", STR, "jobId as it was given" },
+	{ "facilitator_settle_data", "header", "x-settlement-type", ENUM("'private','batch','individual'"), "what is put on chain" },
+	{ "facilitator_settle_data", "header", "x-settlement-data", STR, "base64 of the statement as JSON" },
 	{ "", "path", "file", STR, "name of the file" },
 	{ "models_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':1000,'default':1000}", "at most so many" },
 	{ "keys_list versions_list transfers_list deposits_list withdrawals_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },

@@ -10,6 +10,7 @@
 #include "db/migrate.h"
 #include "handlers/pages.h"
 #include "handlers/startup.h"
+#include "pay/outside.h"
 #include "pay/payouts.h"
 
 /* Accounts of the published development mnemonic ("test test … junk"), m/44'/60'/0'/0/0 … 10. Everybody has their keys. */
@@ -136,20 +137,35 @@ enum err startup_check_chain(struct app *app, struct startup_why *why)
 	return check_published(app, &genesis.hash, why);
 }
 
+enum err startup_check_pay_to(struct app *app, struct startup_why *why)
+{
+	const struct settings *s = app->settings;
+
+	if (address_is_zero(&s->pay_to) || address_equal(&s->pay_to, &s->treasury))
+		return REFUSE(why, ERR_CONFLICT, "pay_to: x402 needs a receiver of its own; the treasury's transfers are deposits");
+	return ERR_OK;
+}
+
 enum err startup_check_settler(struct app *app, struct startup_why *why)
 {
 	const struct settings *s = app->settings;
 	bool has_code = false;
 	enum err e;
 
-	if (address_is_zero(&s->pay_to) || address_equal(&s->pay_to, &s->treasury))
-		return REFUSE(why, ERR_CONFLICT, "pay_to: x402 needs a receiver of its own; the treasury's transfers are deposits");
 	e = chain_has_code(app->chain, &s->settler_contract, &has_code);
 	if (e)
 		return REFUSE(why, e, "rpc_url: %s", chain_error());
 	if (!has_code)
 		return REFUSE(why, ERR_CONFLICT, "settler_contract: there is no contract at %s", address_format(&s->settler_contract).s);
 	return ERR_OK;
+}
+
+enum err startup_check_facilitator(struct app *app, struct address *ret_upto, struct startup_why *why)
+{
+	struct outside_why said = { "" };
+	enum err e = outside_supported(app->trusted, app->settings->facilitator_url, (uint64_t)app->settings->chain_id, ret_upto, &said);
+
+	return e ? REFUSE(why, e, "facilitator_url: %s", said.text) : ERR_OK;
 }
 
 enum err startup_check_payouts(struct app *app, struct startup_why *why)

@@ -14,8 +14,10 @@ enum err startup_keys(struct app *app, struct startup_why *why) WARN_UNUSED;
 /* All migrations applied; fsync, full_page_writes and synchronous_commit on. */
 enum err startup_check_database(struct db *db, struct startup_why *why) WARN_UNUSED;
 enum err startup_check_chain(struct app *app, struct startup_why *why) WARN_UNUSED;
-/* x402: a Settler contract and a receiver that is not the treasury. */
+/* x402: a receiver that is not the treasury; a Settler contract; another facilitator that is of use, and its address for `upto`. */
+enum err startup_check_pay_to(struct app *app, struct startup_why *why) WARN_UNUSED;
 enum err startup_check_settler(struct app *app, struct startup_why *why) WARN_UNUSED;
+enum err startup_check_facilitator(struct app *app, struct address *ret_upto, struct startup_why *why) WARN_UNUSED;
 /* A Payouts contract of this token and treasury, where one is set. */
 enum err startup_check_payouts(struct app *app, struct startup_why *why) WARN_UNUSED;
 enum err startup_open_files(struct app *app, struct startup_why *why) WARN_UNUSED;

@@ -5,13 +5,13 @@
 #include <strings.h>
 
 #include "base/mem.h"
-#include "handlers/jobs.h"
 #include "handlers/waiters.h"
 
 struct waiter {
 	struct waiter *next;
 	struct request *req;
-	struct uuid job;
+	const struct waited *what;
+	struct uuid id;
 	deadline_ms until;
 };
 
@@ -36,23 +36,23 @@ void waiters_free(struct waiters *w)
 	free(w);
 }
 
-/* On a worker: the job as it stands is the answer. */
+/* On a worker. */
 static void answer(void *arg)
 {
 	struct waiter *w = arg;
 
-	jobs_reply(w->req, &w->job);
+	w->what->reply(w->req, &w->id);
 	request_finish(w->req);
 	free(w);
 }
 
-static bool due(const struct waiter *w, const struct uuid *job, bool all)
+static bool due(const struct waiter *w, const struct uuid *id, bool all)
 {
-	return all || (job ? !memcmp(&w->job, job, sizeof(*job)) : deadline_passed(w->until) || request_gone(w->req));
+	return all || (id ? !memcmp(&w->id, id, sizeof(*id)) : deadline_passed(w->until) || request_gone(w->req));
 }
 
 /* Takes those that are due out of the list and hands them to workers. */
-static void release(struct app *app, const struct uuid *job, bool all)
+static void release(struct app *app, const struct uuid *id, bool all)
 {
 	struct waiter *ready = NULL;
 
@@ -60,7 +60,7 @@ static void release(struct app *app, const struct uuid *job, bool all)
 	for (struct waiter **link = &app->waiters->head; *link;) {
 		struct waiter *w = *link;
 
-		if (due(w, job, all)) {
+		if (due(w, id, all)) {
 			*link = w->next;
 			w->next = ready;
 			ready = w;
@@ -77,15 +77,16 @@ static void release(struct app *app, const struct uuid *job, bool all)
 	}
 }
 
-void waiters_add(struct request *req, const struct uuid *job, int64_t wait_ms)
+void waiters_add(struct request *req, const struct waited *what, const struct uuid *id, int64_t wait_ms)
 {
 	struct app *app = request_app(req);
 	struct waiter *w = xcalloc(1, sizeof(*w));
-	_cleanup_job_row_ struct job_row row = { 0 };
-	struct uuid id = *job;
+	struct db *db = request_db(req);
+	struct uuid own = *id; /* theirs may be gone with the request */
 
 	w->req = req;
-	w->job = id;
+	w->what = what;
+	w->id = own;
 	w->until = deadline_in(wait_ms);
 	request_defer(req);
 	pthread_mutex_lock(&app->waiters->lock);
@@ -93,32 +94,32 @@ void waiters_add(struct request *req, const struct uuid *job, int64_t wait_ms)
 	app->waiters->head = w;
 	pthread_mutex_unlock(&app->waiters->lock);
 	/* It may have ended before the list knew of us; from here on the request belongs to whoever takes the waiter. */
-	if (db_job_get(request_db(req), &id, 0, &row) == ERR_OK && row.outcome)
-		waiters_notify(app, &id);
+	if (what->ended(db, &own))
+		waiters_notify(app, &own);
 }
 
-void waiters_notify(struct app *app, const struct uuid *job)
+void waiters_notify(struct app *app, const struct uuid *id)
 {
-	release(app, job, false);
+	release(app, id, false);
 }
 
 void waiters_tick(struct app *app, struct db *db, bool all)
 {
+	const struct waited *what[64];
 	struct uuid waiting[64];
 	size_t n = 0;
 
 	release(app, NULL, all);
 	pthread_mutex_lock(&app->waiters->lock);
-	for (struct waiter *w = app->waiters->head; w && n < 64; w = w->next)
-		waiting[n++] = w->job;
-	pthread_mutex_unlock(&app->waiters->lock);
-	/* Jobs that another gateway ended. */
-	for (size_t i = 0; i < n; i++) {
-		_cleanup_job_row_ struct job_row row = { 0 };
-
-		if (db_job_get(db, &waiting[i], 0, &row) == ERR_OK && row.outcome)
-			waiters_notify(app, &waiting[i]);
+	for (struct waiter *w = app->waiters->head; w && n < 64; w = w->next, n++) {
+		what[n] = w->what;
+		waiting[n] = w->id;
 	}
+	pthread_mutex_unlock(&app->waiters->lock);
+	/* What another gateway ended. */
+	for (size_t i = 0; i < n; i++)
+		if (what[i]->ended(db, &waiting[i]))
+			waiters_notify(app, &waiting[i]);
 }
 
 int64_t waiters_preferred_ms(const struct request *req)

@@ -8,6 +8,7 @@
 #include "handlers/routes.h"
 #include "handlers/x402.h"
 #include "handlers/x402_extend.h"
+#include "pay/outside.h"
 #include "pay/x402.h"
 
 #define REORG_MAX 64      /* the settler's newest block may be one of a branch that goes away */
@@ -183,11 +184,6 @@ static enum err repeat_earlier(struct request *req, const struct paid *p, const 
 	return *ret_claimed ? ERR_NOT_FOUND : x402_answer_earlier(req, &earlier);
 }
 
-static const char *used_reason(const struct x402_paid *paid)
-{
-	return paid->auth.method == X402_EIP3009 ? "invalid_exact_evm_nonce_already_used" : "permit2_simulation_failed";
-}
-
 /* ---- a new one ---- */
 
 /* Served before it is settled only while that risks little: not for wallets with code (they can change their mind), not while an approval
@@ -216,7 +212,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	struct x402 *x = &request_app(req)->x402;
 	struct payment_claim claim = { .chain_id = paid->key.chain_id, .verifier = paid->key.contract, .payer = paid->key.payer,
 				       .request_digest = p->spec.body_digest, .scheme = x402_scheme_name(paid->offer->scheme),
-				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored,
+				       .method = x402_method_name(paid->auth.method), .amount_max = paid->amount, .payload = paid->stored,
 				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max, .identifier = id,
 				       .identifier_window_ms = X402_REPLAY_MS, .gas = paid->sponsored ? &paid->gas : NULL };
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
@@ -239,11 +235,11 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	if (e != ERR_NOT_FOUND)
 		return e;
 	e = find_earlier(req, &paid->key, &earlier);
-	if (e)
+	if (e && e != ERR_NOT_FOUND)
 		return e;
-	if (may_be_answered(&earlier, p, paid->stored))
+	if (!e && may_be_answered(&earlier, p, paid->stored)) /* not found: it was brought to us as a facilitator */
 		return x402_answer_earlier(req, &earlier);
-	reply_terms(req, terms, used_reason(paid), &paid->key.payer);
+	reply_terms(req, terms, x402_used_reason(paid->auth.method), &paid->key.payer);
 	return ERR_OK;
 }
 
@@ -257,7 +253,7 @@ static enum err answer_copy(struct request *req, const struct paid *p, const str
 	if (!e && may_be_answered(&copy, p, paid->stored))
 		return x402_answer_earlier(req, &copy);
 	if (!e)
-		*ret_reason = used_reason(paid);
+		*ret_reason = x402_used_reason(paid->auth.method);
 	return e;
 }
 
@@ -265,23 +261,27 @@ static enum err answer_copy(struct request *req, const struct paid *p, const str
 static enum err judge(struct request *req, struct paid *p, struct x402_check *check, struct x402_paid *paid, const struct x402_terms *terms, const char *id,
 		      bool claimed, const char **ret_reason)
 {
+	const struct x402 *x = &request_app(req)->x402;
 	const char *used = NULL, *refused = NULL;
+	struct x402_why why;
 	/* A wallet's signature is not checked yet; for it the claim finds the name. */
 	enum err e = check->eoa_signed ? x402_answer_identified(req, p, &paid->key.payer, id) : ERR_NOT_FOUND;
 
 	if (e != ERR_NOT_FOUND)
 		return e;
-	e = x402_ask_chain(&request_app(req)->x402, check, paid, &refused);
+	e = x402_ask_chain(x, check, paid, &refused);
 	if (claimed) { /* what else is wrong with it is said first, as if we did not know */
-		*ret_reason = !e && refused ? refused : used_reason(paid);
+		*ret_reason = !e && refused ? refused : x402_used_reason(paid->auth.method);
 		return ERR_OK;
 	}
+	if (!e && !refused && x->outside)
+		e = outside_verify(x, paid, &why, &refused);
 	if (e || !refused)
 		return e ? e : run_paid(req, p, paid, terms, id);
 	e = answer_copy(req, p, paid, &used); /* a copy may have been faster than the chain's word */
 	if (e ? e != ERR_NOT_FOUND : !used)
 		return e;
-	*ret_reason = refused;
+	*ret_reason = arena_strdup(req->arena, refused);
 	return ERR_OK;
 }
 

@@ -63,6 +63,14 @@ COMMENT ON INDEX sponsored_approval_open IS 'what the settler looks after';
 ALTER TABLE payment ADD COLUMN approval hash32 REFERENCES sponsored_approval;
 COMMENT ON COLUMN payment.approval IS 'it is settled once this one is mined';
 
+-- As in 0009, with what has to be mined first.
+CREATE OR REPLACE VIEW settlement_item AS
+	SELECT id, NULL::bytea AS payee, payer::bytea, nonce::bytea, method, scheme, amount::numeric, payload, claim_block, tx, claimed_at AS since, approval::bytea
+	FROM payment WHERE state = 'settling'
+	UNION ALL
+	SELECT id, payee::bytea, payer::bytea, nonce::bytea, method, scheme, amount::numeric, payload, claim_block, tx, created_at, NULL::bytea
+	FROM facilitation WHERE state = 'settling';
+
 -- The gas of a payment's approval: set aside in today's budgets under the payment's id, and a transaction of the payer's written down.
 -- false: the budgets do not cover it, or the payer has another approval of that nonce on its way.
 CREATE FUNCTION payment_sponsor(p jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -123,6 +131,11 @@ BEGIN
 	           AND x.claimed_at > clock_timestamp() - (p->>'identifier_window_ms')::bigint * interval '1 millisecond'
 	           AND NOT (x.state = 'dropped' AND x.request_digest = decode(p->>'request_digest', 'hex'))) THEN
 		RETURN QUERY SELECT 'identified', 0::bigint;
+		RETURN;
+	END IF;
+	IF EXISTS (SELECT FROM payment_authorization a WHERE a.chain_id = (p->>'chain_id')::bigint AND a.verifier = decode(p->>'verifier', 'hex')
+	           AND a.payer = who AND a.nonce = decode(p->>'nonce', 'hex')) THEN -- by a payment, or by a settlement for somebody else
+		RETURN QUERY SELECT 'claimed_before', 0::bigint;
 		RETURN;
 	END IF;
 	IF p ? 'gas' THEN

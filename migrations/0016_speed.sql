@@ -16,8 +16,8 @@ BEGIN
 	WITH item AS MATERIALIZED (
 		SELECT t.o, a.id AS who, t.i->'claim' AS p, t.i->'job' AS job, (t.i->'claim'->>'amount_max')::numeric AS wanted,
 			(t.i->'claim'->>'payer_max')::numeric AS payer_max, (t.i->'claim'->>'all_max')::numeric AS all_max,
-			EXISTS (SELECT FROM payment x WHERE x.chain_id = (t.i->'claim'->>'chain_id')::bigint AND x.verifier = decode(t.i->'claim'->>'verifier', 'hex')
-				AND x.payer = a.address AND x.nonce = decode(t.i->'claim'->>'nonce', 'hex')) AS claimed,
+			EXISTS (SELECT FROM payment_authorization x WHERE x.chain_id = (t.i->'claim'->>'chain_id')::bigint
+				AND x.verifier = decode(t.i->'claim'->>'verifier', 'hex') AND x.payer = a.address AND x.nonce = decode(t.i->'claim'->>'nonce', 'hex')) AS claimed,
 			row_number() OVER (PARTITION BY t.i->'claim'->'chain_id', t.i->'claim'->'verifier', t.i->'claim'->'payer', t.i->'claim'->'nonce' ORDER BY t.o) AS copy
 		FROM jsonb_array_elements(batch) WITH ORDINALITY t(i, o) JOIN account a ON a.address = decode(t.i->'claim'->>'payer', 'hex')
 	), open AS MATERIALIZED (

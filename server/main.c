@@ -25,6 +25,7 @@
 #include "net/net.h"
 #include "node/node.h"
 #include "pay/deposits.h"
+#include "pay/outside.h"
 #include "pay/payouts.h"
 #include "pay/rates.h"
 #include "pay/reconcile.h"
@@ -146,14 +147,20 @@ static enum err start_rates(struct gateway *g, struct startup_why *why)
 	return ERR_OK;
 }
 
-static void settle_now(void *settler)
+static void settle_now(void *arg)
 {
-	turns_kick(settler);
+	struct app *app = arg;
+
+	if (app->outside)
+		outside_kick(app->outside);
+	else
+		turns_kick(app->settler);
 }
 
 static void payment_ended(void *app, const struct uuid *payment)
 {
 	runs_payment_ended(&((struct app *)app)->pay, payment);
+	waiters_notify(app, payment); /* or a settlement for somebody else */
 }
 
 static void log_settler(const char *event, int64_t number, const char *detail)
@@ -161,8 +168,8 @@ static void log_settler(const char *event, int64_t number, const char *detail)
 	LOG_EVENT(strcmp(event, "settled") ? LOG_WARN : LOG_INFO, event, L_INT("number", number), L_STR("detail", detail));
 }
 
-/* Only when a settling key is configured. The quote key is our own secret's; several gateways share it. */
-static enum err start_x402(struct gateway *g, struct startup_why *why)
+/* Our own settler: for others, and for us unless another facilitator does that. */
+static enum err start_settler(struct gateway *g, struct startup_why *why)
 {
 	const struct settings *s = &g->settings;
 	struct app *app = &g->app;
@@ -171,32 +178,73 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 		.contract = s->settler_contract, .confirmations = (uint64_t)s->deposit_confirmations,
 		.answer_confirmations = (uint64_t)s->settlement_confirmations, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
-		.log = log_settler, .key = app->settler_key, .view = &app->settler_view,
+		.log = log_settler, .key = app->settler_key, .view = &app->settler_view, .others_only = *s->facilitator_url,
 	};
-	enum err e;
+	enum err e = startup_check_settler(app, why);
 
-	if (!*s->settler_key_file)
-		return ERR_OK;
-	e = startup_check_settler(app, why);
 	if (!e)
 		e = settler_look(&settler);
 	if (e)
 		return e;
-	app->x402 = (struct x402){ .chain = app->chain, .facts = chain_facts_new(app->chain, &s->opg_token), .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
-				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
-				   .exposure_all_max = s->x402_exposure_all, .view = &app->settler_view,
-				   .identifier_required = s->x402_identifier_required, .gas_caps = settler.caps,
-				   .sponsor_payer_max = s->gas_sponsor_per_payer_day, .sponsor_all_max = s->gas_sponsor_per_day };
-	e = x402_token_permits(app->chain, &s->opg_token, &app->x402.token_permits);
+	app->facilitator = app->x402;
+	app->settler = settler_start(&settler);
+	return ERR_OK;
+}
+
+/* Approvals are paid for by whoever settles, and another facilitator was asked for none. */
+static enum err start_outside(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+	const struct outside_config outside = { .x = &app->x402, .database_url = s->database_url, .poll_ms = s->poll_ms, .patience_ms = s->settlement_patience_ms,
+						.ended = payment_ended, .arg = app, .log = log_settler, .view = &app->outside_view };
+	const struct settler_config watching = { .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .view = &app->outside_view, .log = log_settler };
+	struct chain_block head;
+	enum err e = startup_check_facilitator(app, &app->x402.facilitator, why);
+
+	if (!e)
+		e = settler_watch(&watching, &head);
 	if (e)
 		return e;
+	app->x402.view = &app->outside_view;
+	app->x402.outside = app->trusted;
+	app->x402.outside_url = s->facilitator_url;
+	app->x402.sponsor_payer_max = app->x402.sponsor_all_max = (struct amount){ 0 };
+	app->outside = outside_start(&outside);
+	return ERR_OK;
+}
+
+/* Only with a settling key or another facilitator. The quote key is our own secret's; several gateways share it. */
+static enum err start_x402(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+	bool token_permits = false;
+	enum err e;
+
+	if (!*s->settler_key_file && !*s->facilitator_url)
+		return ERR_OK;
+	e = startup_check_pay_to(app, why);
+	if (!e)
+		e = x402_token_permits(app->chain, &s->opg_token, &token_permits);
+	if (e)
+		return e;
+	app->x402 = (struct x402){ .chain = app->chain, .facts = chain_facts_new(app->chain, &s->opg_token), .chain_id = (uint64_t)s->chain_id, .token = s->opg_token,
+				   .pay_to = s->pay_to, .facilitator = s->settler_contract, .sender = app->settler_sender, .token_name = "OPG", .token_version = "1",
+				   .token_permits = token_permits, .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
+				   .exposure_all_max = s->x402_exposure_all, .view = &app->settler_view, .identifier_required = s->x402_identifier_required,
+				   .gas_caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max },
+				   .sponsor_payer_max = s->gas_sponsor_per_payer_day, .sponsor_all_max = s->gas_sponsor_per_day };
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 sign-in", 12, &app->x402.siwx_key);
-	app->settler = settler_start(&settler);
+	if (*s->settler_key_file)
+		e = start_settler(g, why);
+	if (!e && *s->facilitator_url)
+		e = start_outside(g, why);
 	app->pay.settle_now = settle_now;
-	app->pay.settle_now_arg = app->settler;
+	app->pay.settle_now_arg = app;
 	app->pay.payment_wait_ms = s->payment_wait_ms;
-	return ERR_OK;
+	return e;
 }
 
 static void log_payouts(const char *event, int64_t number, const char *detail)
@@ -343,6 +391,7 @@ static void stop(struct gateway *g)
 
 	if (app->http)
 		drain(g);
+	outside_stop(app->outside);
 	turns_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
 	turns_stop(app->payouts);
 	turns_stop(app->deposits);
@@ -361,6 +410,7 @@ static void stop(struct gateway *g)
 	chain_facts_free(app->x402.facts);
 	chain_free(app->chain);
 	net_stop(app->trusted);
+	outside_free(app->outside);
 	blob_store_close(app->blobs);
 	db_free(g->db);
 	crypto_wipe(&app->gateway_key, sizeof(app->gateway_key));

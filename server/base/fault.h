@@ -35,6 +35,7 @@
 	X(settlement_written) /* x402: the signed transaction is committed, nobody has it */ \
 	X(settlement_sent)   /* x402: the chain has it */ \
 	X(settlement_mined)  /* x402: what it settled is committed */ \
+	X(facilitation_claimed) /* x402, for others: authorization and gas are committed, the settler does not know */ \
 	X(settlement_found_out) /* x402: the chain was asked why it did not settle a payment, nothing is written */ \
 	X(settlement_bumped) /* x402: a dearer form is committed, nobody has it */ \
 	X(settlement_replaced) /* x402: another transaction has its nonce, its payments are free again */ \

@@ -48,10 +48,10 @@ size_t settler_said(const struct settler_config *c, const struct chain_receipt *
 	return count;
 }
 
-/* The token's own word that the money moved: a Transfer from the payer to us of exactly this amount that no other payment has claimed. */
+/* The token's own word that the money moved: a Transfer from the payer to its receiver of exactly this amount that no other payment has claimed. */
 static bool money_moved(const struct settler_config *c, const struct chain_receipt *r, const struct settling *p, bool *taken, uint32_t *ret_log)
 {
-	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = c->pay_to, .amount = p->amount };
+	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = *settler_receiver(c, p), .amount = p->amount };
 
 	for (size_t i = 0; i < r->log_count; i++) {
 		if (taken[i] || !chain_log_pays(&r->logs[i], &what))
@@ -89,6 +89,14 @@ enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, i
 	return e;
 }
 
+static enum err account_gas(struct db *db, const struct open_tx *t, const struct chain_receipt *r)
+{
+	struct amount cost;
+	enum err e = amount_mul(amount_from_u64(r->gas_price), r->gas_used, &cost);
+
+	return e ? e : db_settlement_gas(db, t->id, cost);
+}
+
 /* It was mined: each payment in it is settled, or the chain is asked why not. What it settled is its own, even if a later one of ours
  * was to try again: this one was thought to be lost then. */
 static enum err conclude(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r, uint64_t head)
@@ -111,6 +119,9 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 			arrived[arrived_count++] = a;
 	}
 	release(payments, count);
+	e = account_gas(db, t, r); /* first: what is mined is not looked at again */
+	if (e)
+		return e;
 	e = db_settlement_mined(db, t->id, r->ok, r->block_number, &r->block, &r->tx, arrived, arrived_count);
 	FAULT(settlement_mined);
 	if (e)
@@ -340,7 +351,7 @@ static enum err settle_new(const struct settler_config *c, struct db *db, size_t
 {
 	struct settling payments[SETTLER_BATCH_MAX];
 	size_t count = 0;
-	enum err e = db_payments_settling(db, payments, SETTLER_BATCH_MAX, &count);
+	enum err e = (c->others_only ? db_settling_for_others : db_payments_settling)(db, payments, SETTLER_BATCH_MAX, &count);
 
 	if (!e)
 		e = drop_unreadable(c, db, payments, &count);
@@ -360,17 +371,13 @@ const struct settler_work *settler_work_of(const struct settler_config *c)
 
 /* ---- the thread ---- */
 
-/* One owner for each key among all gateways: the lock lives and dies with this connection. A gateway that sleeps keeps its connection,
- * so the database ends one that says nothing for long, and another gateway goes on. */
-static enum err own_key(const struct settler_config *c, struct db *db, bool *ret)
+enum err settler_own(const struct settler_config *c, struct db *db, const struct address *whose, bool *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;
-	struct address sender;
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	secret_key_address(&c->key, &sender);
-	db_text(&p, address_format(&sender).s);
+	db_text(&p, address_format(whose).s);
 	db_int(&p, 2 * c->patience_ms > IDLE_MIN_MS ? 2 * c->patience_ms : IDLE_MIN_MS);
 	e = db_query_one(db, "SELECT set_config('idle_session_timeout', $2, false), EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) OR"
 			     " pg_try_advisory_lock(hashtextextended('settler:' || $1, 0)) AS mine", &p, &r);
@@ -414,13 +421,15 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy)
 {
 	size_t begun = 0;
+	struct address sender;
 	struct chain_block head;
 	bool mine = false, approving = false;
 	enum err e = settler_look_at_chain(c, &head), approved = ERR_OK, begin;
 
+	secret_key_address(&c->key, &sender);
 	*ret_busy = false;
 	if (!e)
-		e = own_key(c, db, &mine);
+		e = settler_own(c, db, &sender, &mine);
 	if (e || !mine)
 		return e;
 	if (settler_work_of(c) == &PAYMENTS)

@@ -1,6 +1,7 @@
-/* The settler: takes payments that are `settling` to the chain, many in one transaction through contracts/Settler.sol, and looks after
- * each transaction until it is final. One process at a time works for a key (an advisory lock of the database); the nonce table is
- * the only source of nonces, and signed bytes are written before they are sent, so a death at any point repeats only those bytes. */
+/* The settler: takes payments that are `settling`, and settlements for others, to the chain, many in one transaction through
+ * contracts/Settler.sol, and looks after each transaction until it is final. One process at a time works for a key (an advisory lock
+ * of the database); the nonce table is the only source of nonces, and signed bytes are written before they are sent, so a death at
+ * any point repeats only those bytes. */
 #ifndef OPGATE_PAY_SETTLER_H
 #define OPGATE_PAY_SETTLER_H
 
@@ -40,6 +41,7 @@ struct settler_config {
 	uint64_t chain_id;
 	struct address token, pay_to, contract; /* contract: Settler */
 	struct secret_key key;
+	bool others_only; /* somebody else settles what is paid to us (outside.h) */
 	uint64_t confirmations; /* after which a transaction is not looked at any more */
 	uint64_t answer_confirmations; /* with which a payment counts as settled; 1: a receipt is enough */
 	int64_t patience_ms; /* for a transaction that is not mined; and for endpoints that lag */
@@ -52,6 +54,12 @@ struct settler_config {
 	void (*log)(const char *event, int64_t number, const char *detail);
 };
 
+/* Whom the money of an item goes to. */
+static inline const struct address *settler_receiver(const struct settler_config *c, const struct settling *p)
+{
+	return p->facilitated ? &p->payee : &c->pay_to;
+}
+
 struct turns *settler_start(const struct settler_config *config); /* kick it when there is something to settle */
 
 /* A look at the chain, for a view that is filled before the first turn. ERR_CHAIN_DOWN: no answer, or another chain. */
@@ -60,14 +68,27 @@ enum err settler_look(const struct settler_config *c) WARN_UNUSED;
 /* One turn, for tests. ret_busy: something is under way, come back soon. */
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy) WARN_UNUSED;
 
+/* A look without the gas of a key, for those who settle nothing themselves. */
+enum err settler_watch(const struct settler_config *c, struct chain_block *ret_head) WARN_UNUSED;
+/* One owner for each address (a settling key's, a receiver's) among all gateways: the lock lives and dies with this connection. A
+ * gateway that sleeps keeps its connection, so the database ends one that says nothing for long, and another gateway goes on. */
+enum err settler_own(const struct settler_config *c, struct db *db, const struct address *whose, bool *ret) WARN_UNUSED;
+
 /* For those who do the work: signs with the key's next nonce; chain, nonce and fees are filled in (ERR_LIMIT: gas costs more than we
  * pay). `ret` borrows from raw. */
 enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, struct buf *raw, struct signed_tx *ret) WARN_UNUSED;
 /* Gives signed bytes to the chain, once they are written. Whatever it says: the receipts decide. */
 void settler_send(const struct settler_config *c, const void *raw, size_t len);
 
+enum settler_seen {
+	SETTLER_UNUSED,  /* its authorization was not used */
+	SETTLER_USED,    /* for nothing that came here: cancelled, or signed again for somebody else */
+	SETTLER_SETTLED, /* the money came, and that is written */
+};
+/* What the chain says about a payment at the block `at`. ERR_CONFLICT: another transaction of ours must be read first, come again. */
+enum err settler_trace(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at, enum settler_seen *ret) WARN_UNUSED;
 /* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? `at`: a
- * block not before our call. ERR_CONFLICT: another transaction of ours must be read first, come again. */
+ * block not before our call. ERR_CONFLICT as above. */
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at) WARN_UNUSED;
 /* Why it will never come, for the payer; `used`: the authorization is, by whatever. */
 const char *settler_reason(const struct settler_config *c, const struct settling *p, bool used);

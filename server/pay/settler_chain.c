@@ -39,7 +39,7 @@ static void look_at_gas(const struct settler_config *c)
 		c->log(low ? "gas_low" : "gas_enough", 0, amount_format(wei).s);
 }
 
-enum err settler_look_at_chain(const struct settler_config *c, struct chain_block *ret_head)
+enum err settler_watch(const struct settler_config *c, struct chain_block *ret_head)
 {
 	struct chain_block head;
 	uint64_t id = 0;
@@ -58,9 +58,17 @@ enum err settler_look_at_chain(const struct settler_config *c, struct chain_bloc
 	atomic_store(&c->view->wrong_chain, false);
 	atomic_store(&c->view->head, head.number);
 	chain_time_saw(&c->view->time, &head, clock_mono_ms(), clock_wall_ms());
-	look_at_gas(c);
 	*ret_head = head;
 	return ERR_OK;
+}
+
+enum err settler_look_at_chain(const struct settler_config *c, struct chain_block *ret_head)
+{
+	enum err e = settler_watch(c, ret_head);
+
+	if (!e)
+		look_at_gas(c);
+	return e;
 }
 
 enum err settler_look(const struct settler_config *c)

@@ -31,7 +31,7 @@ static enum err nonce_used(const struct settler_config *c, const struct settling
 /* Permit2 leaves no trace of a nonce: any transfer of exactly this amount since the claim will do, once. */
 static enum err find_transfers(const struct settler_config *c, const struct settling *p, struct chain_arrival *ret, size_t *ret_count)
 {
-	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = c->pay_to, .amount = p->amount, .from_block = p->claim_block };
+	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = *settler_receiver(c, p), .amount = p->amount, .from_block = p->claim_block };
 	enum err e;
 
 	if (strcmp(p->method, "eip3009") != 0)
@@ -64,7 +64,7 @@ static enum err take_transfer(struct db *db, const struct settling *p, const str
 	return wait ? ERR_CONFLICT : ERR_OK;
 }
 
-enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at)
+enum err settler_trace(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at, enum settler_seen *ret)
 {
 	bool used = false, taken = false;
 	struct chain_arrival found[CHAIN_PAYMENT_LOGS_MAX];
@@ -76,10 +76,18 @@ enum err settler_find_out(const struct settler_config *c, struct db *db, const s
 	if (!e)
 		e = take_transfer(db, p, found, count, &taken);
 	FAULT(settlement_found_out);
-	if (!e && !taken)
-		e = chain_check_id(c->chain, c->chain_id); /* what another chain says of this payment is nothing */
-	if (e || taken)
+	if (!e)
+		*ret = taken ? SETTLER_SETTLED : used ? SETTLER_USED : SETTLER_UNUSED;
+	return e;
+}
+
+enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at)
+{
+	enum settler_seen seen = SETTLER_UNUSED;
+	enum err e = settler_trace(c, db, p, at, &seen);
+
+	if (e || seen == SETTLER_SETTLED)
 		return e;
-	/* Never used; or used for nothing that came here: cancelled, or signed again for somebody else. */
-	return db_payment_failed(db, &p->id, settler_reason(c, p, used));
+	e = chain_check_id(c->chain, c->chain_id); /* what another chain says of this payment is nothing */
+	return e ? e : db_payment_failed(db, &p->id, settler_reason(c, p, seen == SETTLER_USED));
 }

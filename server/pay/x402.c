@@ -45,7 +45,7 @@ static void make_offers(const struct x402 *x, bool chat, struct x402_terms *t)
 	t->offers[1] = base;
 	t->offers[1].method = X402_PERMIT2;
 	t->count = 2;
-	if (chat) { /* what is used is known only at the end: the caller signs a maximum */
+	if (chat && !address_is_zero(&x->facilitator)) { /* what is used is known only at the end: the caller signs a maximum */
 		t->offers[2] = t->offers[1];
 		t->offers[2].scheme = X402_UPTO;
 		t->offers[2].facilitator = x->facilitator;
@@ -170,20 +170,30 @@ bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, st
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret)
 {
 	int i = x402_payment_match(payment, terms->offers, terms->count);
-	struct x402_paid p = { 0 };
 	const char *reason;
 
 	if (i < 0)
 		return payment->version == 1 ? X402_NO_MATCH_V1 : X402_NO_MATCH;
-	p.offer = &terms->offers[i];
-	reason = x402_auth_read(payment, p.offer->scheme, &p.auth);
+	reason = x402_read_for(payment, &terms->offers[i], terms->now_s, ret_check, ret);
 	if (reason)
 		return reason;
-	reason = x402_check_begin(p.offer, payment, &p.auth, terms->now_s, ret_check);
+	reason = x402_sponsor_read(payment, ret->offer, &ret->auth, terms->now_s, &ret->sponsor);
+	if (reason)
+		x402_paid_done(ret);
+	return reason;
+}
+
+const char *x402_read_for(const struct x402_payment *payment, const struct x402_offer *offer, int64_t now_s, struct x402_check *ret_check,
+			  struct x402_paid *ret)
+{
+	struct x402_paid p = { .offer = offer };
+	const char *reason = x402_auth_read(payment, offer->scheme, &p.auth);
+
+	if (reason)
+		return reason;
+	reason = x402_check_begin(p.offer, payment, &p.auth, now_s, ret_check);
 	if (!reason && ret_check->signature_len > SIGNATURE_MAX)
 		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : payment->version == 1 ? "invalid_exact_evm_payload_signature" : "invalid_exact_evm_signature";
-	if (!reason)
-		reason = x402_sponsor_read(payment, p.offer, &p.auth, terms->now_s, &p.sponsor);
 	if (reason) {
 		x402_auth_done(&p.auth);
 		return reason;
@@ -292,4 +302,9 @@ enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, st
 	if (!e)
 		*ret_reason = unsponsored ? unsponsored : x402_check_finish(check, &f);
 	return e;
+}
+
+const char *x402_used_reason(enum x402_method method)
+{
+	return method == X402_EIP3009 ? "invalid_exact_evm_nonce_already_used" : "permit2_simulation_failed";
 }

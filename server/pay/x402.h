@@ -15,11 +15,14 @@
 #include "pay/x402_quote.h"
 #include "pay/x402_sponsor.h"
 
+struct net;
+
 struct x402 { /* built once by main; NULL in app when x402 is off */
 	struct chain *chain;
 	struct chain_facts_line *facts;
 	uint64_t chain_id;
-	struct address token, pay_to, facilitator; /* facilitator: the Settler contract */
+	struct address token, pay_to, facilitator; /* facilitator: the Settler contract; zero: no upto */
+	struct address sender; /* the settling key's */
 	const char *token_name, *token_version;
 	struct hash quote_key, siwx_key;
 	struct chain_fee_caps gas_caps;
@@ -28,6 +31,8 @@ struct x402 { /* built once by main; NULL in app when x402 is off */
 	bool identifier_required; /* payments without a payment-identifier are refused */
 	uint32_t timeout_s;
 	struct amount exposure_payer_max, exposure_all_max;
+	struct net *outside; /* not NULL: another facilitator settles what is paid to us (outside.h), and `facilitator` is its own */
+	const char *outside_url;
 	const struct settler_view *view; /* what the settler sees of the chain */
 };
 
@@ -74,6 +79,9 @@ void x402_paid_done(struct x402_paid *p);
 bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret, json_t **ret_form);
 /* Everything that can be said without the chain; *ret_reason NULL: go on with x402_facts_check. */
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret);
+/* The same for one offer, whatever terms the payment repeats: those who ask a facilitator have compared them. No extensions. */
+const char *x402_read_for(const struct x402_payment *payment, const struct x402_offer *offer, int64_t now_s, struct x402_check *ret_check,
+			  struct x402_paid *ret);
 /* Asks the chain what the check needs. */
 enum err x402_ask_facts(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, struct x402_facts *ret) WARN_UNUSED;
 /* And judges. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
@@ -84,5 +92,8 @@ enum err x402_token_permits(struct chain *chain, const struct address *token, bo
 enum err x402_sponsor_ask(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason) WARN_UNUSED;
 /* Does a wallet with code call this its signature (ERC-1271)? Whatever else happens when it is asked: no. */
 bool x402_wallet_accepts(const struct x402 *x, const struct address *wallet, const struct hash *digest, const void *signature, size_t len);
+
+/* The refusal of an authorization that was used before. */
+const char *x402_used_reason(enum x402_method method);
 
 #endif

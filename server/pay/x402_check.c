@@ -83,6 +83,8 @@ bool x402_digest(const struct x402_offer *offer, const struct x402_auth *auth, s
 {
 	if (!auth->hashable || auth->value.range || auth->valid_after.range || auth->valid_before.range || auth->nonce.range)
 		return false;
+	if (auth->method == X402_EIP3009 && (!offer->name || !offer->version))
+		return false;
 	if (auth->method == X402_PERMIT2)
 		digest_permit2(offer, auth, ret);
 	else

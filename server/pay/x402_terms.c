@@ -60,6 +60,11 @@ const char *x402_scheme_name(enum x402_scheme scheme)
 	return scheme == X402_UPTO ? "upto" : "exact";
 }
 
+const char *x402_method_name(enum x402_method method)
+{
+	return method == X402_EIP3009 ? "eip3009" : "permit2";
+}
+
 static void set_text(json_t *object, const char *key, const char *value)
 {
 	json_object_set_new(object, key, json_must(json_string(value)));

@@ -38,6 +38,7 @@ enum err x402_network_parse(const char *s, uint64_t *ret_chain_id) WARN_UNUSED; 
 const char *x402_network_v1(uint64_t chain_id);                              /* "base-sepolia"; NULL when version 1 has no name for it */
 enum err x402_network_v1_parse(const char *name, uint64_t *ret_chain_id) WARN_UNUSED;
 const char *x402_scheme_name(enum x402_scheme scheme);
+const char *x402_method_name(enum x402_method method); /* as the database calls it */
 
 /* One PaymentRequirements object. Version 1 knows only `exact` by EIP-3009 on named networks: x402_offer_in_v1 says which. */
 json_t *x402_offer_json(const struct x402_offer *offer);

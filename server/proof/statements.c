@@ -57,6 +57,15 @@ static const struct doc_field REGISTRATION_FIELDS[] = {
 const struct doc_type REGISTRATION_TYPE =
 	TYPE("NodeRegistration(address node,address operator,address gateway,string url,uint64 issuedAt)", REGISTRATION_FIELDS);
 
+static const struct doc_field PAYEE_CONSENT_FIELDS[] = {
+	FIELD(DOC_ADDRESS, "gateway", payee_consent, gateway),
+	FIELD(DOC_ADDRESS, "account", payee_consent, account),
+	FIELD(DOC_ADDRESS, "payee", payee_consent, payee),
+	FIELD(DOC_UINT64, "issuedAt", payee_consent, issued_at),
+};
+
+const struct doc_type PAYEE_CONSENT_TYPE = TYPE("PayeeConsent(address gateway,address account,address payee,uint64 issuedAt)", PAYEE_CONSENT_FIELDS);
+
 static const struct doc_field NODE_STATEMENT_FIELDS[] = {
 	FIELD(DOC_ADDRESS, "gateway", node_statement, gateway),
 	FIELD(DOC_ADDRESS, "node", node_statement, node),

@@ -40,6 +40,14 @@ struct registration {
 extern const struct doc_type REGISTRATION_TYPE;
 /* NodeRegistration(address node,address operator,address gateway,string url,uint64 issuedAt) */
 
+/* An address → gateway: this account may have payments settled to me. */
+struct payee_consent {
+	struct address gateway, account, payee;
+	uint64_t issued_at;
+};
+extern const struct doc_type PAYEE_CONSENT_TYPE;
+/* PayeeConsent(address gateway,address account,address payee,uint64 issuedAt) */
+
 /* Gateway → everyone: this key is a registered node for this model version. */
 struct node_statement {
 	struct address gateway, node, operator_;

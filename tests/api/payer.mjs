@@ -1,5 +1,9 @@
-// A buyer's wallet for the tests: signs x402 payments by hand (viem only), good ones and any kind of bad one, and sends them.
+// A buyer's wallet for the tests: signs x402 payments by hand (viem only), good ones and any kind of bad one, and sends
+// them; or by the official client.
 import assert from 'node:assert/strict';
+import { registerExactEvmScheme } from '@x402/evm/exact/client';
+import { UptoEvmScheme } from '@x402/evm/upto/client';
+import { wrapFetchWithPayment, x402Client } from '@x402/fetch';
 import { hashTypedData, hexToBigInt, keccak256, maxUint256, toHex } from 'viem';
 import { EXACT_PROXY, PERMIT2, UPTO_PROXY } from '../../script/deploy.mjs';
 import { assertStatus, call, chain, dev, sql, token, tokenSend, uuid, waitFor, walletMake } from './stack.mjs';
@@ -69,6 +73,15 @@ export async function buyerMake(opg, { approve = false } = {}) {
   const wallet = await walletMake();
   await tokenSend(wallet, [['mint', wallet.address, opg], ...(approve ? [['approve', PERMIT2, maxUint256]] : [])]);
   return wallet;
+}
+
+/// fetch as the official client pays with it; `only` chooses offers.
+export function shopperOf(wallet, only = () => true) {
+  const client = registerExactEvmScheme(new x402Client(), { signer: wallet.account });
+  client.register('eip155:*', new UptoEvmScheme(wallet.account));
+  client.setSpendControls({ allowedAssets: true });
+  client.registerPolicy((_, list) => list.filter(only));
+  return wrapFetchWithPayment(fetch, client);
 }
 
 const bytea = (hex) => `'\\x${hex.slice(2).toLowerCase()}'`;

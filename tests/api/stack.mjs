@@ -16,7 +16,7 @@ import { Api } from '../../script/lib/api.mjs';
 import { chainOpen } from '../../script/lib/chain.mjs';
 import { inRoot, inVar } from '../../script/lib/paths.mjs';
 import { environmentClean, procAlive, procSelf } from '../../script/lib/procs.mjs';
-import { devRead, opgateBinary, stackLocked, stackStatus, stackUp } from '../../script/lib/stack.mjs';
+import { devRead, opgateBinary, stackLocked, stackRestart, stackStatus, stackUp } from '../../script/lib/stack.mjs';
 import { progressQuiet, waitFor } from '../../script/lib/wait.mjs';
 
 export { waitFor } from '../../script/lib/wait.mjs';
@@ -220,6 +220,19 @@ export function sql(statement, database_url = dev.database_url) {
 /// Runs the opgate binary: {status, stdout, stderr}.
 export function opgate(...args) {
   return spawnSync(opgateBinary(), args, { encoding: 'utf8', env: environmentClean(), timeout: 30_000 });
+}
+
+/// Writes settings of the gateway and starts it again; undone by the returned function.
+export async function settingsChange(settings) {
+  const file = inVar('config/gateway.conf');
+  const before = fs.readFileSync(file, 'utf8');
+  const kept = before.split('\n').filter((line) => !(line.split(' = ')[0] in settings));
+  const restart = async (text) => {
+    fs.writeFileSync(file, text);
+    await stackLocked(() => stackRestart('gateway'));
+  };
+  await restart([...kept, ...Object.entries(settings).map(([name, value]) => `${name} = ${value}`), ''].join('\n'));
+  return () => restart(before);
 }
 
 let folders;

@@ -188,6 +188,9 @@ static void statuses_are(int a, int b, int c, const char *want)
 static void test_in_one_statement(void **state)
 {
 	(void)state;
+	assert_ok(db_script(pg, "INSERT INTO payment_authorization VALUES (84532, decode('70' || repeat('00', 19), 'hex'), decode('ee' || repeat('00', 19), 'hex'),"
+				" decode(repeat('00', 31) || '09', 'hex'))"));
+	statuses_are(9, 9, 9, "claimed_before claimed_before claimed_before"); /* by a settlement for somebody else: none of its batch suffers */
 	statuses_are(1, 1, 2, "ok retry retry"); /* the copy counts, too: rather once more than too much */
 	statuses_are(1, 1, 1, "claimed_before claimed_before claimed_before");
 	statuses_are(2, 3, 1, "ok retry claimed_before");

@@ -34,12 +34,13 @@ static void assert_available(const struct claimed *c, const char *expected)
 /* Signed, written and tied to the payments that wait. */
 static int64_t tx_write(const struct claimed *c)
 {
-	struct signed_tx tx = { .chain_id = 84532, .sender = SENDER, .nonce = tx_nonces++, .hash = { { 0x70, (uint8_t)tx_nonces } }, .raw = "raw", .raw_len = 3,
+	struct signed_tx tx = { .chain_id = 84532, .sender = SENDER, .nonce = tx_nonces, .hash = { { 0x70, (uint8_t)(tx_nonces + 1) } }, .raw = "raw", .raw_len = 3,
 				.max_fee = amount(1) };
 	struct open_tx open[64];
 	size_t count = 0;
 	int64_t id = 0;
 
+	tx_nonces++;
 	assert_ok(db_settlement_write(pg, &tx, &c->claim.id, 1));
 	assert_ok(db_settlements_open(pg, 84532, &SENDER, open, 64, &count));
 	for (size_t i = 0; i < count; i++) {

@@ -1,8 +1,11 @@
-/* Fuzzes what a payer may send: header bytes through every step that needs no chain, with terms that match, and with arbitrary facts. */
+/* Fuzzes what a payer or a seller's server may send: header bytes through every step that needs no chain, with terms that match, and
+ * with arbitrary facts; bodies of the facilitator; statements of inference. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
+#include "pay/facilitator.h"
+#include "pay/settle_data.h"
 #include "pay/x402_check.h"
 #include "pay/x402_headers.h"
 #include "pay/x402_quote.h"
@@ -97,6 +100,47 @@ static void texts(const char *text, size_t len)
 			json_decref(x402_offer_json(&o));
 }
 
+static void facilitator(const char *text, size_t len, uint8_t bits)
+{
+	struct facilitator_request r, again;
+	struct x402_why why = { "" };
+	struct json_why unread;
+	json_t *parsed = NULL;
+
+	if (json_parse(text, len, &parsed, &unread))
+		return;
+	_cleanup_json_ json_t *body = parsed;
+	if (facilitator_request_read(body, &r, &why)) {
+		must(strlen(why.text) > 0);
+		return;
+	}
+	must(!facilitator_request_read(body, &again, &why) && hash_equal(&again.digest, &r.digest));
+	facilitator_request_done(&again);
+	must(r.refusal ? !r.payment.payload || !r.payment.root : r.payment.root != NULL);
+	if (!r.refusal)
+		check(&r.payment, &r.offer, bits);
+	facilitator_request_done(&r);
+}
+
+static void statements(const char *header)
+{
+	enum settle_data_type type;
+	struct x402_why why = { "" };
+	struct settle_data d;
+
+	must(!settle_data_type_read(header, &type, &why) || strlen(why.text) > 0);
+	for (type = SETTLE_DATA_BATCH; type <= SETTLE_DATA_INDIVIDUAL; type++) {
+		why.text[0] = '\0';
+		if (settle_data_read(type, header, &d, &why)) {
+			must(strlen(why.text) > 0);
+			continue;
+		}
+		must(d.row.tee_signature_len > 0 && d.row.tee_signature_len <= sizeof(d.row.tee_signature) && d.row.tee_timestamp >= 0);
+		must(d.row.individual == (type == SETTLE_DATA_INDIVIDUAL) && (!d.row.individual || (d.row.input && d.row.output)));
+		settle_data_done(&d);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t bits = size ? data[0] : 0;
@@ -111,5 +155,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	headers(raw, bits);
 	headers(encoded, bits);
 	texts(raw, len);
+	facilitator(raw, len, bits);
+	statements(raw);
+	statements(encoded);
 	return 0;
 }
