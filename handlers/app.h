@@ -7,6 +7,7 @@
 #include "handlers/settings.h"
 #include "http/http.h"
 #include "pay/pay.h"
+#include "pay/reconcile.h"
 #include "pay/x402.h"
 
 struct blob_store;
@@ -21,8 +22,10 @@ struct app {
 	struct blob_store *blobs;
 	struct net *trusted; /* chain RPC */
 	struct net *hostile; /* nodes */
-	struct chain *chain;
-	struct turns *deposits;
+	struct chain *chain, *chain_2; /* chain_2 NULL: one RPC endpoint */
+	struct chain_pair watcher_chains, auditor_chains;
+	struct turns *deposits, *audit;
+	struct reconcile_config reconcile;
 	struct waiters *waiters;
 	struct pay pay;
 	struct x402 x402; /* chain NULL: off */

@@ -6,7 +6,6 @@
 #include "handlers/input.h"
 #include "handlers/routes.h"
 #include "handlers/app.h"
-#include "pay/reconcile.h"
 
 static int64_t caller(const struct request *req)
 {
@@ -54,11 +53,13 @@ enum err handle_deposits_list(struct request *req)
 
 enum err handle_reconciliation(struct request *req)
 {
-	struct app *app = request_app(req);
+	const struct reconcile_config *c = &request_app(req)->reconcile;
 	struct reconciliation r;
-	enum err e = reconcile(&app->pay, request_db(req), app->chain, &app->settings->opg_token, &app->settings->treasury, &app->settings->pay_to, &r);
+	enum err e = reconcile(c, request_db(req), &r);
 
-	if (!e)
-		reply_json(req, 200, reconciliation_json(&r));
-	return e;
+	if (e)
+		return e;
+	reply_json(req, 200, reconciliation_json(c, &r));
+	reconciliation_done(&r);
+	return ERR_OK;
 }

@@ -24,8 +24,8 @@
 #include "handlers/waiters.h"
 #include "net/net.h"
 #include "node/node.h"
+#include "pay/audit.h"
 #include "pay/deposits.h"
-#include "pay/reconcile.h"
 #include "pay/run.h"
 #include "pay/settler.h"
 #include "proof/verify_main.h"
@@ -38,6 +38,8 @@ struct gateway {
 	struct settings settings;
 	struct app app;
 	struct db *db; /* the janitor's, which is the main thread */
+	uint64_t audit_range;
+	deadline_ms next_words; /* about books that do not hold */
 };
 
 /* ---- what the parts tell the log ---- */
@@ -113,13 +115,33 @@ static enum err start_http(struct gateway *g)
 static void start_deposits(struct gateway *g)
 {
 	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+	const struct watch watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury };
 	struct deposits_config deposits = {
-		.chain = g->app.chain, .database_url = s->database_url,
-		.watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury },
+		.pair = &app->watcher_chains, .database_url = s->database_url, .watch = watch, .from_block = (uint64_t)s->deposit_from_block,
 		.confirmations = (uint64_t)s->deposit_confirmations, .poll_ms = s->poll_ms, .log = log_deposits,
 	};
+	struct audit_config audit = {
+		.pair = &app->auditor_chains, .database_url = s->database_url, .watch = watch, .pay_to = s->pay_to, .settler = s->settler_contract,
+		.from_block = deposits.from_block, .confirmations = deposits.confirmations, .poll_ms = s->poll_ms, .range = &g->audit_range, .log = log_deposits,
+	};
 
-	g->app.deposits = deposits_start(&deposits);
+	deposits.ours_count = audit.ours_count = startup_ours(app, deposits.ours);
+	memcpy(audit.ours, deposits.ours, sizeof(audit.ours));
+	app->deposits = deposits_start(&deposits);
+	app->audit = audit_start(&audit);
+}
+
+/* What the two threads, the housekeeping and GET /v1/reconciliation look at. */
+static void prepare_reconciliation(struct gateway *g)
+{
+	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+
+	app->watcher_chains = app->auditor_chains = (struct chain_pair){ .first = app->chain, .second = app->chain_2 };
+	app->reconcile = (struct reconcile_config){ .pay = &app->pay, .chain = app->chain, .watcher = &app->watcher_chains, .auditor = &app->auditor_chains,
+						    .watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury }, .pay_to = s->pay_to,
+						    .gas_payer = app->settler_sender };
 }
 
 static void settle_now(void *settler)
@@ -188,6 +210,8 @@ static enum err start(struct gateway *g)
 		e = net_start(&hostile, &g->app.hostile);
 	if (!e) {
 		g->app.chain = chain_new(g->app.trusted, s->rpc_url, RPC_DEADLINE_MS);
+		g->app.chain_2 = *s->rpc_url_2 ? chain_new(g->app.trusted, s->rpc_url_2, RPC_DEADLINE_MS) : NULL;
+		prepare_reconciliation(g);
 		e = startup_check_chain(&g->app, &why);
 	}
 	if (!e)
@@ -210,21 +234,32 @@ static enum err start(struct gateway *g)
 
 /* ---- run: the janitor ---- */
 
-static void housekeeping(struct gateway *g)
+/* Does all hold? While something does not, this is asked at every turn, so that what healed stops nobody. */
+static bool housekeeping(struct gateway *g)
 {
-	struct app *app = &g->app;
 	struct reconciliation r;
+	bool ok;
 	enum err e = db_fold(g->db);
 
 	if (!e)
 		e = startup_sweep(g->db);
 	if (!e)
-		e = reconcile(&app->pay, g->db, app->chain, &app->settings->opg_token, &app->settings->treasury, &app->settings->pay_to, &r);
-	if (e)
+		e = reconcile(&g->app.reconcile, g->db, &r);
+	if (e) {
 		LOG_EVENT(LOG_WARN, "housekeeping_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)));
-	else if (!r.ok)
+		return true;
+	}
+	ok = r.ok;
+	if (!ok && deadline_passed(g->next_words)) {
+		const json_t *first = json_array_get(r.mismatches, 0);
+
+		g->next_words = deadline_in(HOUSEKEEPING_MS);
 		LOG_EVENT(LOG_ERROR, "reconciliation_failed", L_STR("ledger_sum", r.books.ledger_sum), L_INT("wrong_balances", r.books.wrong_balances),
-			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT));
+			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT),
+			  L_INT("mismatches", r.stopping), L_STR("first", json_string_value(json_object_get(first, "detail"))));
+	}
+	reconciliation_done(&r);
+	return ok;
 }
 
 static void run(struct gateway *g, const sigset_t *signals)
@@ -245,8 +280,7 @@ static void run(struct gateway *g, const sigset_t *signals)
 		failures = e ? failures + 1 : 0;
 		waiters_tick(&g->app, g->db, false);
 		if (deadline_passed(next_housekeeping)) {
-			housekeeping(g);
-			next_housekeeping = deadline_in(HOUSEKEEPING_MS);
+			next_housekeeping = housekeeping(g) ? deadline_in(HOUSEKEEPING_MS) : deadline_in(0);
 		}
 	}
 }
@@ -282,16 +316,19 @@ static void stop(struct gateway *g)
 	if (app->http)
 		drain(g);
 	turns_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
+	turns_stop(app->audit);
 	turns_stop(app->deposits);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
 	if (app->http)
 		http_stop(app->http);
 	turns_free(app->settler);
+	turns_free(app->audit);
 	turns_free(app->deposits);
 	lane_stop(app->pay.lane);
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);
 	waiters_free(app->waiters);
+	chain_free(app->chain_2);
 	chain_free(app->chain);
 	net_stop(app->trusted);
 	blob_store_close(app->blobs);

@@ -24,6 +24,11 @@
 	X(CLIENT_GONE, "opgate_client_gone_total", "counter", "clients that left before their answer") \
 	X(NODE_FAILURES, "opgate_node_failures_total", "counter", "attempts a node failed") \
 	X(WORKER_QUEUE, "opgate_worker_queue", "gauge", "requests waiting for a worker") \
+	X(DEPOSITS_HELD, "opgate_deposits_held", "gauge", "deposits nobody has claimed") \
+	X(DEPOSITS_REVERSED, "opgate_deposits_reversed", "gauge", "confirmed deposits that a reorganisation took back") \
+	X(RPC_DISAGREE, "opgate_rpc_endpoints_disagree", "gauge", "1 while rpc_url and rpc_url_2 say different things: nothing is credited") \
+	X(MISMATCHES, "opgate_reconciliation_mismatches", "gauge", "places where ledger and chain disagree, not healed, not resolved") \
+	X(AUDIT_BLOCK, "opgate_reconciliation_block", "gauge", "newest block whose logs were compared with the books") \
 	X(RECONCILED, "opgate_reconciliation_ok", "gauge", "1 when the last reconciliation held")
 
 enum metric {

@@ -7,34 +7,63 @@
 #include "base/metrics.h"
 #include "pay/deposits.h"
 
-/* The youngest block we remember that the chain still has, and the cursor back to it. */
+#define DELEGATION_LEN 23 /* EIP-7702: an account with a key that borrows a contract's code */
+
+/* The youngest block we remember that the chain still has, and the cursor back to it. Both endpoints must have given it up: one
+ * alone cannot take back what both once said. */
 static enum err rewind_chain(const struct deposits_config *c, struct db *db, uint64_t cursor)
 {
 	uint64_t number = cursor;
+	enum err last = ERR_OK;
 
 	for (; number > 0; number--) {
-		struct chain_block block;
+		bool gone = false;
 		struct hash ours;
 		enum err e = db_watch_block(db, &c->watch, number, &ours);
 
 		if (e == ERR_NOT_FOUND)
 			break; /* older than anything remembered: look again from here */
 		if (!e)
-			e = chain_block_by_number(c->chain, number, &block);
+			e = chain_pair_gone(c->pair, number, &ours, &gone);
 		if (e && e != ERR_NOT_FOUND)
 			return e;
-		if (!e && hash_equal(&block.hash, &ours))
+		if (!e && !gone)
 			break;
+		last = e;
 	}
+	if (last) /* the second has not come so far: it says nothing about the first block that would go */
+		return ERR_OK;
 	c->log("chain_reorganised", (int64_t)number + 1, "taking back deposits from this block on");
 	return db_watch_rewind(db, &c->watch, cursor, number + 1);
+}
+
+/* Whose is it? An address with a key is an account by itself; a contract's users are not the contract. */
+static enum err find_sender(const struct deposits_config *c, const struct address *from, enum deposit_sender *ret)
+{
+	struct buf code = BUF_INIT(128 << 10);
+	enum err e = ERR_OK;
+
+	for (size_t i = 0; i < c->ours_count; i++)
+		if (address_equal(from, &c->ours[i]) || address_equal(from, &c->watch.treasury)) {
+			*ret = DEPOSIT_FROM_US;
+			return ERR_OK;
+		}
+	if (address_is_zero(from)) {
+		*ret = DEPOSIT_FROM_NOBODY;
+		return ERR_OK;
+	}
+	e = chain_code_at(c->pair->first, from, UINT64_MAX, &code);
+	if (!e)
+		*ret = code.len == 0 || (code.len == DELEGATION_LEN && !memcmp(code.data, "\xef\x01\x00", 3)) ? DEPOSIT_FROM_KEY : DEPOSIT_FROM_CONTRACT;
+	buf_done(&code);
+	return e;
 }
 
 static enum err look_at(const struct deposits_config *c, struct db *db, const struct chain_block *block)
 {
 	struct chain_transfer *transfers = NULL;
 	size_t count = 0;
-	enum err e = chain_transfers_in_block(c->chain, &c->watch.token, &c->watch.treasury, &block->hash, &transfers, &count);
+	enum err e = chain_pair_transfers(c->pair, &c->watch.token, &c->watch.treasury, block, &transfers, &count);
 	_cleanup_free_ struct deposit_seen *seen = xcalloc(count ? count : 1, sizeof(*seen));
 	int64_t credited = 0;
 
@@ -42,6 +71,8 @@ static enum err look_at(const struct deposits_config *c, struct db *db, const st
 		seen[i] = (struct deposit_seen){ .tx = transfers[i].tx, .ordinal = transfers[i].ordinal, .from = transfers[i].from };
 		/* More than the ledger can hold cannot be real OPG: stop and say so rather than credit something else. */
 		e = amount_from_be(transfers[i].value_be, &seen[i].amount);
+		if (!e)
+			e = find_sender(c, &seen[i].from, &seen[i].sender);
 	}
 	free(transfers);
 	if (count > 0)
@@ -65,7 +96,7 @@ static enum err step_behind(const struct deposits_config *c, struct db *db, uint
 	enum err e = db_watch_block(db, &c->watch, head, &ours);
 
 	if (!e)
-		e = chain_block_by_number(c->chain, head, &block);
+		e = chain_block_by_number(c->pair->first, head, &block);
 	if (e == ERR_NOT_FOUND)
 		return ERR_OK;
 	return e ? e : hash_equal(&block.hash, &ours) ? ERR_OK : rewind_chain(c, db, cursor);
@@ -77,33 +108,55 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 	struct hash ours;
 	uint64_t head = 0, cursor = 0;
 	bool has_hash = false;
-	enum err e = chain_head(c->chain, &head);
+	enum err e = chain_head(c->pair->first, &head);
 
 	*ret_more = false;
 	if (!e)
-		e = db_watch_cursor(db, &c->watch, 0, &cursor, &ours, &has_hash);
+		e = db_watch_cursor(db, &c->watch, c->from_block ? c->from_block - 1 : 0, &cursor, &ours, &has_hash);
 	if (e)
 		return e;
 	if (head < cursor || (head == cursor && !has_hash)) /* a shorter chain, or nothing new on one we know nothing of */
 		return head < cursor && has_hash ? step_behind(c, db, head, cursor) : ERR_OK;
-	e = chain_block_by_number(c->chain, head == cursor ? cursor : cursor + 1, &block);
+	e = chain_block_by_number(c->pair->first, head == cursor ? cursor : cursor + 1, &block);
 	if (e)
 		return e == ERR_NOT_FOUND ? ERR_OK : e;
 	if (has_hash && !hash_equal(head == cursor ? &block.hash : &block.parent, &ours)) {
 		*ret_more = true;
 		return rewind_chain(c, db, cursor);
 	}
-	if (head == cursor)
-		return ERR_OK;
+	if (c->pair->second) /* whether the other says the same; at rest, too */
+		e = chain_pair_block(c->pair, block.number, &block);
+	if (e || head == cursor)
+		return e == ERR_NOT_FOUND ? ERR_OK : e;
+	if (has_hash && !hash_equal(&block.parent, &ours))
+		return ERR_OK; /* it changed its mind in between: the next step sees that */
 	*ret_more = cursor + 1 < head;
-	return look_at(c, db, &block);
+	e = look_at(c, db, &block);
+	return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+/* What the log and the metrics say of the two endpoints, once for each change. */
+static void tell_state(const struct deposits_config *c, int before)
+{
+	int now = atomic_load(&c->pair->state);
+
+	metric_set(METRIC_RPC_DISAGREE, now == PAIR_DISAGREE);
+	if (now == before || !c->pair->second)
+		return;
+	if (now == PAIR_DISAGREE)
+		c->log("rpc_endpoints_disagree", (int64_t)atomic_load(&c->pair->block), "no deposit is credited or taken back until rpc_url and rpc_url_2 agree");
+	else if (before == PAIR_DISAGREE)
+		c->log("rpc_endpoints_agree", (int64_t)atomic_load(&c->pair->block), "");
 }
 
 /* Another gateway's watcher may be first at a block: that is no trouble, only nothing to do. */
 static enum err watch_turn(const void *config, struct db *db, bool *ret_busy)
 {
-	enum err e = deposits_step(config, db, ret_busy);
+	const struct deposits_config *c = config;
+	int before = atomic_load(&c->pair->state);
+	enum err e = deposits_step(c, db, ret_busy);
 
+	tell_state(c, before);
 	if (e != ERR_CONFLICT)
 		return e;
 	*ret_busy = false;

@@ -1,53 +1,163 @@
 /* See reconcile.h. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/metrics.h"
 #include "pay/reconcile.h"
 
 /* x402 payments arrive at an address of their own. */
-static enum err add_paid(struct chain *chain, const struct address *token, const struct address *pay_to, struct amount *sum)
+static enum err add_paid(const struct reconcile_config *c, struct amount *sum)
 {
 	struct amount more = AMOUNT_ZERO;
-	enum err e = address_is_zero(pay_to) ? ERR_OK : chain_token_balance(chain, token, pay_to, UINT64_MAX, &more);
+	enum err e = address_is_zero(&c->pay_to) ? ERR_OK : chain_token_balance(c->chain, &c->watch.token, &c->pay_to, UINT64_MAX, &more);
 
 	return e ? e : amount_add(*sum, more, sum);
 }
 
-enum err reconcile(struct pay *pay, struct db *db, struct chain *chain, const struct address *token, const struct address *treasury,
-		   const struct address *pay_to, struct reconciliation *ret)
+/* The books were read first: what arrives on chain in between can only make custody larger. */
+static void look_at_chain(const struct reconcile_config *c, struct reconciliation *r)
 {
-	struct reconciliation r = { .checked_at = clock_wall_ms() };
-	struct amount covered;
-	enum err e = db_books(db, &r.books);
+	struct amount covered, explained;
 
+	r->custody = CUSTODY_UNKNOWN;
+	if (chain_token_balance(c->chain, &c->watch.token, &c->watch.treasury, UINT64_MAX, &r->on_chain) || add_paid(c, &r->on_chain) ||
+	    amount_add(r->on_chain, r->books.unsettled, &covered) || amount_add(r->on_chain, r->in_flight.unproven, &explained))
+		return;
+	r->custody = amount_cmp(covered, r->books.liabilities) >= 0 ? CUSTODY_OK : CUSTODY_SHORT;
+	r->below_ledger = amount_cmp(explained, r->books.custody) < 0;
+	r->has_gas = !address_is_zero(&c->gas_payer) && chain_native_balance(c->chain, &c->gas_payer, UINT64_MAX, &r->gas) == ERR_OK;
+}
+
+static void add_found(json_t *found, const char *kind, char *detail)
+{
+	json_array_append_new(found, json_must(json_pack("{s:s, s:s, s:s}", "kind", kind, "subject", "custody", "detail", detail)));
+}
+
+/* Writes down what does not hold, or that it holds again. */
+static enum err report(const struct reconciliation *r, struct db *db)
+{
+	static const char *const kinds[] = { "ledger_sum", "balance", "hold", "capture", "custody_short", "custody_below_ledger" };
+	_cleanup_json_ json_t *found = json_must(json_array());
+	bool books = r->ledger_ok && r->balances_ok && r->holds_ok && r->captures_ok;
+	enum err e = ERR_OK;
+
+	if (!books) {
+		json_decref(found);
+		found = NULL;
+		e = db_books_first_wrong(db, &found);
+		if (e)
+			return e;
+	}
+	if (r->custody == CUSTODY_SHORT) {
+		_cleanup_free_ char *words = xasprintf("%s on chain and %s unsettled do not cover %s owed", amount_format(r->on_chain).s, amount_format(r->books.unsettled).s,
+						       amount_format(r->books.liabilities).s);
+		add_found(found, "custody_short", words);
+	}
+	if (r->below_ledger) {
+		_cleanup_free_ char *words = xasprintf("%s on chain, %s by the ledger; %s in flight does not explain it", amount_format(r->on_chain).s,
+						       amount_format(r->books.custody).s, amount_format(r->in_flight.unproven).s);
+		add_found(found, "custody_below_ledger", words);
+	}
+	return db_mismatch_report(db, kinds, r->custody == CUSTODY_UNKNOWN ? 4 : 6, found);
+}
+
+static enum err read_all(const struct reconcile_config *c, struct db *db, struct reconciliation *r)
+{
+	int64_t of_books = 0;
+	enum err e = db_books(db, &r->books);
+
+	if (!e)
+		e = db_in_flight(db, &r->in_flight);
+	if (!e)
+		e = db_deposit_sums(db, &r->deposits);
+	if (!e)
+		e = db_audit_at(db, &c->watch, &r->audited);
+	if (!e)
+		e = db_mismatches(db, &r->stopping, &of_books, &r->mismatches);
 	if (e)
 		return e;
-	r.ledger_ok = !strcmp(r.books.ledger_sum, "0");
-	r.balances_ok = r.books.wrong_balances == 0;
-	r.holds_ok = r.books.wrong_holds == 0;
-	r.captures_ok = r.books.wrong_captures == 0;
-	/* The books were read first: what arrives on chain in between can only make custody larger. */
-	r.custody = CUSTODY_UNKNOWN;
-	if (chain_token_balance(chain, token, treasury, UINT64_MAX, &r.on_chain) == ERR_OK && add_paid(chain, token, pay_to, &r.on_chain) == ERR_OK &&
-	    amount_add(r.on_chain, r.books.unsettled, &covered) == ERR_OK)
-		r.custody = amount_cmp(covered, r.books.liabilities) >= 0 ? CUSTODY_OK : CUSTODY_SHORT;
-	r.ok = r.ledger_ok && r.balances_ok && r.holds_ok && r.captures_ok && r.custody != CUSTODY_SHORT;
-	atomic_store(&pay->stopped, !r.ok);
+	r->ledger_ok = !strcmp(r->books.ledger_sum, "0");
+	r->balances_ok = r->books.wrong_balances == 0;
+	r->holds_ok = r->books.wrong_holds == 0;
+	r->captures_ok = r->books.wrong_captures == 0;
+	look_at_chain(c, r);
+	if (of_books == 0 && r->ledger_ok && r->balances_ok && r->holds_ok && r->captures_ok && r->custody != CUSTODY_SHORT && !r->below_ledger)
+		return ERR_OK;
+	e = report(r, db);
+	json_decref(r->mismatches);
+	r->mismatches = NULL;
+	return e ? e : db_mismatches(db, &r->stopping, &of_books, &r->mismatches);
+}
+
+enum err reconcile(const struct reconcile_config *c, struct db *db, struct reconciliation *ret)
+{
+	struct reconciliation r = { .checked_at = clock_wall_ms() };
+	enum err e = read_all(c, db, &r);
+
+	if (e) {
+		reconciliation_done(&r);
+		return e;
+	}
+	r.ok = r.ledger_ok && r.balances_ok && r.holds_ok && r.captures_ok && r.custody != CUSTODY_SHORT && r.stopping == 0;
+	atomic_store(&c->pay->stopped, !r.ok);
 	metric_set(METRIC_RECONCILED, r.ok);
+	metric_set(METRIC_MISMATCHES, r.stopping);
+	metric_set(METRIC_DEPOSITS_HELD, r.deposits.held);
+	metric_set(METRIC_DEPOSITS_REVERSED, r.deposits.reversed);
 	*ret = r;
 	return ERR_OK;
 }
 
-json_t *reconciliation_json(const struct reconciliation *r)
+void reconciliation_done(struct reconciliation *r)
+{
+	json_decref(r->mismatches);
+	r->mismatches = NULL;
+}
+
+/* On chain less the ledger, signed. */
+static json_t *difference_json(const struct reconciliation *r)
+{
+	bool less = amount_cmp(r->on_chain, r->books.custody) < 0;
+	struct amount d = AMOUNT_ZERO;
+	enum err e = less ? amount_sub(r->books.custody, r->on_chain, &d) : amount_sub(r->on_chain, r->books.custody, &d);
+	_cleanup_free_ char *text = xasprintf("%s%s", less ? "-" : "", amount_format(d).s);
+
+	return e ? json_null() : json_must(json_string(text));
+}
+
+static json_t *endpoints_json(const struct reconcile_config *c)
+{
+	const struct chain_pair *worse = atomic_load(&c->auditor->state) > atomic_load(&c->watcher->state) ? c->auditor : c->watcher;
+	int state = atomic_load(&worse->state);
+
+	return json_must(json_pack("{s:i, s:s, s:o}", "count", c->watcher->second ? 2 : 1, "state", chain_pair_state_name((enum pair_state)state), "block",
+				   state == PAIR_AGREE ? json_null() : json_integer((json_int_t)atomic_load(&worse->block))));
+}
+
+json_t *reconciliation_json(const struct reconcile_config *c, const struct reconciliation *r)
 {
 	bool known = r->custody != CUSTODY_UNKNOWN;
-	json_t *custody = json_must(json_pack("{s:o, s:s, s:s, s:s, s:o}", "on_chain", known ? json_string(amount_format(r->on_chain).s) : json_null(), "ledger",
-					      amount_format(r->books.custody).s, "unsettled", amount_format(r->books.unsettled).s, "liabilities", amount_format(r->books.liabilities).s, "ok",
-					      known ? json_boolean(r->custody == CUSTODY_OK) : json_null()));
+	json_t *custody = json_must(json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:o}", "on_chain", known ? json_string(amount_format(r->on_chain).s) : json_null(), "ledger",
+					      amount_format(r->books.custody).s, "unsettled", amount_format(r->books.unsettled).s, "liabilities",
+					      amount_format(r->books.liabilities).s, "in_flight", amount_format(r->in_flight.unproven).s, "difference",
+					      known ? difference_json(r) : json_null(), "ok", known ? json_boolean(r->custody == CUSTODY_OK) : json_null()));
+	json_t *in_flight = json_must(json_pack("{s:I, s:I, s:I, s:s}", "transactions_signed", (json_int_t)r->in_flight.signed_, "transactions_mined",
+						(json_int_t)r->in_flight.mined, "payments", (json_int_t)r->in_flight.settling, "amount",
+						amount_format(r->in_flight.settling_amount).s));
+	json_t *deposits = json_must(json_pack("{s:s, s:I, s:s, s:I, s:s}", "unconfirmed", amount_format(r->deposits.seen_amount).s, "held", (json_int_t)r->deposits.held,
+					       "held_amount", amount_format(r->deposits.held_amount).s, "reversed", (json_int_t)r->deposits.reversed, "reversal_loss",
+					       amount_format(r->deposits.shortfall).s));
+	json_t *body = json_must(json_pack("{s:b, s:s, s:b, s:b, s:b, s:o, s:o, s:b, s:s}", "ok", r->ok, "ledger_sum", r->books.ledger_sum, "balances_ok", r->balances_ok,
+					   "holds_ok", r->holds_ok, "captures_ok", r->captures_ok, "custody_ok", known ? json_boolean(r->custody == CUSTODY_OK) : json_null(),
+					   "custody", custody, "settlements_stopped", r->stopping > 0, "checked_at", time_format_rfc3339(r->checked_at).s));
 
-	return json_must(json_pack("{s:b, s:s, s:b, s:b, s:b, s:o, s:o, s:s}", "ok", r->ok, "ledger_sum", r->books.ledger_sum, "balances_ok", r->balances_ok,
-				   "holds_ok", r->holds_ok, "captures_ok", r->captures_ok, "custody_ok",
-				   known ? json_boolean(r->custody == CUSTODY_OK) : json_null(), "custody", custody, "checked_at",
-				   time_format_rfc3339(r->checked_at).s));
+	json_object_set_new(body, "in_flight", in_flight);
+	json_object_set_new(body, "deposits", deposits);
+	json_object_set_new(body, "endpoints", endpoints_json(c));
+	json_object_set_new(body, "compared_block", json_integer((json_int_t)r->audited));
+	json_object_set_new(body, "gas", r->has_gas ? json_must(json_pack("{s:s, s:s}", "address", address_format(&c->gas_payer).s, "balance", amount_format(r->gas).s)) : json_null());
+	json_object_set(body, "mismatches", r->mismatches);
+	return body;
 }

@@ -1,25 +1,44 @@
-/* Do the books hold, and does the treasury cover them? Three-valued where the chain is concerned: an endpoint that does not answer
- * makes custody unknown, never wrong. Broken books stop new paid work (pay->stopped) until they hold again. */
+/* Do the books hold, does the treasury cover them, and do they agree with the chain's own logs (audit.h)? Three-valued where the chain
+ * is concerned: an endpoint that does not answer makes custody unknown, never wrong. What does not hold stops new paid work
+ * (pay->stopped), and settlements and payouts (settlement_stopped), until it holds again or an operator resolves it; where it first
+ * appeared is kept in the table mismatch. */
 #ifndef OPGATE_PAY_RECONCILE_H
 #define OPGATE_PAY_RECONCILE_H
 
-#include "chain/chain.h"
+#include "chain/pair.h"
+#include "db/audit.h"
 #include "db/ledger.h"
 #include "pay/pay.h"
 
 enum custody { CUSTODY_OK, CUSTODY_SHORT, CUSTODY_UNKNOWN };
 
-struct reconciliation {
-	struct books books;
-	bool balances_ok, holds_ok, captures_ok, ledger_ok;
-	enum custody custody;
-	struct amount on_chain; /* unless unknown */
-	bool ok;                /* everything known holds, custody not short */
-	int64_t checked_at;     /* wall ms */
+struct reconcile_config {
+	struct pay *pay;
+	struct chain *chain;
+	struct chain_pair *watcher, *auditor; /* whose state is shown */
+	struct watch watch;
+	struct address pay_to, gas_payer; /* zero: none */
 };
 
-enum err reconcile(struct pay *pay, struct db *db, struct chain *chain, const struct address *token, const struct address *treasury,
-		   const struct address *pay_to, struct reconciliation *ret) WARN_UNUSED;
-json_t *reconciliation_json(const struct reconciliation *r);
+struct reconciliation {
+	struct books books;
+	struct in_flight in_flight;
+	struct deposit_sums deposits;
+	bool balances_ok, holds_ok, captures_ok, ledger_ok;
+	enum custody custody;
+	bool below_ledger;      /* less on chain than booked, and what is in flight does not explain it */
+	struct amount on_chain; /* unless unknown */
+	bool has_gas;
+	struct amount gas; /* wei the settling key has left */
+	uint64_t audited;  /* newest block compared */
+	json_t *mismatches;
+	int64_t stopping; /* of them */
+	bool ok;          /* everything known holds, custody not short, nothing open */
+	int64_t checked_at; /* wall ms */
+};
+void reconciliation_done(struct reconciliation *r);
+
+enum err reconcile(const struct reconcile_config *c, struct db *db, struct reconciliation *ret) WARN_UNUSED;
+json_t *reconciliation_json(const struct reconcile_config *c, const struct reconciliation *r);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "chain/abi.h"
 #include "chain/calls.h"
+#include "db/audit.h"
 #include "pay/settler.h"
 
 #define OPEN_MAX 64
@@ -304,8 +305,13 @@ static enum err settle_new(const struct settler_config *c, struct db *db, size_t
 {
 	struct settling payments[SETTLER_BATCH_MAX];
 	size_t count = 0;
-	enum err e = db_payments_settling(db, payments, SETTLER_BATCH_MAX, &count);
+	bool stopped = false;
+	enum err e = settlement_stopped(db, &stopped);
 
+	*ret_count = 0;
+	if (e || stopped) /* what is on its way goes on; nothing new begins while ledger and chain disagree */
+		return e;
+	e = db_payments_settling(db, payments, SETTLER_BATCH_MAX, &count);
 	if (!e)
 		e = drop_unreadable(c, db, payments, &count);
 	*ret_count = count;

@@ -379,12 +379,13 @@ static void step_at(struct fake_rpc *fake, struct net *net, uint64_t number, uin
 	_cleanup_free_ char *asked = xasprintf("[%s,false]", head);
 	const struct fake_answer answers[] = { { .method = "eth_blockNumber", .result = head }, { .method = "eth_getBlockByNumber", .result = json, .contains = asked },
 					       { .method = "eth_getBlockByNumber", .result = "null" } };
-	struct deposits_config config = { .chain = chain_new(net, fake->url, 5000), .watch = WATCH, .confirmations = CONFIRMATIONS, .log = log_nothing };
+	struct chain_pair pair = { .first = chain_new(net, fake->url, 5000) };
+	struct deposits_config config = { .pair = &pair, .watch = WATCH, .confirmations = CONFIRMATIONS, .log = log_nothing };
 	bool more = false;
 
 	fake_set(fake, answers, 3);
 	assert_ok(deposits_step(&config, pg, &more));
-	chain_free(config.chain);
+	chain_free(pair.first);
 }
 
 /* An endpoint that has not yet seen our newest blocks takes nothing back; one that has others instead does. */

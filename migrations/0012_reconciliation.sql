@@ -1,0 +1,244 @@
+-- Reconciliation with the chain's own logs: how far they were compared, and what did not agree, where it first appeared.
+
+ALTER TABLE deposit ADD audited_block bigint;
+COMMENT ON COLUMN deposit.audited_block IS 'block whose log agreed with this row when it was final; NULL: not compared yet';
+CREATE INDEX deposit_unaudited ON deposit (block_number) WHERE state IN ('credited', 'held') AND audited_block IS NULL;
+COMMENT ON INDEX deposit_unaudited IS 'confirmed, log not found yet';
+ALTER TABLE payment ADD audited_block bigint;
+COMMENT ON COLUMN payment.audited_block IS 'block whose log agreed with this row when it was final; NULL: not compared yet';
+CREATE INDEX payment_unaudited ON payment (ended_at) WHERE state = 'settled' AND tx_hash IS NOT NULL AND audited_block IS NULL;
+COMMENT ON INDEX payment_unaudited IS 'settled, log not found yet';
+
+-- What is undone must be found again when it comes again.
+CREATE FUNCTION audit_forget() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.audited_block := NULL;
+	RETURN NEW;
+END $$;
+CREATE TRIGGER audit_forget BEFORE UPDATE OF state ON deposit FOR EACH ROW
+	WHEN (OLD.audited_block IS NOT NULL AND NEW.state NOT IN ('credited', 'held')) EXECUTE FUNCTION audit_forget();
+CREATE TRIGGER audit_forget BEFORE UPDATE OF state ON payment FOR EACH ROW
+	WHEN (OLD.audited_block IS NOT NULL AND NEW.state <> 'settled') EXECUTE FUNCTION audit_forget();
+
+CREATE TABLE audit_cursor (
+	chain_id bigint NOT NULL,
+	token address NOT NULL,
+	treasury address NOT NULL,
+	number bigint NOT NULL,
+	at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (chain_id, token, treasury)
+);
+COMMENT ON TABLE audit_cursor IS 'the last block whose logs were compared with the books; moves by compare-and-set';
+COMMENT ON COLUMN audit_cursor.chain_id IS 'which chain';
+COMMENT ON COLUMN audit_cursor.token IS 'which token';
+COMMENT ON COLUMN audit_cursor.treasury IS 'which treasury';
+COMMENT ON COLUMN audit_cursor.number IS 'block number';
+COMMENT ON COLUMN audit_cursor.at IS 'when it moved';
+
+CREATE TABLE audit_block (
+	chain_id bigint NOT NULL,
+	token address NOT NULL,
+	treasury address NOT NULL,
+	number bigint NOT NULL,
+	hash hash32 NOT NULL,
+	PRIMARY KEY (chain_id, token, treasury, number)
+);
+COMMENT ON TABLE audit_block IS 'hashes of the newest blocks at which the cursor stood: a different one later sends it back';
+COMMENT ON COLUMN audit_block.chain_id IS 'which chain';
+COMMENT ON COLUMN audit_block.token IS 'which token';
+COMMENT ON COLUMN audit_block.treasury IS 'which treasury';
+COMMENT ON COLUMN audit_block.number IS 'block number';
+COMMENT ON COLUMN audit_block.hash IS 'block hash then';
+
+CREATE TABLE mismatch (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	kind text NOT NULL,
+	subject text NOT NULL,
+	tx hash32,
+	ordinal int,
+	block_number bigint,
+	detail text NOT NULL,
+	first_seen_at timestamptz NOT NULL DEFAULT now(),
+	last_seen_at timestamptz NOT NULL DEFAULT now(),
+	healed_at timestamptz,
+	resolved_at timestamptz,
+	resolved_by bigint REFERENCES account,
+	note text,
+	CHECK ((resolved_at IS NULL) = (note IS NULL))
+);
+COMMENT ON TABLE mismatch IS 'where ledger and chain did not agree; one that is neither healed nor resolved stops settlements and payouts';
+COMMENT ON COLUMN mismatch.id IS 'internal key, in the order of their appearance';
+COMMENT ON COLUMN mismatch.kind IS 'which check';
+COMMENT ON COLUMN mismatch.subject IS 'what it is about: a transfer, deposit, payment or log';
+COMMENT ON COLUMN mismatch.tx IS 'transaction of the log in question';
+COMMENT ON COLUMN mismatch.ordinal IS 'which log of its receipt';
+COMMENT ON COLUMN mismatch.block_number IS 'block of the log in question';
+COMMENT ON COLUMN mismatch.detail IS 'in words';
+COMMENT ON COLUMN mismatch.first_seen_at IS 'when it was first found';
+COMMENT ON COLUMN mismatch.last_seen_at IS 'when it was last found';
+COMMENT ON COLUMN mismatch.healed_at IS 'when it was found gone: history, no stop';
+COMMENT ON COLUMN mismatch.resolved_at IS 'when an operator took responsibility: no stop any more while it lasts';
+COMMENT ON COLUMN mismatch.resolved_by IS 'which operator';
+COMMENT ON COLUMN mismatch.note IS 'what the operator found';
+CREATE UNIQUE INDEX mismatch_open ON mismatch (kind, subject) WHERE healed_at IS NULL;
+COMMENT ON INDEX mismatch_open IS 'one open row for each';
+
+-- Are new settlements and payouts stopped? Asked before anything is signed, by every process, also right after a start.
+CREATE FUNCTION settlement_stopped() RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT EXISTS (SELECT FROM mismatch WHERE healed_at IS NULL AND resolved_at IS NULL)
+$$;
+
+-- What reconciliation found this time: appears, stays, or (of the kinds that were looked at) is gone.
+CREATE FUNCTION mismatch_report(kinds text[], found jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO mismatch AS m (kind, subject, tx, ordinal, block_number, detail)
+	SELECT f->>'kind', f->>'subject', decode(f->>'tx', 'hex'), (f->>'ordinal')::int, (f->>'block')::bigint, f->>'detail' FROM jsonb_array_elements(found) f
+	ON CONFLICT (kind, subject) WHERE healed_at IS NULL DO UPDATE SET last_seen_at = now(), detail = EXCLUDED.detail;
+	UPDATE mismatch m SET healed_at = now() WHERE m.healed_at IS NULL AND m.kind = ANY (kinds)
+		AND NOT EXISTS (SELECT FROM jsonb_array_elements(found) f WHERE f->>'kind' = m.kind AND f->>'subject' = m.subject);
+END $$;
+
+-- Transfers out of our addresses that we meant. Whoever pays out replaces this view with one over its own table.
+CREATE VIEW payout_transfer AS
+	SELECT NULL::text AS id, NULL::bytea AS tx_hash, NULL::int AS log_index, NULL::bytea AS recipient, NULL::numeric AS amount WHERE false;
+COMMENT ON VIEW payout_transfer IS 'payouts and withdrawals that were sent: id, transaction, which log of its receipt, receiver, amount';
+
+-- What may be missing on chain for a moment although the ledger has it: booked by a receipt or a log that is not final yet. Whoever pays
+-- out adds what is on its way to this function.
+CREATE FUNCTION custody_in_flight() RETURNS numeric LANGUAGE sql STABLE AS $$
+	SELECT coalesce((SELECT sum(amount) FROM deposit WHERE state IN ('credited', 'held') AND audited_block IS NULL), 0)
+	     + coalesce((SELECT sum(amount) FROM payment WHERE state = 'settled' AND tx_hash IS NOT NULL AND audited_block IS NULL), 0)
+$$;
+
+-- Compares one final Transfer with the books. NULL: they agree (and the row is marked), or it needs no row: our own money that moved,
+-- or a transfer to pay_to that no payment asked for. `s`: chain_id, token, treasury, pay_to, ours (all our addresses, these included).
+CREATE FUNCTION audit_judge(s jsonb, m jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+	hash bytea := decode(m->>'tx', 'hex');
+	place int := (m->>'ordinal')::int;
+	block bigint := (m->>'block')::bigint;
+	value numeric := (m->>'value')::numeric;
+	sender bytea := decode(m->>'from', 'hex');
+	d deposit;
+	p payment;
+	kind text;
+	words text;
+BEGIN
+	IF m->>'to' = s->>'treasury' AND NOT s->'ours' ? (m->>'from') THEN
+		SELECT * INTO d FROM deposit x WHERE x.chain_id = (s->>'chain_id')::bigint AND x.token = decode(s->>'token', 'hex') AND x.tx = hash AND x.ordinal = place;
+		IF NOT FOUND THEN
+			kind := 'deposit_missing';
+			words := format('%s from 0x%s arrived and is no deposit', value, m->>'from');
+		ELSIF d.state IN ('credited', 'held') AND d.amount = value AND d.sender = sender THEN
+			UPDATE deposit x SET audited_block = block WHERE x.id = d.id AND x.audited_block IS DISTINCT FROM block;
+		ELSE
+			kind := 'deposit_differs';
+			words := format('deposit %s is %s, %s from 0x%s; the log says %s from 0x%s', d.id, d.state, d.amount, encode(d.sender, 'hex'), value, m->>'from');
+		END IF;
+	ELSIF m->>'to' = s->>'pay_to' AND NOT s->'ours' ? (m->>'from') THEN
+		SELECT * INTO p FROM payment x WHERE x.tx_hash = hash AND x.log_index = place;
+		IF FOUND AND p.state = 'settled' AND p.amount = value AND p.payer = sender THEN
+			UPDATE payment x SET audited_block = block WHERE x.id = p.id AND x.audited_block IS DISTINCT FROM block;
+		ELSIF FOUND THEN
+			kind := 'payment_differs';
+			words := format('payment %s is %s, %s from 0x%s; the log says %s from 0x%s', p.id, p.state, p.amount, encode(p.payer, 'hex'), value, m->>'from');
+		ELSIF m ? 'ref' THEN
+			SELECT * INTO p FROM payment x WHERE x.id = substr(m->>'ref', 1, 32)::uuid;
+			IF NOT FOUND OR p.state NOT IN ('claimed', 'settling') THEN
+				kind := 'payment_missing';
+				words := format('our Settler took %s from 0x%s for payment %s, which is %s', value, m->>'from', substr(m->>'ref', 1, 32)::uuid, coalesce(p.state, 'unknown'));
+			END IF;
+		END IF;
+	ELSIF m->>'from' IN (s->>'treasury', s->>'pay_to') AND NOT s->'ours' ? (m->>'to') THEN
+		IF NOT EXISTS (SELECT FROM payout_transfer x WHERE x.tx_hash = hash AND x.log_index = place AND x.amount = value AND x.recipient = decode(m->>'to', 'hex')) THEN
+			kind := 'outflow_unknown';
+			words := format('%s left 0x%s for 0x%s and is no payout', value, m->>'from', m->>'to');
+		END IF;
+	END IF;
+	IF kind IS NULL THEN
+		RETURN NULL;
+	END IF;
+	RETURN jsonb_build_object('kind', kind, 'subject', format('0x%s:%s', m->>'tx', place), 'tx', m->>'tx', 'ordinal', place, 'block', block, 'detail', words);
+END $$;
+
+-- The blocks up to `upto` were read: compares their movements and moves the cursor. false: another process was first.
+CREATE FUNCTION audit_advance(s jsonb, before bigint, upto bigint, upto_hash bytea, movements jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	found_ jsonb;
+BEGIN
+	UPDATE audit_cursor c SET number = upto, at = now() WHERE c.chain_id = (s->>'chain_id')::bigint AND c.token = decode(s->>'token', 'hex')
+		AND c.treasury = decode(s->>'treasury', 'hex') AND c.number = before;
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
+	INSERT INTO audit_block VALUES ((s->>'chain_id')::bigint, decode(s->>'token', 'hex'), decode(s->>'treasury', 'hex'), upto, upto_hash)
+		ON CONFLICT (chain_id, token, treasury, number) DO UPDATE SET hash = EXCLUDED.hash;
+	DELETE FROM audit_block b WHERE b.chain_id = (s->>'chain_id')::bigint AND b.token = decode(s->>'token', 'hex') AND b.treasury = decode(s->>'treasury', 'hex')
+		AND b.number < upto - 4096 AND b.number <> before;
+	SELECT jsonb_agg(j) INTO found_ FROM (SELECT audit_judge(s, e.m) AS j FROM jsonb_array_elements(movements) WITH ORDINALITY e(m, n) ORDER BY e.n) x WHERE j IS NOT NULL;
+	PERFORM mismatch_report('{}', coalesce(found_, '[]'));
+	RETURN true;
+END $$;
+
+-- The chain gave up blocks that were compared: back to `target`, and what was found behind it is found again.
+CREATE FUNCTION audit_rewind(s jsonb, before bigint, target bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE audit_cursor c SET number = target, at = now() WHERE c.chain_id = (s->>'chain_id')::bigint AND c.token = decode(s->>'token', 'hex')
+		AND c.treasury = decode(s->>'treasury', 'hex') AND c.number = before;
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
+	DELETE FROM audit_block b WHERE b.chain_id = (s->>'chain_id')::bigint AND b.token = decode(s->>'token', 'hex') AND b.treasury = decode(s->>'treasury', 'hex')
+		AND b.number > target;
+	UPDATE deposit SET audited_block = NULL WHERE audited_block > target;
+	UPDATE payment SET audited_block = NULL WHERE audited_block > target;
+	RETURN true;
+END $$;
+
+-- Confirmed rows whose log should have been met by now (`upto`: the cursor), and open mismatches about a log: both are looked at again,
+-- one by one, by their transaction. `claimed`: a row still says that this log exists.
+CREATE FUNCTION audit_questions(s jsonb, upto bigint) RETURNS TABLE (mismatch bigint, kind text, subject text, tx bytea, ordinal int, block_number bigint, claimed boolean, detail text)
+LANGUAGE sql STABLE AS $$
+	(SELECT NULL::bigint, 'deposit_without_log', format('deposit:%s', d.id), d.tx::bytea, d.ordinal, d.block_number, true,
+		format('deposit %s (%s, %s) has no log', d.id, d.state, d.amount)
+	 FROM deposit d WHERE d.state IN ('credited', 'held') AND d.audited_block IS NULL AND d.block_number <= upto AND d.chain_id = (s->>'chain_id')::bigint
+		AND d.token = decode(s->>'token', 'hex') AND d.treasury = decode(s->>'treasury', 'hex') ORDER BY d.id LIMIT 64)
+	UNION ALL
+	(SELECT NULL, 'payment_without_log', format('payment:%s', p.id), p.tx_hash::bytea, p.log_index, t.block_number, true, format('payment %s (settled, %s) has no log', p.id, p.amount)
+	 FROM payment p LEFT JOIN settlement_tx_version v ON v.hash = p.tx_hash LEFT JOIN settlement_tx t ON t.id = v.tx
+	 WHERE p.state = 'settled' AND p.tx_hash IS NOT NULL AND p.audited_block IS NULL AND p.chain_id = (s->>'chain_id')::bigint
+		AND (t.id IS NULL OR (t.state = 'final' AND t.block_number <= upto)) ORDER BY p.ended_at, p.id LIMIT 64)
+	UNION ALL
+	(SELECT m.id, m.kind, m.subject, m.tx::bytea, m.ordinal, m.block_number,
+		EXISTS (SELECT FROM deposit d WHERE d.tx = m.tx AND d.ordinal = m.ordinal AND d.state IN ('credited', 'held') AND d.chain_id = (s->>'chain_id')::bigint
+			AND d.token = decode(s->>'token', 'hex'))
+		OR EXISTS (SELECT FROM payment p WHERE p.tx_hash = m.tx AND p.log_index = m.ordinal AND p.state = 'settled'), m.detail
+	 FROM mismatch m WHERE m.healed_at IS NULL AND m.tx IS NOT NULL ORDER BY m.id LIMIT 256)
+$$;
+
+-- An operator takes responsibility for what stays as it is. false: there is no such open mismatch.
+CREATE FUNCTION mismatch_resolve(which bigint, who bigint, words text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE mismatch SET resolved_at = now(), resolved_by = who, note = words WHERE id = which AND healed_at IS NULL AND resolved_at IS NULL;
+	RETURN FOUND;
+END $$;
+
+-- Where the books first went wrong, when their sums say that they did: the oldest transfer, account or job.
+CREATE FUNCTION books_first_wrong() RETURNS TABLE (kind text, subject text, detail text) LANGUAGE sql STABLE AS $$
+	(SELECT 'ledger_sum', format('transfer:%s', e.transfer), format('the entries of transfer %s (%s, %s) sum to %s', t.id, t.kind, t.key, sum(e.amount))
+	 FROM ledger_entry e JOIN ledger_transfer t ON t.id = e.transfer GROUP BY e.transfer, t.id, t.kind, t.key HAVING sum(e.amount) <> 0 ORDER BY e.transfer LIMIT 1)
+	UNION ALL
+	(SELECT 'balance', format('account:%s', b.account), format('the balance of ledger account %s is %s, its entries sum to %s; its newest transfer is %s', b.account, b.amount,
+		coalesce(sum(e.amount), 0), max(e.transfer))
+	 FROM ledger_balance b LEFT JOIN ledger_entry e ON e.account = b.account GROUP BY b.account, b.amount HAVING b.amount <> coalesce(sum(e.amount), 0) ORDER BY b.account LIMIT 1)
+	UNION ALL
+	(SELECT 'hold', format('account:%s', b.account), format('ledger account %s holds %s, its open holds are %s', b.account, b.amount, coalesce(sum(h.amount), 0))
+	 FROM ledger_balance b LEFT JOIN hold h ON h.account * 16 + 2 = b.account AND h.state = 'open' WHERE b.account % 16 = 2
+	 GROUP BY b.account, b.amount HAVING b.amount <> coalesce(sum(h.amount), 0) ORDER BY b.account LIMIT 1)
+	UNION ALL
+	(SELECT 'capture', format('job:%s', j.id), format('job %s charged %s, its hold captured %s, the ledger moved %s', j.id, coalesce(j.charged, 0), h.captured, coalesce(t.amount, 0))
+	 FROM job j JOIN hold h ON h.job = j.id
+	 LEFT JOIN LATERAL (SELECT sum(e.amount) AS amount FROM ledger_transfer x JOIN ledger_entry e ON e.transfer = x.id AND (e.account = 9 OR e.account % 16 IN (3, 4))
+		WHERE x.job = j.id AND x.kind = 'capture') t ON true
+	 WHERE h.state <> 'open' AND (coalesce(j.charged, 0) <> h.captured OR coalesce(t.amount, 0) <> h.captured) ORDER BY j.created_at, j.id LIMIT 1)
+$$;
