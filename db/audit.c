@@ -148,6 +148,42 @@ enum err db_audit_judge(struct db *db, const json_t *scope, const json_t *moveme
 	return e;
 }
 
+enum err db_audit_range(struct db *db, const json_t *scope, uint64_t first, uint64_t last, const json_t *movements, struct db_result **ret)
+{
+	DB_PARAMS p = { 0 };
+
+	db_json(&p, scope);
+	db_int(&p, (int64_t)first);
+	db_int(&p, (int64_t)last);
+	db_json(&p, movements);
+	return db_query(db, "SELECT * FROM audit_range($1::jsonb, $2::bigint, $3::bigint, $4::jsonb)", &p, ret);
+}
+
+enum err db_audit_elsewhere(struct db *db, const json_t *scope, uint64_t head, struct db_result **ret)
+{
+	DB_PARAMS p = { 0 };
+
+	db_json(&p, scope);
+	db_int(&p, (int64_t)head);
+	return db_query(db, "SELECT * FROM audit_elsewhere($1::jsonb, $2::bigint)", &p, ret);
+}
+
+/* One statement, so one snapshot. */
+#define SQL_CUSTODY \
+	"SELECT CASE WHEN booked = rows THEN '' ELSE format('the ledger has %s in custody, the rows say %s', booked, rows) END AS words FROM (SELECT -ledger_balance_of(8) AS booked," \
+	" (SELECT coalesce(sum(amount), 0) FROM deposit WHERE state IN ('credited', 'held')) + (SELECT coalesce(sum(amount), 0) FROM payment WHERE state = 'settled')" \
+	" - (SELECT coalesce(sum(amount), 0) FROM payout_transfer) AS rows) s"
+
+enum err db_audit_custody(struct db *db, char **ret_words)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	enum err e = db_query_one(db, SQL_CUSTODY, NULL, &r);
+
+	if (!e)
+		*ret_words = xstrdup(db_get_text(r, 0, "words"));
+	return e;
+}
+
 enum err db_mismatch_report(struct db *db, const char *const *kinds, size_t kind_count, const json_t *found)
 {
 	DB_PARAMS p = { 0 };

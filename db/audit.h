@@ -13,7 +13,7 @@ enum err db_audit_cursor(struct db *db, const struct watch *w, uint64_t start, u
 enum err db_audit_at(struct db *db, const struct watch *w, uint64_t *ret) WARN_UNUSED; /* the same, made nowhere: 0 */
 /* The newest block not after `number` whose hash we remember. ERR_NOT_FOUND. */
 enum err db_audit_block(struct db *db, const struct watch *w, uint64_t number, uint64_t *ret_number, struct hash *ret_hash) WARN_UNUSED;
-/* ERR_CONFLICT: another process was first. movements: [{"tx","ordinal","block","from","to","value","ref"?}]. */
+/* ERR_CONFLICT: another process was first. movements: [{"tx","ordinal","block","from","to","value","ref"?,"nonce"?}]. */
 enum err db_audit_advance(struct db *db, const json_t *scope, uint64_t before, uint64_t upto, const struct hash *hash, const json_t *movements) WARN_UNUSED;
 enum err db_audit_rewind(struct db *db, const json_t *scope, uint64_t before, uint64_t target) WARN_UNUSED;
 
@@ -29,6 +29,13 @@ void audit_questions_free(struct audit_question *list, size_t count);
 enum err db_audit_questions(struct db *db, const json_t *scope, uint64_t upto, struct audit_question **ret, size_t *ret_count) WARN_UNUSED;
 /* One movement against the books; *ret NULL: they agree. New reference. */
 enum err db_audit_judge(struct db *db, const json_t *scope, const json_t *movement, json_t **ret) WARN_UNUSED;
+
+/* Reading only, for `opgate reconcile`: what each movement of these blocks is, and rows without one. Columns of audit_range. */
+enum err db_audit_range(struct db *db, const json_t *scope, uint64_t first, uint64_t last, const json_t *movements, struct db_result **ret) WARN_UNUSED;
+/* Confirmed rows that name no block we compared. Columns of audit_elsewhere. */
+enum err db_audit_elsewhere(struct db *db, const json_t *scope, uint64_t head, struct db_result **ret) WARN_UNUSED;
+/* Does the ledger's custody equal what the rows say arrived and left? *ret_words "" when it does; freed by the caller. */
+enum err db_audit_custody(struct db *db, char **ret_words) WARN_UNUSED;
 
 /* found: [{"kind","subject","detail","tx"?,"ordinal"?,"block"?}]. Open ones of these kinds that are not found are healed. */
 enum err db_mismatch_report(struct db *db, const char *const *kinds, size_t kind_count, const json_t *found) WARN_UNUSED;

@@ -37,6 +37,19 @@ enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, u
 	return ERR_OK;
 }
 
+enum err db_watch_at(struct db *db, const struct watch *w, uint64_t *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	push_watch(&p, w);
+	e = db_query_one(db, "SELECT coalesce(max(number), 0) AS number FROM chain_cursor WHERE chain_id = $1 AND token = $2 AND treasury = $3", &p, &r);
+	if (!e)
+		*ret = (uint64_t)db_get_int(r, 0, "number");
+	return e;
+}
+
 enum err db_watch_block(struct db *db, const struct watch *w, uint64_t number, struct hash *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;

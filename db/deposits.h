@@ -27,6 +27,8 @@ struct deposit_seen {
 
 /* The last block looked at and its hash; makes the cursor at `start` when there is none. has_hash false: none remembered. */
 enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, uint64_t *ret_number, struct hash *ret_hash, bool *ret_has_hash) WARN_UNUSED;
+/* The last block looked at; 0 when there is no cursor. Writes nothing. */
+enum err db_watch_at(struct db *db, const struct watch *w, uint64_t *ret) WARN_UNUSED;
 /* Hash remembered for a block. ERR_NOT_FOUND. */
 enum err db_watch_block(struct db *db, const struct watch *w, uint64_t number, struct hash *ret) WARN_UNUSED;
 /* Block `number` = cursor + 1 was looked at: stores it and its deposits, credits what has `confirmations` now (its own block

@@ -73,6 +73,9 @@ X(GET,   "/v1/transfers",          transfers_list, WORKER, ACCOUNT,  "read", NUL
 X(GET,   "/v1/payments/{id}",      payments_get,   WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Payment", "What became of an x402 payment; the id is the secret") \
 X(GET,   "/v1/deposits",           deposits_list,  WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "DepositList", "Deposits of the caller") \
 X(GET,   "/v1/reconciliation",     reconciliation, WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Reconciliation", "Ledger sum, balances, holds and custody against the chain") \
+X(POST,  "/v1/reconciliation/mismatches/{id}/resolve", mismatches_resolve, WORKER, ACCOUNT, "registry", "admin", 4 * KB, "write", PROBLEM, "Resolve", "Resolved", "Take responsibility for a mismatch that stays, so that settlements go on") \
+X(GET,   "/v1/deposits/held",      deposits_held,  WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "DepositList", "Deposits whose sender is a contract nobody signed in for") \
+X(POST,  "/v1/deposits/{id}/claim", deposits_claim, WORKER, PUBLIC,  NULL, NULL, 8 * KB, "auth", PROBLEM, "DepositClaim", "DepositClaimed", "Credit a held deposit to the account its sender names by signature") \
 /* pages */ \
 X(GET,   "/",                      page_index,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "The marketplace") \
 X(GET,   "/assets/{file}",         page_asset,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "Files of the pages")

@@ -134,15 +134,31 @@ const struct schema SCHEMAS[] = {
 		ARRAY(OBJECT("'account','amount'", "'account':{'type':'string','description':'which of the ledger accounts of the caller: available, held, author or operator'},'amount':"
 			"{'type':'string','pattern':'^(0|-?[1-9][0-9]*)$'}"))) },
 	{ "TransferList", LIST_OF("Transfer", ",'asset'", ",'asset':" REF("Asset")) },
-	{ "Deposit", OBJECT("'id','tx','ordinal','amount','block','state','shortfall','seen_at','credited_at'", "'id':" INT ",'tx':" REF("Hash") ",'ordinal':" INT
-		",'amount':" REF("Amount") ",'block':" INT ",'state':" ENUM("'seen','credited','vanished','reversed'") ",'shortfall':" REF("Amount")
-		",'seen_at':" REF("Time") ",'credited_at':" OR_NULL(REF("Time"))) },
+	{ "Deposit", OBJECT("'id','tx','ordinal','sender','amount','block','state','reason','shortfall','reversals','seen_at','credited_at','claimed_at'", "'id':" INT ",'tx':"
+		REF("Hash") ",'ordinal':" INT ",'sender':" REF("Address") ",'amount':" REF("Amount") ",'block':" INT ",'state':" ENUM("'seen','credited','held','vanished','reversed'")
+		",'reason':" STR_NULL ",'shortfall':" REF("Amount") ",'reversals':" INT ",'seen_at':" REF("Time") ",'credited_at':" OR_NULL(REF("Time"))
+		",'claimed_at':" OR_NULL(REF("Time"))) },
+	{ "DepositClaim", INPUT("'account','signature'", "'account':" REF("Address") ",'signature':{'type':'string','maxLength':4098,'description':'of the EIP-712 statement DepositClaim by the sender, or by the contract that sent (ERC-1271)'}") },
+	{ "DepositClaimed", OBJECT("'id','account','state'", "'id':" INT ",'account':" REF("Address") ",'state':" CONST("credited")) },
 	{ "Payment", OBJECT("'id','state','amount_max','amount','transaction','reason','asset'", "'id':{'type':'string','format':'uuid'},'state':{'enum':['claimed','settling','settled','failed','dropped','lost']},'amount_max':" REF("Amount") ",'amount':{},'transaction':{},'reason':{},'asset':" REF("Asset")) },
 	{ "DepositList", LIST_OF("Deposit", ",'asset'", ",'asset':" REF("Asset")) },
-	{ "Reconciliation", OBJECT("'ok','ledger_sum','balances_ok','holds_ok','captures_ok','custody_ok','custody','checked_at'", "'ok':" BOOL ",'ledger_sum':" STR
-		",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody_ok':" OR_UNKNOWN ",'custody':" OBJECT("'on_chain','ledger','liabilities','ok'",
-			"'on_chain':" OR_NULL(REF("Amount")) ",'ledger':" REF("Amount") ",'liabilities':" REF("Amount") ",'ok':" OR_UNKNOWN)
-		",'checked_at':" REF("Time")) },
+	{ "Mismatch", OBJECT("'id','check','subject','block','detail','state','first_seen_at','last_seen_at','healed_at','resolved_at','note'", "'id':" INT ",'check':" STR
+		",'subject':" STR ",'block':{'type':['integer','null']},'detail':" STR ",'state':" ENUM("'open','resolved','healed'") ",'first_seen_at':" REF("Time")
+		",'last_seen_at':" REF("Time") ",'healed_at':" OR_NULL(REF("Time")) ",'resolved_at':" OR_NULL(REF("Time")) ",'note':" STR_NULL) },
+	{ "Resolve", INPUT("'note'", "'note':" TEXT(1, 1000)) },
+	{ "Resolved", OBJECT("'id','state','note'", "'id':" INT ",'state':" CONST("resolved") ",'note':" STR) },
+	{ "Reconciliation", OBJECT("'ok','ledger_sum','balances_ok','holds_ok','captures_ok','custody_ok','custody','in_flight','deposits','endpoints','compared_block','gas','settlements_stopped','mismatches','checked_at'",
+		"'ok':" BOOL ",'ledger_sum':" STR ",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody_ok':" OR_UNKNOWN
+		",'custody':" OBJECT("'on_chain','ledger','unsettled','liabilities','difference','ok'", "'on_chain':" OR_NULL(REF("Amount")) ",'ledger':" REF("Amount")
+			",'unsettled':" REF("Amount") ",'liabilities':" REF("Amount") ",'difference':" STR_NULL ",'ok':" OR_UNKNOWN)
+		",'in_flight':" OBJECT("'transactions_signed','transactions_mined','payments','amount','unproven'", "'transactions_signed':" INT ",'transactions_mined':" INT ",'payments':" INT
+			",'amount':" REF("Amount") ",'unproven':" REF("Amount"))
+		",'deposits':" OBJECT("'unconfirmed','held','held_amount','reversed','reversal_loss'", "'unconfirmed':" REF("Amount") ",'held':" INT ",'held_amount':" REF("Amount")
+			",'reversed':" INT ",'reversal_loss':" REF("Amount"))
+		",'endpoints':" OBJECT("'count','state','block'", "'count':" INT ",'state':" ENUM("'agree','behind','down','disagree'") ",'block':{'type':['integer','null']}")
+		",'compared_block':{'type':'integer','description':'newest block whose logs were compared with the books'}"
+		",'gas':" OR_NULL(OBJECT("'address','balance'", "'address':" REF("Address") ",'balance':{'type':'string','description':'wei of the coin of the chain'}"))
+		",'settlements_stopped':" BOOL ",'mismatches':" ARRAY(REF("Mismatch")) ",'checked_at':" REF("Time")) },
 };
 const size_t SCHEMAS_COUNT = sizeof(SCHEMAS) / sizeof(SCHEMAS[0]);
 
@@ -207,10 +223,11 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "", "path", "id", STR, "id as it was given" },
 	{ "", "path", "file", STR, "name of the file" },
 	{ "models_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':1000,'default':1000}", "at most so many" },
-	{ "keys_list versions_list transfers_list deposits_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
+	{ "keys_list versions_list transfers_list deposits_list deposits_held", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
 	{ "nodes_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':50}", "at most so many" },
 	{ "jobs_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':20}", "at most so many" },
-	{ "models_list keys_list versions_list nodes_list jobs_list transfers_list deposits_list", "query", "after", STR, "go on after this one, the last of the page before" },
+	{ "deposits_held", "query", "sender", REF("Address"), "only of this sender" },
+	{ "models_list keys_list versions_list nodes_list jobs_list transfers_list deposits_list deposits_held", "query", "after", STR, "go on after this one, the last of the page before" },
 	{ "models_list", "query", "author", STR, "only of this author" },
 	{ "models_list", "query", "surface", SURFACE, "only such models" },
 	{ "jobs_create", "query", "model", REF("ModelId"), "which model; needed here, for the body is for the node alone" },

@@ -89,13 +89,13 @@ CREATE FUNCTION settlement_stopped() RETURNS boolean LANGUAGE sql STABLE AS $$
 $$;
 
 -- What reconciliation found this time: appears, stays, or (of the kinds that were looked at) is gone.
-CREATE FUNCTION mismatch_report(kinds text[], found jsonb) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION mismatch_report(kinds text[], news jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO mismatch AS m (kind, subject, tx, ordinal, block_number, detail)
-	SELECT f->>'kind', f->>'subject', decode(f->>'tx', 'hex'), (f->>'ordinal')::int, (f->>'block')::bigint, f->>'detail' FROM jsonb_array_elements(found) f
+	SELECT f->>'kind', f->>'subject', decode(f->>'tx', 'hex'), (f->>'ordinal')::int, (f->>'block')::bigint, f->>'detail' FROM jsonb_array_elements(news) f
 	ON CONFLICT (kind, subject) WHERE healed_at IS NULL DO UPDATE SET last_seen_at = now(), detail = EXCLUDED.detail;
 	UPDATE mismatch m SET healed_at = now() WHERE m.healed_at IS NULL AND m.kind = ANY (kinds)
-		AND NOT EXISTS (SELECT FROM jsonb_array_elements(found) f WHERE f->>'kind' = m.kind AND f->>'subject' = m.subject);
+		AND NOT EXISTS (SELECT FROM jsonb_array_elements(news) f WHERE f->>'kind' = m.kind AND f->>'subject' = m.subject);
 END $$;
 
 -- Transfers out of our addresses that we meant. Whoever pays out replaces this view with one over its own table.
@@ -110,56 +110,107 @@ CREATE FUNCTION custody_in_flight() RETURNS numeric LANGUAGE sql STABLE AS $$
 	     + coalesce((SELECT sum(amount) FROM payment WHERE state = 'settled' AND tx_hash IS NOT NULL AND audited_block IS NULL), 0)
 $$;
 
--- Compares one final Transfer with the books. NULL: they agree (and the row is marked), or it needs no row: our own money that moved,
--- or a transfer to pay_to that no payment asked for. `s`: chain_id, token, treasury, pay_to, ours (all our addresses, these included).
-CREATE FUNCTION audit_judge(s jsonb, m jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- Compares one final Transfer with the books. `means`: deposit, payment or payout (the row agrees), internal (our own money moved), stray
+-- (came to pay_to unasked), in_flight (a settlement not written down yet); NULL: it does not agree, and kind and detail say how.
+-- `s`: chain_id, token, treasury, pay_to, ours (all our addresses, these included), as hex.
+CREATE FUNCTION audit_compare(s jsonb, m jsonb, OUT means text, OUT deposit_id bigint, OUT payment_id uuid, OUT kind text, OUT detail text) LANGUAGE plpgsql STABLE AS $$
 DECLARE
 	hash bytea := decode(m->>'tx', 'hex');
 	place int := (m->>'ordinal')::int;
 	block bigint := (m->>'block')::bigint;
 	value numeric := (m->>'value')::numeric;
-	sender bytea := decode(m->>'from', 'hex');
+	source bytea := decode(m->>'from', 'hex');
+	named uuid := substr(m->>'ref', 1, 32)::uuid;
 	d deposit;
 	p payment;
-	kind text;
-	words text;
 BEGIN
-	IF m->>'to' = s->>'treasury' AND NOT s->'ours' ? (m->>'from') THEN
+	IF s->'ours' ? (m->>'from') AND s->'ours' ? (m->>'to') THEN
+		means := 'internal';
+	ELSIF m->>'to' = s->>'treasury' THEN
 		SELECT * INTO d FROM deposit x WHERE x.chain_id = (s->>'chain_id')::bigint AND x.token = decode(s->>'token', 'hex') AND x.tx = hash AND x.ordinal = place;
 		IF NOT FOUND THEN
 			kind := 'deposit_missing';
-			words := format('%s from 0x%s arrived and is no deposit', value, m->>'from');
-		ELSIF d.state IN ('credited', 'held') AND d.amount = value AND d.sender = sender THEN
-			UPDATE deposit x SET audited_block = block WHERE x.id = d.id AND x.audited_block IS DISTINCT FROM block;
+			detail := format('%s from 0x%s arrived and is no deposit', value, m->>'from');
+		ELSIF d.state IN ('credited', 'held') AND d.amount = value AND d.sender = source AND d.block_number = block THEN
+			means := 'deposit';
+			deposit_id := d.id;
 		ELSE
 			kind := 'deposit_differs';
-			words := format('deposit %s is %s, %s from 0x%s; the log says %s from 0x%s', d.id, d.state, d.amount, encode(d.sender, 'hex'), value, m->>'from');
+			detail := format('deposit %s is %s: %s from 0x%s in block %s; the log says %s from 0x%s', d.id, d.state, d.amount, encode(d.sender, 'hex'), d.block_number, value, m->>'from');
 		END IF;
-	ELSIF m->>'to' = s->>'pay_to' AND NOT s->'ours' ? (m->>'from') THEN
+	ELSIF m->>'to' = s->>'pay_to' THEN
 		SELECT * INTO p FROM payment x WHERE x.tx_hash = hash AND x.log_index = place;
-		IF FOUND AND p.state = 'settled' AND p.amount = value AND p.payer = sender THEN
-			UPDATE payment x SET audited_block = block WHERE x.id = p.id AND x.audited_block IS DISTINCT FROM block;
-		ELSIF FOUND THEN
-			kind := 'payment_differs';
-			words := format('payment %s is %s, %s from 0x%s; the log says %s from 0x%s', p.id, p.state, p.amount, encode(p.payer, 'hex'), value, m->>'from');
-		ELSIF m ? 'ref' THEN
-			SELECT * INTO p FROM payment x WHERE x.id = substr(m->>'ref', 1, 32)::uuid;
-			IF NOT FOUND OR p.state NOT IN ('claimed', 'settling') THEN
+		IF FOUND THEN
+			IF p.state = 'settled' AND p.amount = value AND p.payer = source AND (p.method <> 'eip3009' OR m->>'nonce' IS NULL OR p.nonce = decode(m->>'nonce', 'hex'))
+			   AND (named IS NULL OR named = p.id) THEN
+				means := 'payment';
+				payment_id := p.id;
+			ELSE
+				kind := 'payment_differs';
+				detail := format('payment %s is %s: %s from 0x%s; the log says %s from 0x%s%s', p.id, p.state, p.amount, encode(p.payer, 'hex'), value, m->>'from',
+					coalesce(' for payment ' || named, ''));
+			END IF;
+		ELSIF named IS NULL THEN
+			means := 'stray';
+		ELSE
+			SELECT * INTO p FROM payment x WHERE x.id = named;
+			IF p.state IN ('claimed', 'settling') THEN
+				means := 'in_flight';
+			ELSE
 				kind := 'payment_missing';
-				words := format('our Settler took %s from 0x%s for payment %s, which is %s', value, m->>'from', substr(m->>'ref', 1, 32)::uuid, coalesce(p.state, 'unknown'));
+				detail := format('our Settler took %s from 0x%s for payment %s, which is %s', value, m->>'from', named, coalesce(p.state, 'unknown'));
 			END IF;
 		END IF;
-	ELSIF m->>'from' IN (s->>'treasury', s->>'pay_to') AND NOT s->'ours' ? (m->>'to') THEN
-		IF NOT EXISTS (SELECT FROM payout_transfer x WHERE x.tx_hash = hash AND x.log_index = place AND x.amount = value AND x.recipient = decode(m->>'to', 'hex')) THEN
-			kind := 'outflow_unknown';
-			words := format('%s left 0x%s for 0x%s and is no payout', value, m->>'from', m->>'to');
-		END IF;
+	ELSIF EXISTS (SELECT FROM payout_transfer x WHERE x.tx_hash = hash AND x.log_index = place AND x.amount = value AND x.recipient = decode(m->>'to', 'hex')) THEN
+		means := 'payout';
+	ELSE
+		kind := 'outflow_unknown';
+		detail := format('%s left 0x%s for 0x%s and is no payout', value, m->>'from', m->>'to');
 	END IF;
-	IF kind IS NULL THEN
-		RETURN NULL;
-	END IF;
-	RETURN jsonb_build_object('kind', kind, 'subject', format('0x%s:%s', m->>'tx', place), 'tx', m->>'tx', 'ordinal', place, 'block', block, 'detail', words);
 END $$;
+
+-- The same, and marks the row that agrees. NULL: nothing is wrong.
+CREATE FUNCTION audit_judge(s jsonb, m jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+	c record;
+	block bigint := (m->>'block')::bigint;
+BEGIN
+	SELECT * INTO c FROM audit_compare(s, m);
+	UPDATE deposit x SET audited_block = block WHERE x.id = c.deposit_id AND x.audited_block IS DISTINCT FROM block;
+	UPDATE payment x SET audited_block = block WHERE x.id = c.payment_id AND x.audited_block IS DISTINCT FROM block;
+	RETURN CASE WHEN c.kind IS NOT NULL THEN jsonb_build_object('kind', c.kind, 'subject', format('0x%s:%s', m->>'tx', m->>'ordinal'), 'tx', m->>'tx',
+		'ordinal', m->'ordinal', 'block', m->'block', 'detail', c.detail) END;
+END $$;
+
+-- Blocks first to last for `opgate reconcile`, which marks nothing: what each log is, and the rows that should have one there and have none.
+CREATE FUNCTION audit_range(s jsonb, first bigint, last bigint, movements jsonb)
+RETURNS TABLE (means text, kind text, subject text, tx text, ordinal int, block bigint, value numeric, detail text) LANGUAGE sql STABLE AS $$
+	(SELECT c.means, c.kind, format('0x%s:%s', e.m->>'tx', e.m->>'ordinal'), e.m->>'tx', (e.m->>'ordinal')::int, (e.m->>'block')::bigint, (e.m->>'value')::numeric, c.detail
+	 FROM jsonb_array_elements(movements) WITH ORDINALITY e(m, n), LATERAL audit_compare(s, e.m) c ORDER BY e.n)
+	UNION ALL
+	(SELECT NULL, 'deposit_without_log', format('deposit:%s', d.id), encode(d.tx, 'hex'), d.ordinal, d.block_number, d.amount, format('deposit %s (%s, %s) has no log', d.id, d.state, d.amount)
+	 FROM deposit d WHERE d.state IN ('credited', 'held') AND d.block_number BETWEEN first AND last AND d.chain_id = (s->>'chain_id')::bigint
+		AND d.token = decode(s->>'token', 'hex') AND d.treasury = decode(s->>'treasury', 'hex')
+		AND NOT EXISTS (SELECT FROM jsonb_array_elements(movements) m WHERE m->>'tx' = encode(d.tx, 'hex') AND (m->>'ordinal')::int = d.ordinal) ORDER BY d.id)
+	UNION ALL
+	(SELECT NULL, 'payment_without_log', format('payment:%s', p.id), encode(p.tx_hash, 'hex'), p.log_index, t.block_number, p.amount, format('payment %s (settled, %s) has no log', p.id, p.amount)
+	 FROM settlement_tx t JOIN settlement_tx_version v ON v.tx = t.id JOIN payment p ON p.tx_hash = v.hash AND p.state = 'settled'
+	 WHERE t.block_number BETWEEN first AND last AND t.state = 'final' AND t.chain_id = (s->>'chain_id')::bigint
+		AND NOT EXISTS (SELECT FROM jsonb_array_elements(movements) m WHERE m->>'tx' = encode(p.tx_hash, 'hex') AND (m->>'ordinal')::int = p.log_index) ORDER BY p.id)
+$$;
+CREATE INDEX settlement_tx_block ON settlement_tx (block_number);
+COMMENT ON INDEX settlement_tx_block IS 'settlements by block, for opgate reconcile';
+
+-- Confirmed rows whose block is not between first and last, by our own word: deposits, and settlements by transactions that are not ours.
+CREATE FUNCTION audit_elsewhere(s jsonb, head bigint) RETURNS TABLE (kind text, subject text, tx bytea, ordinal int, block bigint, detail text) LANGUAGE sql STABLE AS $$
+	(SELECT 'deposit_without_log', format('deposit:%s', d.id), d.tx::bytea, d.ordinal, d.block_number, format('deposit %s (%s, %s) has no log', d.id, d.state, d.amount)
+	 FROM deposit d WHERE d.state IN ('credited', 'held') AND d.block_number > head AND d.chain_id = (s->>'chain_id')::bigint
+		AND d.token = decode(s->>'token', 'hex') AND d.treasury = decode(s->>'treasury', 'hex') ORDER BY d.id)
+	UNION ALL
+	(SELECT 'payment_without_log', format('payment:%s', p.id), p.tx_hash::bytea, p.log_index, NULL, format('payment %s (settled, %s) has no log', p.id, p.amount)
+	 FROM payment p LEFT JOIN settlement_tx_version v ON v.hash = p.tx_hash WHERE p.state = 'settled' AND p.tx_hash IS NOT NULL AND v.hash IS NULL
+		AND p.chain_id = (s->>'chain_id')::bigint ORDER BY p.id)
+$$;
 
 -- The blocks up to `upto` were read: compares their movements and moves the cursor. false: another process was first.
 CREATE FUNCTION audit_advance(s jsonb, before bigint, upto bigint, upto_hash bytea, movements jsonb) RETURNS boolean LANGUAGE plpgsql AS $$

@@ -19,6 +19,7 @@
 #include "handlers/files.h"
 #include "handlers/guard.h"
 #include "handlers/pages.h"
+#include "handlers/reconcile_command.h"
 #include "handlers/routes.h"
 #include "handlers/startup.h"
 #include "handlers/waiters.h"
@@ -438,6 +439,7 @@ static int usage(bool asked)
 			"       opgate verify   RECEIPT [options]  check a receipt offline (--help: its options)\n"
 			"       opgate keygen   --out FILE         make a signing key\n"
 			"       opgate config   --config FILE      print the settings (--markdown: describe them)\n"
+			"       opgate reconcile --from-chain --config FILE [--from BLOCK]  compare the books with the chain's logs\n"
 			"       opgate charging                    print the charging table\n");
 	return asked ? 0 : 64;
 }
@@ -465,6 +467,8 @@ int main(int argc, char **argv)
 		return node_main(argc - 1, argv + 1);
 	if (!strcmp(command, "verify"))
 		return verify_main(argc - 1, argv + 1);
+	if (!strcmp(command, "reconcile") && argc > 2 && !strcmp(argv[2], "--from-chain"))
+		return reconcile_command(config_path, option(argc, argv, "--from"));
 	if (!strcmp(command, "config"))
 		return print_config(config_path, argc > 2 && !strcmp(argv[2], "--markdown"));
 	if (!strcmp(command, "charging"))

@@ -25,7 +25,7 @@ json_t *audit_scope(const struct watch *w, const struct address *pay_to, const s
 	for (size_t i = 0; i < ours_count; i++)
 		json_array_append_new(list, hex_json(ours[i].b, 20));
 	return json_must(json_pack("{s:I, s:o, s:o, s:o, s:o}", "chain_id", (json_int_t)w->chain_id, "token", hex_json(w->token.b, 20), "treasury", hex_json(w->treasury.b, 20),
-				   "pay_to", hex_json(pay_to->b, 20), "ours", list));
+				   "pay_to", address_is_zero(pay_to) ? json_must(json_string("none")) : hex_json(pay_to->b, 20), "ours", list));
 }
 
 json_t *audit_movement_json(const struct chain_movement *m)
@@ -35,6 +35,8 @@ json_t *audit_movement_json(const struct chain_movement *m)
 
 	if (m->has_ref)
 		json_object_set_new(o, "ref", hex_json(m->ref.b, 32));
+	if (m->has_nonce)
+		json_object_set_new(o, "nonce", hex_json(m->nonce.b, 32));
 	return o;
 }
 

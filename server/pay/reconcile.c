@@ -139,13 +139,13 @@ static json_t *endpoints_json(const struct reconcile_config *c)
 json_t *reconciliation_json(const struct reconcile_config *c, const struct reconciliation *r)
 {
 	bool known = r->custody != CUSTODY_UNKNOWN;
-	json_t *custody = json_must(json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:o}", "on_chain", known ? json_string(amount_format(r->on_chain).s) : json_null(), "ledger",
+	json_t *custody = json_must(json_pack("{s:o, s:s, s:s, s:s, s:o, s:o}", "on_chain", known ? json_string(amount_format(r->on_chain).s) : json_null(), "ledger",
 					      amount_format(r->books.custody).s, "unsettled", amount_format(r->books.unsettled).s, "liabilities",
-					      amount_format(r->books.liabilities).s, "in_flight", amount_format(r->in_flight.unproven).s, "difference",
+					      amount_format(r->books.liabilities).s, "difference",
 					      known ? difference_json(r) : json_null(), "ok", known ? json_boolean(r->custody == CUSTODY_OK) : json_null()));
-	json_t *in_flight = json_must(json_pack("{s:I, s:I, s:I, s:s}", "transactions_signed", (json_int_t)r->in_flight.signed_, "transactions_mined",
+	json_t *in_flight = json_must(json_pack("{s:I, s:I, s:I, s:s, s:s}", "transactions_signed", (json_int_t)r->in_flight.signed_, "transactions_mined",
 						(json_int_t)r->in_flight.mined, "payments", (json_int_t)r->in_flight.settling, "amount",
-						amount_format(r->in_flight.settling_amount).s));
+						amount_format(r->in_flight.settling_amount).s, "unproven", amount_format(r->in_flight.unproven).s));
 	json_t *deposits = json_must(json_pack("{s:s, s:I, s:s, s:I, s:s}", "unconfirmed", amount_format(r->deposits.seen_amount).s, "held", (json_int_t)r->deposits.held,
 					       "held_amount", amount_format(r->deposits.held_amount).s, "reversed", (json_int_t)r->deposits.reversed, "reversal_loss",
 					       amount_format(r->deposits.shortfall).s));
