@@ -65,12 +65,12 @@ async function compared() {
 
 /// Changes rows past the triggers, runs `work`, and puts the rows back.
 async function doctored(table, statement, work) {
-  await rig.sqlRun(`CREATE TABLE doctored AS SELECT * FROM ${table}; ALTER TABLE ${table} DISABLE TRIGGER ALL; ${statement}; ALTER TABLE ${table} ENABLE TRIGGER ALL`);
+  await rig.sqlRun(`CREATE TABLE doctored AS SELECT * FROM ${table}; ALTER TABLE ${table} DISABLE TRIGGER USER; ${statement}; ALTER TABLE ${table} ENABLE TRIGGER USER`);
   try {
     await work();
   } finally {
-    await rig.sqlRun(`ALTER TABLE ${table} DISABLE TRIGGER ALL; DELETE FROM ${table}; INSERT INTO ${table} OVERRIDING SYSTEM VALUE SELECT * FROM doctored;
-      ALTER TABLE ${table} ENABLE TRIGGER ALL; DROP TABLE doctored`);
+    await rig.sqlRun(`ALTER TABLE ${table} DISABLE TRIGGER USER; DELETE FROM ${table}; INSERT INTO ${table} OVERRIDING SYSTEM VALUE SELECT * FROM doctored;
+      ALTER TABLE ${table} ENABLE TRIGGER USER; DROP TABLE doctored`);
   }
 }
 
@@ -170,7 +170,7 @@ test('a mismatch that is gone is history', { timeout: 120_000 }, async () => {
   await rig.deposit('consumer', 2n * OPG);
   await compared();
   const newest = "(SELECT max(id) FROM deposit WHERE state = 'credited')";
-  await rig.sqlRun(`ALTER TABLE deposit DISABLE TRIGGER ALL; UPDATE deposit SET ordinal = ordinal + 100, audited_block = NULL WHERE id = ${newest}; ALTER TABLE deposit ENABLE TRIGGER ALL`);
+  await rig.sqlRun(`ALTER TABLE deposit DISABLE TRIGGER USER; UPDATE deposit SET ordinal = ordinal + 100, audited_block = NULL WHERE id = ${newest}; ALTER TABLE deposit ENABLE TRIGGER USER`);
   await waitFor('it is noticed', stopped, { seconds: 60 });
   const [open] = (await rig.reconciliation()).mismatches.filter(({ state }) => state === 'open');
   assert.equal(open.check, 'deposit_without_log');
