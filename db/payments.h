@@ -75,6 +75,8 @@ struct signed_tx {
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
+/* A transaction without payments, inside the caller's transaction: what it carries is tied to *ret_id there. ERR_CONFLICT as above. */
+enum err db_settlement_add(struct db *db, const struct signed_tx *tx, int64_t *ret_id) WARN_UNUSED;
 /* A replacement: same nonce, other fees. */
 enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx *tx) WARN_UNUSED;
 

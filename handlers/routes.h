@@ -74,6 +74,8 @@ X(GET,   "/v1/payments/{id}",      payments_get,   WORKER, PUBLIC,   NULL, NULL,
 X(GET,   "/v1/deposits",           deposits_list,  WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "DepositList", "Deposits of the caller") \
 X(GET,   "/v1/reconciliation",     reconciliation, WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Reconciliation", "Ledger sum, balances, holds and custody against the chain") \
 X(POST,  "/v1/reconciliation/mismatches/{id}/resolve", mismatches_resolve, WORKER, ACCOUNT, "registry", "admin", 4 * KB, "write", PROBLEM, "Resolve", "Resolved", "Take responsibility for a mismatch that stays, so that settlements go on") \
+X(POST,  "/v1/deposits",           deposits_create, WORKER, ACCOUNT, "inference", NULL, 8 * KB, "write", PROBLEM, "DepositCreate", "SponsoredDeposit", "Deposit by signature: we pay the gas") \
+X(GET,   "/v1/deposits/sponsored/{id}", deposits_sponsored, WORKER, ACCOUNT, "read", NULL, 0, "read", PROBLEM, NULL, "SponsoredDeposit", "What became of a deposit by signature") \
 X(GET,   "/v1/deposits/held",      deposits_held,  WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "DepositList", "Deposits whose sender is a contract nobody signed in for") \
 X(POST,  "/v1/deposits/{id}/claim", deposits_claim, WORKER, PUBLIC,  NULL, NULL, 8 * KB, "auth", PROBLEM, "DepositClaim", "DepositClaimed", "Credit a held deposit to the account its sender names by signature") \
 /* pages */ \

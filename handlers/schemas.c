@@ -53,7 +53,8 @@ const struct schema SCHEMAS[] = {
 	/* operations */
 	{ "Health", OBJECT("'status'", "'status':" ENUM("'ok','unavailable'") ",'checks':" OBJECT("'database','reconciliation'", "'database':" BOOL ",'reconciliation':" BOOL)) },
 	{ "Gateway", OBJECT("'address','chain_id','opg_token','treasury','base_url','deposit_confirmations','platform_fee_bps'", "'address':" REF("Address")
-		",'chain_id':" INT ",'opg_token':" REF("Address") ",'treasury':" REF("Address") ",'base_url':" STR ",'deposit_confirmations':" INT ",'platform_fee_bps':" INT) },
+		",'chain_id':" INT ",'opg_token':" REF("Address") ",'treasury':" REF("Address") ",'base_url':" STR ",'deposit_confirmations':" INT ",'platform_fee_bps':" INT
+		",'depositor':{'type':['string','null'],'description':'contract that deposits by signature; null: none'}") },
 	/* accounts */
 	{ "Nonce", OBJECT("'nonce','expires_at'", "'nonce':" STR ",'expires_at':" REF("Time")) },
 	{ "SignIn", INPUT("'message','signature'", "'message':{'type':'string','minLength':1,'description':'EIP-4361 text with a nonce of ours'},'signature':" TEXT(1, 256)) },
@@ -138,6 +139,11 @@ const struct schema SCHEMAS[] = {
 		REF("Hash") ",'ordinal':" INT ",'sender':" REF("Address") ",'amount':" REF("Amount") ",'block':" INT ",'state':" ENUM("'seen','credited','held','vanished','reversed'")
 		",'reason':" STR_NULL ",'shortfall':" REF("Amount") ",'reversals':" INT ",'seen_at':" REF("Time") ",'credited_at':" OR_NULL(REF("Time"))
 		",'claimed_at':" OR_NULL(REF("Time"))) },
+	{ "DepositCreate", INPUT("'method','amount','deadline','signature'", "'method':" ENUM("'permit2','permit'") ",'amount':" REF("Amount")
+		",'nonce':{'type':'string','pattern':'^(0|[1-9][0-9]*)$','description':'permit2 only: of the signature'},'deadline':{'type':'integer','description':'seconds since 1970'}"
+		",'signature':{'type':'string','maxLength':4098}") },
+	{ "SponsoredDeposit", OBJECT("'id','method','amount','state','transaction','reason','created_at'", "'id':" STR ",'method':" ENUM("'permit2','permit'") ",'amount':" REF("Amount")
+		",'state':" ENUM("'queued','sent','done','failed'") ",'transaction':" OR_NULL(REF("Hash")) ",'reason':" STR_NULL ",'created_at':" REF("Time")) },
 	{ "DepositClaim", INPUT("'account','signature'", "'account':" REF("Address") ",'signature':{'type':'string','maxLength':4098,'description':'of the EIP-712 statement DepositClaim by the sender, or by the contract that sent (ERC-1271)'}") },
 	{ "DepositClaimed", OBJECT("'id','account','state'", "'id':" INT ",'account':" REF("Address") ",'state':" CONST("credited")) },
 	{ "Payment", OBJECT("'id','state','amount_max','amount','transaction','reason','asset'", "'id':{'type':'string','format':'uuid'},'state':{'enum':['claimed','settling','settled','failed','dropped','lost']},'amount_max':" REF("Amount") ",'amount':{},'transaction':{},'reason':{},'asset':" REF("Asset")) },
@@ -173,6 +179,7 @@ const size_t SCHEMAS_COUNT = sizeof(SCHEMAS) / sizeof(SCHEMAS[0]);
 const struct route_detail ROUTE_DETAILS[] = {
 	{ .route = "metrics", .response_type = "text/plain", .response_schema = STR },
 	{ .route = "openapi", .response_type = JSON_TYPE, .response_schema = ANY_OBJECT },
+	{ .route = "deposits_create", .status = 202 },
 	{ .route = "keys_create", .status = 201 },
 	{ .route = "keys_revoke", .status = 204 },
 	{ .route = "models_create", .status = 201 },

@@ -147,7 +147,7 @@ enum err startup_check_chain(struct app *app, struct startup_why *why)
 size_t startup_ours(const struct app *app, struct address ret[DEPOSITS_OURS_MAX])
 {
 	const struct settings *s = app->settings;
-	const struct address all[] = { s->pay_to, s->settler_contract, CALLS_X402_EXACT_PROXY, CALLS_X402_UPTO_PROXY, CALLS_PERMIT2 };
+	const struct address all[] = { s->pay_to, s->settler_contract, s->depositor_contract, CALLS_X402_EXACT_PROXY, CALLS_X402_UPTO_PROXY, CALLS_PERMIT2 };
 	size_t count = 0;
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)

@@ -41,6 +41,7 @@ struct gateway {
 	struct db *db; /* the janitor's, which is the main thread */
 	uint64_t audit_range;
 	deadline_ms next_words; /* about books that do not hold */
+	int64_t words_about;    /* the last mismatch they were about */
 };
 
 /* ---- what the parts tell the log ---- */
@@ -124,7 +125,7 @@ static void start_deposits(struct gateway *g)
 	};
 	struct audit_config audit = {
 		.pair = &app->auditor_chains, .database_url = s->database_url, .watch = watch, .pay_to = s->pay_to, .settler = s->settler_contract,
-		.from_block = deposits.from_block, .confirmations = deposits.confirmations, .poll_ms = s->poll_ms, .range = &g->audit_range, .log = log_deposits,
+		.from_block = deposits.from_block, .confirmations = deposits.confirmations, .poll_ms = s->poll_ms, .stopped = &app->pay.stopped, .range = &g->audit_range, .log = log_deposits,
 	};
 
 	deposits.ours_count = audit.ours_count = startup_ours(app, deposits.ours);
@@ -167,7 +168,7 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 	struct app *app = &g->app;
 	struct settler_config settler = {
 		.chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to,
-		.contract = s->settler_contract, .confirmations = (uint64_t)s->deposit_confirmations,
+		.contract = s->settler_contract, .depositor = s->depositor_contract, .confirmations = (uint64_t)s->deposit_confirmations,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
 		.log = log_settler, .key = app->settler_key, .head = &app->x402.head,
 	};
@@ -236,10 +237,9 @@ static enum err start(struct gateway *g)
 /* ---- run: the janitor ---- */
 
 /* Does all hold? While something does not, this is asked at every turn, so that what healed stops nobody. */
-static bool housekeeping(struct gateway *g)
+static void housekeeping(struct gateway *g)
 {
 	struct reconciliation r;
-	bool ok;
 	enum err e = db_fold(g->db);
 
 	if (!e)
@@ -248,19 +248,19 @@ static bool housekeeping(struct gateway *g)
 		e = reconcile(&g->app.reconcile, g->db, &r);
 	if (e) {
 		LOG_EVENT(LOG_WARN, "housekeeping_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)));
-		return true;
+		return;
 	}
-	ok = r.ok;
-	if (!ok && deadline_passed(g->next_words)) {
-		const json_t *first = json_array_get(r.mismatches, 0);
+	const json_t *first = json_array_get(r.mismatches, 0);
+	int64_t about = r.ok ? 0 : json_integer_value(json_object_get(first, "id"));
 
+	if (!r.ok && (about != g->words_about || deadline_passed(g->next_words))) {
 		g->next_words = deadline_in(HOUSEKEEPING_MS);
 		LOG_EVENT(LOG_ERROR, "reconciliation_failed", L_STR("ledger_sum", r.books.ledger_sum), L_INT("wrong_balances", r.books.wrong_balances),
 			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT),
 			  L_INT("mismatches", r.stopping), L_STR("first", json_string_value(json_object_get(first, "detail"))));
 	}
+	g->words_about = about;
 	reconciliation_done(&r);
-	return ok;
 }
 
 static void run(struct gateway *g, const sigset_t *signals)
@@ -280,8 +280,9 @@ static void run(struct gateway *g, const sigset_t *signals)
 			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)), L_INT("times", failures + 1));
 		failures = e ? failures + 1 : 0;
 		waiters_tick(&g->app, g->db, false);
-		if (deadline_passed(next_housekeeping)) {
-			next_housekeeping = housekeeping(g) ? deadline_in(HOUSEKEEPING_MS) : deadline_in(0);
+		if (deadline_passed(next_housekeeping) || atomic_load(&g->app.pay.stopped)) {
+			housekeeping(g);
+			next_housekeeping = deadline_in(HOUSEKEEPING_MS);
 		}
 	}
 }

@@ -84,7 +84,7 @@ static enum err check_ground(const struct audit_config *c, struct db *db, const 
 
 /* ---- new blocks ---- */
 
-static enum err compare_blocks(const struct audit_config *c, struct db *db, const json_t *scope, uint64_t at, uint64_t final)
+static enum err compare_blocks(const struct audit_config *c, struct db *db, const json_t *scope, uint64_t at, uint64_t final, uint64_t *ret_at)
 {
 	const struct movements_filter f = filter_of(c);
 	struct chain_movement *list = NULL;
@@ -103,9 +103,11 @@ static enum err compare_blocks(const struct audit_config *c, struct db *db, cons
 		e = db_audit_advance(db, scope, at, last, &block.hash, movements);
 		free(list);
 	}
-	if (!e)
-		metric_set(METRIC_AUDIT_BLOCK, (int64_t)last);
-	return e;
+	if (e)
+		return e;
+	metric_set(METRIC_AUDIT_BLOCK, (int64_t)last);
+	*ret_at = last;
+	return ERR_OK;
 }
 
 /* ---- what did not agree is looked at again ---- */
@@ -141,7 +143,8 @@ static json_t *question_json(const struct audit_question *q)
 	return o;
 }
 
-/* A log that is there is judged again; one that is not is missed while a row says that it exists. *ret_found: what is wrong, or NULL. */
+/* A log that is there is judged again; one that is not is missed while a row says that it exists. *ret_found: what is wrong, or NULL.
+ * ERR_IN_PROGRESS: its block is not final, the cursor will come to it. */
 static enum err ask_again(const struct audit_config *c, struct db *db, const json_t *scope, const struct audit_question *q, uint64_t at, json_t **ret_found)
 {
 	_cleanup_json_ json_t *movement = NULL;
@@ -154,8 +157,8 @@ static enum err ask_again(const struct audit_config *c, struct db *db, const jso
 			*ret_found = question_json(q);
 		return ERR_OK;
 	}
-	if (e || m.block_number > at) /* mined again, not final yet: the cursor will come to it */
-		return e;
+	if (e || m.block_number > at)
+		return e ? e : ERR_IN_PROGRESS;
 	movement = audit_movement_json(&m);
 	return db_audit_judge(db, scope, movement, ret_found);
 }
@@ -176,6 +179,10 @@ static enum err look_again(const struct audit_config *c, struct db *db, const js
 		json_t *one = NULL;
 
 		e = ask_again(c, db, scope, &list[i], at, &one);
+		if (e == ERR_IN_PROGRESS) {
+			e = ERR_OK;
+			continue;
+		}
 		if (!e && list[i].mismatch && !(one && same_mismatch(one, &list[i])) && !(one && list[i].claimed)) {
 			c->log("mismatch_healed", list[i].mismatch, list[i].detail);
 			e = db_mismatch_heal(db, list[i].mismatch);
@@ -228,8 +235,8 @@ enum err audit_step(const struct audit_config *c, struct db *db, bool *ret_more)
 		return e;
 	}
 	if (final > at) {
-		e = compare_blocks(c, db, scope, at, final);
-		*ret_more = !e && final > at + *c->range;
+		e = compare_blocks(c, db, scope, at, final, &at);
+		*ret_more = !e && final > at;
 	}
 	return e ? e : look_again(c, db, scope, at);
 }
@@ -237,12 +244,17 @@ enum err audit_step(const struct audit_config *c, struct db *db, bool *ret_more)
 /* Another gateway may be first; an endpoint that lags is waited for. */
 static enum err audit_turn(const void *config, struct db *db, bool *ret_busy)
 {
-	enum err e = audit_step(config, db, ret_busy);
+	const struct audit_config *c = config;
+	bool stopped = false;
+	enum err e = audit_step(c, db, ret_busy);
 
-	if (e != ERR_CONFLICT && e != ERR_NOT_FOUND)
-		return e;
-	*ret_busy = false;
-	return ERR_OK;
+	if (e == ERR_CONFLICT || e == ERR_NOT_FOUND) {
+		*ret_busy = false;
+		e = ERR_OK;
+	}
+	if (settlement_stopped(db, &stopped) == ERR_OK && stopped)
+		atomic_store(c->stopped, true); /* taken back by reconcile() when all holds */
+	return e;
 }
 
 struct turns *audit_start(const struct audit_config *config)

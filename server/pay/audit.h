@@ -18,6 +18,7 @@ struct audit_config {
 	size_t ours_count;
 	uint64_t from_block, confirmations;
 	int64_t poll_ms;
+	atomic_bool *stopped; /* set while settlement_stopped says so */
 	uint64_t *range; /* how many blocks are asked for at once: less when the endpoint refuses; begins at 0 */
 	void (*log)(const char *event, int64_t number, const char *detail);
 };

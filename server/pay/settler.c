@@ -10,6 +10,7 @@
 #include "chain/calls.h"
 #include "db/audit.h"
 #include "pay/settler.h"
+#include "pay/sponsor.h"
 
 #define OPEN_MAX 64
 #define VERSIONS_MAX 64 /* an eighth more each: the cap comes first */
@@ -104,7 +105,7 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 	return arrived_count < count ? ask_about_rest(c, db, t->id) : ERR_OK;
 }
 
-static void send(const struct settler_config *c, const void *raw, size_t len)
+void settler_send(const struct settler_config *c, const void *raw, size_t len)
 {
 	enum chain_sent s = chain_send_raw(c->chain, raw, len);
 
@@ -117,7 +118,7 @@ static enum err send_again(const struct settler_config *c, struct db *db, const 
 {
 	if (t->idle_ms < RESEND_MS)
 		return ERR_OK;
-	send(c, t->raw, t->raw_len);
+	settler_send(c, t->raw, t->raw_len);
 	return db_settlement_tried(db, t->id);
 }
 
@@ -154,7 +155,7 @@ static enum err bump(const struct settler_config *c, struct db *db, const struct
 		e = db_settlement_replace(db, t->id, &signed_);
 	}
 	if (!e)
-		send(c, raw.data, raw.len);
+		settler_send(c, raw.data, raw.len);
 	buf_done(&raw);
 	return e;
 }
@@ -250,10 +251,10 @@ static enum err make_batch(const struct settler_config *c, const struct settling
 	return e;
 }
 
-static enum err sign_batch(const struct settler_config *c, struct db *db, const struct buf *data, uint64_t gas, const struct chain_fees *fees, struct buf *raw,
-			   struct signed_tx *ret)
+enum err settler_sign(const struct settler_config *c, struct db *db, const struct address *to, const struct buf *data, uint64_t gas, const struct chain_fees *fees,
+		      struct buf *raw, struct signed_tx *ret)
 {
-	struct tx tx = { .chain_id = c->chain_id, .to = c->contract, .gas = gas, .max_fee = fees->fee, .max_priority_fee = fees->priority,
+	struct tx tx = { .chain_id = c->chain_id, .to = *to, .gas = gas, .max_fee = fees->fee, .max_priority_fee = fees->priority,
 			 .data = (const uint8_t *)data->data, .data_len = data->len };
 	struct signed_tx s = { .chain_id = c->chain_id, .max_fee = amount_from_u64(fees->fee) };
 	uint64_t latest = 0;
@@ -287,14 +288,14 @@ static enum err settle_batch(const struct settler_config *c, struct db *db, cons
 	if (!e && !fees.affordable)
 		e = ERR_LIMIT; /* gas costs more than we pay: nothing is signed that could not be mined */
 	if (!e)
-		e = sign_batch(c, db, &data, gas, &fees, &raw, &tx);
+		e = settler_sign(c, db, &c->contract, &data, gas, &fees, &raw, &tx);
 	for (size_t i = 0; i < count; i++)
 		ids[i] = payments[i].id;
 	if (!e)
 		e = db_settlement_write(db, &tx, ids, count);
 	FAULT(settlement_written);
 	if (!e)
-		send(c, raw.data, raw.len);
+		settler_send(c, raw.data, raw.len);
 	FAULT(settlement_sent);
 	buf_done(&data);
 	buf_done(&raw);
@@ -376,6 +377,8 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 	if (e || !mine)
 		return e;
 	begin = settle_new(c, db, &begun);
+	if (!begin)
+		begin = sponsor_new(c, db, &begun);
 	e = look_after_all(c, db, head, ret_busy); /* what is under way does not suffer from what cannot begin */
 	*ret_busy |= begun > 0 && !begin;
 	return begin ? begin : e;

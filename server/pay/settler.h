@@ -17,7 +17,7 @@ struct settler_config {
 	struct chain *chain;
 	const char *database_url;
 	uint64_t chain_id;
-	struct address token, pay_to, contract; /* contract: Settler */
+	struct address token, pay_to, contract, depositor; /* contracts Settler and Depositor; zero: none */
 	struct secret_key key;
 	uint64_t confirmations; /* after which a transaction is not looked at any more */
 	struct chain_fee_caps caps;
@@ -32,6 +32,11 @@ struct turns *settler_start(const struct settler_config *config); /* kick it whe
 
 /* One turn, for tests. ret_busy: something is under way, come back soon. */
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy) WARN_UNUSED;
+
+/* Signs a call of `to` with the key's next nonce; `raw` gets the bytes, which are to be written down before settler_send. */
+enum err settler_sign(const struct settler_config *c, struct db *db, const struct address *to, const struct buf *data, uint64_t gas, const struct chain_fees *fees,
+		      struct buf *raw, struct signed_tx *ret) WARN_UNUSED;
+void settler_send(const struct settler_config *c, const void *raw, size_t len);
 
 /* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? */
 enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p) WARN_UNUSED;

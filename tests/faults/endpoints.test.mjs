@@ -23,11 +23,12 @@ class Liar {
     liar.lie = null;
     liar.server = http.createServer(async (request, response) => {
       const text = (await Array.fromAsync(request)).join('');
-      if (liar.lie === 'down') return response.destroy();
+      const { lie } = liar;
+      if (lie === 'down') return response.destroy();
       const asked = JSON.parse(text);
       const answer = await (await fetch(target, { method: 'POST', body: text, headers: { 'Content-Type': 'application/json' } })).json();
       response.setHeader('Content-Type', 'application/json');
-      response.end(JSON.stringify(liar.lie ? { ...answer, ...liar.lie(asked.method, answer, asked.params) } : answer));
+      response.end(JSON.stringify(lie ? { ...answer, ...lie(asked.method, answer, asked.params) } : answer));
     });
     await new Promise((resolve) => liar.server.listen(0, '127.0.0.1', resolve));
     liar.url = `http://127.0.0.1:${liar.server.address().port}`;
