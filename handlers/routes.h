@@ -80,6 +80,7 @@ X(GET,   "/v1/deposits/held",      deposits_held,  WORKER, PUBLIC,   NULL, NULL,
 X(POST,  "/v1/deposits/{id}/claim", deposits_claim, WORKER, PUBLIC,  NULL, NULL, 8 * KB, "auth", PROBLEM, "DepositClaim", "DepositClaimed", "Credit a held deposit to the account its sender names by signature") \
 /* pages */ \
 X(GET,   "/",                      page_index,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "The marketplace") \
+X(GET,   "/operator",              page_operator,  INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "The operator's page: reconciliation, what is on its way, what needs attention") \
 X(GET,   "/assets/{file}",         page_asset,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "Files of the pages")
 
 #define X(method, pattern, fn, ...) enum err handle_##fn(struct request *req);

@@ -211,6 +211,7 @@ const struct route_detail ROUTE_DETAILS[] = {
 	{ .route = "oip_model_ready", .response_type = JSON_TYPE, .response_schema = OBJECT("'name','ready'", "'name':" STR ",'ready':" BOOL) },
 	{ .route = "gateway_info", .response_type = JSON_TYPE, .response_schema = REF("Gateway") },
 	{ .route = "page_index", .response_type = "text/html", .response_schema = STR },
+	{ .route = "page_operator", .response_type = "text/html", .response_schema = STR },
 	{ .route = "page_asset", .response_type = "*/*" },
 };
 const size_t ROUTE_DETAILS_COUNT = sizeof(ROUTE_DETAILS) / sizeof(ROUTE_DETAILS[0]);
