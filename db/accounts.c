@@ -33,7 +33,6 @@ enum err db_account_ensure(struct db *db, const struct address *address, struct 
 
 enum err db_account_signed_in(struct db *db, const struct address *address, struct account_row *ret)
 {
-	_cleanup_result_ struct db_result *r = NULL;
 	DB_PARAMS p = { 0 };
 	db_address(&p, address);
 	enum err e = db_account_ensure(db, address, ret);
