@@ -78,16 +78,24 @@ static enum err ask_first(struct db *db, const char *sql, const struct db_params
 	return e ? e : db_get_bool(r, 0, "done") ? ERR_OK : ERR_CONFLICT;
 }
 
-enum err db_audit_advance(struct db *db, const json_t *scope, uint64_t before, uint64_t upto, const struct hash *hash, const json_t *movements)
+enum err db_audit_advance(struct db *db, const json_t *scope, uint64_t before, uint64_t upto, const struct hash *hash, const json_t *movements, bool sure)
 {
+	_cleanup_result_ struct db_result *r = NULL;
+	const char *status;
 	DB_PARAMS p = { 0 };
+	enum err e;
 
 	db_json(&p, scope);
 	db_int(&p, (int64_t)before);
 	db_int(&p, (int64_t)upto);
 	db_hash(&p, hash);
 	db_json(&p, movements);
-	return ask_first(db, "SELECT audit_advance($1::jsonb, $2::bigint, $3::bigint, $4, $5::jsonb) AS done", &p);
+	db_bool(&p, sure);
+	e = db_query_one(db, "SELECT audit_advance($1::jsonb, $2::bigint, $3::bigint, $4, $5::jsonb, $6::boolean) AS status", &p, &r);
+	if (e)
+		return e;
+	status = db_get_text(r, 0, "status");
+	return !strcmp(status, "ok") ? ERR_OK : !strcmp(status, "doubt") ? ERR_IN_PROGRESS : ERR_CONFLICT;
 }
 
 enum err db_audit_rewind(struct db *db, const json_t *scope, uint64_t before, uint64_t target)

@@ -13,8 +13,8 @@ enum err db_audit_cursor(struct db *db, const struct watch *w, uint64_t start, u
 enum err db_audit_at(struct db *db, const struct watch *w, uint64_t *ret) WARN_UNUSED; /* the same, made nowhere: 0 */
 /* The newest block not after `number` whose hash we remember. ERR_NOT_FOUND. */
 enum err db_audit_block(struct db *db, const struct watch *w, uint64_t number, uint64_t *ret_number, struct hash *ret_hash) WARN_UNUSED;
-/* ERR_CONFLICT: another process was first. movements: [{"tx","ordinal","block","from","to","value","ref"?,"nonce"?}]. */
-enum err db_audit_advance(struct db *db, const json_t *scope, uint64_t before, uint64_t upto, const struct hash *hash, const json_t *movements) WARN_UNUSED;
+/* ERR_CONFLICT: another process was first. ERR_IN_PROGRESS: something does not agree; read the blocks again and be `sure`. movements: [{"tx","ordinal","block","from","to","value","ref"?,"nonce"?}]. */
+enum err db_audit_advance(struct db *db, const json_t *scope, uint64_t before, uint64_t upto, const struct hash *hash, const json_t *movements, bool sure) WARN_UNUSED;
 enum err db_audit_rewind(struct db *db, const json_t *scope, uint64_t before, uint64_t target) WARN_UNUSED;
 
 struct audit_question { /* a row or an open mismatch whose log is to be looked at again */

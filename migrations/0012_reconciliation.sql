@@ -212,23 +212,28 @@ CREATE FUNCTION audit_elsewhere(s jsonb, head bigint) RETURNS TABLE (kind text, 
 		AND p.chain_id = (s->>'chain_id')::bigint ORDER BY p.id)
 $$;
 
--- The blocks up to `upto` were read: compares their movements and moves the cursor. false: another process was first.
-CREATE FUNCTION audit_advance(s jsonb, before bigint, upto bigint, upto_hash bytea, movements jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
+-- The blocks up to `upto` were read: compares their movements and moves the cursor. Status: ok; conflict (another process was first);
+-- doubt: something does not agree, and nothing is written down before it was read a second time (`sure`), because the chain may just
+-- be changing its mind.
+CREATE FUNCTION audit_advance(s jsonb, before bigint, upto bigint, upto_hash bytea, movements jsonb, sure boolean) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-	found_ jsonb;
+	news jsonb;
 BEGIN
+	SELECT jsonb_agg(j) INTO news FROM (SELECT audit_judge(s, e.m) AS j FROM jsonb_array_elements(movements) WITH ORDINALITY e(m, n) ORDER BY e.n) x WHERE j IS NOT NULL;
+	IF news IS NOT NULL AND NOT sure THEN
+		RETURN 'doubt';
+	END IF;
 	UPDATE audit_cursor c SET number = upto, at = now() WHERE c.chain_id = (s->>'chain_id')::bigint AND c.token = decode(s->>'token', 'hex')
 		AND c.treasury = decode(s->>'treasury', 'hex') AND c.number = before;
 	IF NOT FOUND THEN
-		RETURN false;
+		RETURN 'conflict';
 	END IF;
 	INSERT INTO audit_block VALUES ((s->>'chain_id')::bigint, decode(s->>'token', 'hex'), decode(s->>'treasury', 'hex'), upto, upto_hash)
 		ON CONFLICT (chain_id, token, treasury, number) DO UPDATE SET hash = EXCLUDED.hash;
 	DELETE FROM audit_block b WHERE b.chain_id = (s->>'chain_id')::bigint AND b.token = decode(s->>'token', 'hex') AND b.treasury = decode(s->>'treasury', 'hex')
 		AND b.number < upto - 4096 AND b.number <> before;
-	SELECT jsonb_agg(j) INTO found_ FROM (SELECT audit_judge(s, e.m) AS j FROM jsonb_array_elements(movements) WITH ORDINALITY e(m, n) ORDER BY e.n) x WHERE j IS NOT NULL;
-	PERFORM mismatch_report('{}', coalesce(found_, '[]'));
-	RETURN true;
+	PERFORM mismatch_report('{}', coalesce(news, '[]'));
+	RETURN 'ok';
 END $$;
 
 -- The chain gave up blocks that were compared: back to `target`, and what was found behind it is found again.

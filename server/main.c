@@ -39,7 +39,7 @@ struct gateway {
 	struct settings settings;
 	struct app app;
 	struct db *db; /* the janitor's, which is the main thread */
-	uint64_t audit_range;
+	struct audit_memory audit_memory;
 	deadline_ms next_words; /* about books that do not hold */
 	int64_t words_about;    /* the last mismatch they were about */
 };
@@ -125,7 +125,7 @@ static void start_deposits(struct gateway *g)
 	};
 	struct audit_config audit = {
 		.pair = &app->auditor_chains, .database_url = s->database_url, .watch = watch, .pay_to = s->pay_to, .settler = s->settler_contract,
-		.from_block = deposits.from_block, .confirmations = deposits.confirmations, .poll_ms = s->poll_ms, .stopped = &app->pay.stopped, .range = &g->audit_range, .log = log_deposits,
+		.from_block = deposits.from_block, .confirmations = deposits.confirmations, .poll_ms = s->poll_ms, .stopped = &app->pay.stopped, .memory = &g->audit_memory, .log = log_deposits,
 	};
 
 	deposits.ours_count = audit.ours_count = startup_ours(app, deposits.ours);

@@ -9,6 +9,13 @@
 #include "db/audit.h"
 #include "pay/deposits.h"
 
+/* What one thread remembers between turns; begins as zeros. */
+struct audit_memory {
+	uint64_t range;      /* blocks asked for at once: less when the endpoint refuses */
+	bool doubt;          /* something did not agree: it counts when it does not a second time, a turn later */
+	struct hash missing; /* the same for rows without logs: what was missed the last time */
+};
+
 struct audit_config {
 	struct chain_pair *pair; /* of its own */
 	const char *database_url;
@@ -19,7 +26,7 @@ struct audit_config {
 	uint64_t from_block, confirmations;
 	int64_t poll_ms;
 	atomic_bool *stopped; /* set while settlement_stopped says so */
-	uint64_t *range; /* how many blocks are asked for at once: less when the endpoint refuses; begins at 0 */
+	struct audit_memory *memory;
 	void (*log)(const char *event, int64_t number, const char *detail);
 };
 
