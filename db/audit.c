@@ -179,7 +179,7 @@ enum err db_audit_elsewhere(struct db *db, const json_t *scope, uint64_t head, s
 /* One statement, so one snapshot. */
 #define SQL_CUSTODY \
 	"SELECT CASE WHEN booked = rows THEN '' ELSE format('the ledger has %s in custody, the rows say %s', booked, rows) END AS words FROM (SELECT -ledger_balance_of(8) AS booked," \
-	" (SELECT coalesce(sum(amount), 0) FROM deposit WHERE state IN ('credited', 'held')) + (SELECT coalesce(sum(amount), 0) FROM payment WHERE state = 'settled')" \
+	" (SELECT coalesce(sum(amount), 0) FROM deposit WHERE state IN ('credited', 'held')) + (SELECT coalesce(sum(amount), 0) FROM payment WHERE state IN ('settled', 'credited'))" \
 	" - (SELECT coalesce(sum(amount), 0) FROM payout_transfer) AS rows) s"
 
 enum err db_audit_custody(struct db *db, char **ret_words)
@@ -264,12 +264,16 @@ enum err db_mismatches(struct db *db, int64_t *ret_stopping, int64_t *ret_of_boo
 #define SQL_IN_FLIGHT \
 	"SELECT (SELECT count(*) FROM settlement_tx WHERE state = 'signed') AS signed, (SELECT count(*) FROM settlement_tx WHERE state = 'mined') AS mined," \
 	" (SELECT count(*) FROM payment WHERE state = 'settling') AS settling, (SELECT coalesce(sum(amount), 0) FROM payment WHERE state = 'settling') AS settling_amount," \
-	" custody_in_flight() AS unproven, greatest(ledger_balance_of(15), 0) AS unattributed"
+	" custody_in_flight($1) AS unproven, greatest(ledger_balance_of(15), 0) AS unattributed"
 
-enum err db_in_flight(struct db *db, struct in_flight *ret)
+enum err db_in_flight(struct db *db, const struct address *payouts, struct in_flight *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;
-	enum err e = db_query_one(db, SQL_IN_FLIGHT, NULL, &r);
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_address(&p, payouts);
+	e = db_query_one(db, SQL_IN_FLIGHT, &p, &r);
 
 	if (!e)
 		*ret = (struct in_flight){ .signed_ = db_get_int(r, 0, "signed"), .mined = db_get_int(r, 0, "mined"), .settling = db_get_int(r, 0, "settling"),

@@ -53,6 +53,7 @@ struct in_flight {
 	struct amount unproven; /* booked, log not final: custody_in_flight() */
 	struct amount unattributed;
 };
-enum err db_in_flight(struct db *db, struct in_flight *ret) WARN_UNUSED;
+/* payouts: the contract whose total is asked, or zero. */
+enum err db_in_flight(struct db *db, const struct address *payouts, struct in_flight *ret) WARN_UNUSED;
 
 #endif

@@ -83,7 +83,7 @@ static enum err tie(struct db *db, void *arg)
 	const struct tying *t = arg;
 	DB_PARAMS p = { 0 };
 	int64_t row = 0, rows = 0;
-	enum err e = db_settlement_add(db, t->tx, &row);
+	enum err e = db_settlement_insert(db, t->tx, &row);
 
 	db_uuid(&p, t->id);
 	db_int(&p, row);

@@ -192,7 +192,6 @@ static enum err prepare(struct work *w, const char *from)
 {
 	const struct settings *s = &w->settings;
 	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 4 };
-	struct address ours[DEPOSITS_OURS_MAX];
 	struct migrate_why migrations = { "" };
 	uint64_t watched = 0;
 	struct u256 first;
@@ -215,7 +214,7 @@ static enum err prepare(struct work *w, const char *from)
 	w->watch = (struct watch){ .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury };
 	w->filter = (struct movements_filter){ .token = s->opg_token, .ours = { s->treasury, s->pay_to }, .ours_count = address_is_zero(&s->pay_to) ? 1 : 2,
 					       .settler = s->settler_contract };
-	w->scope = audit_scope(&w->watch, &s->pay_to, ours, startup_ours(&w->app, ours));
+	w->scope = audit_scope(&w->watch, &s->pay_to, w->app.own, w->app.own_count);
 	w->counts = json_must(json_object());
 	w->sums = json_must(json_object());
 	w->from = (uint64_t)s->deposit_from_block;

@@ -15,10 +15,10 @@ enum err startup_keys(struct app *app, struct startup_why *why) WARN_UNUSED;
 /* All migrations applied; fsync, full_page_writes and synchronous_commit on. */
 enum err startup_check_database(struct db *db, struct startup_why *why) WARN_UNUSED;
 enum err startup_check_chain(struct app *app, struct startup_why *why) WARN_UNUSED;
-/* pay_to and our contracts: what they send to the treasury is no deposit. */
-size_t startup_ours(const struct app *app, struct address ret[DEPOSITS_OURS_MAX]);
 /* x402: a Settler contract and a receiver that is not the treasury. */
 enum err startup_check_settler(struct app *app, struct startup_why *why) WARN_UNUSED;
+/* A Payouts contract of this token and treasury, where one is set. */
+enum err startup_check_payouts(struct app *app, struct startup_why *why) WARN_UNUSED;
 enum err startup_open_files(struct app *app, struct startup_why *why) WARN_UNUSED;
 /* Rows whose time is over: sign-in nonces, node nonces, old idempotency keys, dead instances. */
 enum err startup_sweep(struct db *db) WARN_UNUSED;

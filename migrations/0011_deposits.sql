@@ -1,12 +1,12 @@
 -- Deposits: whose they are when the sender cannot say so by signing in, and deposits whose gas we pay.
 
 INSERT INTO ledger_account VALUES (15, 0, 'unattributed', false);
-COMMENT ON COLUMN ledger_account.kind IS '1 available, 2 held, 3 author, 4 operator; platform: 8 custody, 9 fee, 10 loss, 11 x402_unsettled, 15 unattributed (arrived, owed to whoever proves to have sent it)';
+COMMENT ON COLUMN ledger_account.kind IS '1 available, 2 held, 3 author, 4 operator; platform: 8 custody, 9 fee, 10 loss, 11 x402_unsettled, 12 payout, 15 unattributed (arrived, owed to whoever proves to have sent it)';
 
 ALTER TABLE ledger_transfer DROP CONSTRAINT ledger_transfer_kind_check;
 ALTER TABLE ledger_transfer ADD CONSTRAINT ledger_transfer_kind_check
 	CHECK (kind IN ('deposit', 'deposit_reversal', 'deposit_claimed', 'hold', 'capture', 'void', 'x402_accepted', 'x402_settled', 'x402_dropped',
-		'x402_unsettled', 'x402_lost'));
+		'x402_unsettled', 'x402_lost', 'payout', 'payout_paid', 'payout_returned'));
 
 ALTER TABLE account ADD signed_in_at timestamptz;
 COMMENT ON COLUMN account.signed_in_at IS 'last sign-in: proof that somebody holds its key; NULL: only seen as a sender or payer';

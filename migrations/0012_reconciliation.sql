@@ -6,7 +6,7 @@ CREATE INDEX deposit_unaudited ON deposit (block_number) WHERE state IN ('credit
 COMMENT ON INDEX deposit_unaudited IS 'confirmed, log not found yet';
 ALTER TABLE payment ADD audited_block bigint;
 COMMENT ON COLUMN payment.audited_block IS 'block whose log agreed with this row when it was final; NULL: not compared yet';
-CREATE INDEX payment_unaudited ON payment (ended_at) WHERE state = 'settled' AND tx_hash IS NOT NULL AND audited_block IS NULL;
+CREATE INDEX payment_unaudited ON payment (ended_at) WHERE state IN ('settled', 'credited') AND tx_hash IS NOT NULL AND audited_block IS NULL;
 COMMENT ON INDEX payment_unaudited IS 'settled, log not found yet';
 
 -- What is undone must be found again when it comes again.
@@ -18,7 +18,7 @@ END $$;
 CREATE TRIGGER audit_forget BEFORE UPDATE OF state ON deposit FOR EACH ROW
 	WHEN (OLD.audited_block IS NOT NULL AND NEW.state NOT IN ('credited', 'held')) EXECUTE FUNCTION audit_forget();
 CREATE TRIGGER audit_forget BEFORE UPDATE OF state ON payment FOR EACH ROW
-	WHEN (OLD.audited_block IS NOT NULL AND NEW.state <> 'settled') EXECUTE FUNCTION audit_forget();
+	WHEN (OLD.audited_block IS NOT NULL AND NEW.state NOT IN ('settled', 'credited')) EXECUTE FUNCTION audit_forget();
 
 CREATE TABLE audit_cursor (
 	chain_id bigint NOT NULL,
@@ -98,16 +98,16 @@ BEGIN
 		AND NOT EXISTS (SELECT FROM jsonb_array_elements(news) f WHERE f->>'kind' = m.kind AND f->>'subject' = m.subject);
 END $$;
 
--- Transfers out of our addresses that we meant. Whoever pays out replaces this view with one over its own table.
-CREATE VIEW payout_transfer AS
-	SELECT NULL::text AS id, NULL::bytea AS tx_hash, NULL::int AS log_index, NULL::bytea AS recipient, NULL::numeric AS amount WHERE false;
-COMMENT ON VIEW payout_transfer IS 'payouts and withdrawals that were sent: id, transaction, which log of its receipt, receiver, amount';
+-- Transfers out of our addresses that we meant.
+CREATE VIEW payout_transfer AS SELECT id::text, tx_hash, log_index, address AS recipient, amount FROM payout WHERE state = 'paid';
+COMMENT ON VIEW payout_transfer IS 'payouts that are booked as paid: id, transaction, which log of its receipt, receiver, amount';
 
--- What may be missing on chain for a moment although the ledger has it: booked by a receipt or a log that is not final yet. Whoever pays
--- out adds what is on its way to this function.
-CREATE FUNCTION custody_in_flight() RETURNS numeric LANGUAGE sql STABLE AS $$
+-- What may be missing on chain for a moment although the ledger has it: booked by a receipt or a log that is not final yet; and sent by
+-- a Payouts contract other than `paying`, whose own total says how much it has paid.
+CREATE FUNCTION custody_in_flight(paying bytea) RETURNS numeric LANGUAGE sql STABLE AS $$
 	SELECT coalesce((SELECT sum(amount) FROM deposit WHERE state IN ('credited', 'held') AND audited_block IS NULL), 0)
-	     + coalesce((SELECT sum(amount) FROM payment WHERE state = 'settled' AND tx_hash IS NOT NULL AND audited_block IS NULL), 0)
+	     + coalesce((SELECT sum(amount) FROM payment WHERE state IN ('settled', 'credited') AND tx_hash IS NOT NULL AND audited_block IS NULL), 0)
+	     + coalesce((SELECT sum(amount) FROM payout WHERE state = 'sent' AND contract <> paying), 0)
 $$;
 
 -- Compares one final Transfer with the books. `means`: deposit, payment or payout (the row agrees), internal (our own money moved), stray
@@ -124,7 +124,8 @@ DECLARE
 	d deposit;
 	p payment;
 BEGIN
-	IF s->'ours' ? (m->>'from') AND s->'ours' ? (m->>'to') THEN
+	-- What goes to a contract of ours, or to the key that pays out, is in custody no more.
+	IF s->'ours' ? (m->>'from') AND (m->>'to' = s->>'treasury' OR m->>'to' = s->>'pay_to') THEN
 		means := 'internal';
 	ELSIF m->>'to' = s->>'treasury' THEN
 		SELECT * INTO d FROM deposit x WHERE x.chain_id = (s->>'chain_id')::bigint AND x.token = decode(s->>'token', 'hex') AND x.tx = hash AND x.ordinal = place;
@@ -141,7 +142,7 @@ BEGIN
 	ELSIF m->>'to' = s->>'pay_to' THEN
 		SELECT * INTO p FROM payment x WHERE x.tx_hash = hash AND x.log_index = place;
 		IF FOUND THEN
-			IF p.state = 'settled' AND p.amount = value AND p.payer = source AND (p.method <> 'eip3009' OR m->>'nonce' IS NULL OR p.nonce = decode(m->>'nonce', 'hex'))
+			IF p.state IN ('settled', 'credited') AND p.amount = value AND p.payer = source AND (p.method <> 'eip3009' OR m->>'nonce' IS NULL OR p.nonce = decode(m->>'nonce', 'hex'))
 			   AND (named IS NULL OR named = p.id) THEN
 				means := 'payment';
 				payment_id := p.id;
@@ -154,15 +155,19 @@ BEGIN
 			means := 'stray';
 		ELSE
 			SELECT * INTO p FROM payment x WHERE x.id = named;
-			IF p.state IN ('claimed', 'settling') THEN
+			-- What comes late is booked when its transaction is final, a moment after this.
+			IF p.state IN ('claimed', 'settling') OR (p.state IN ('failed', 'dropped', 'lost') AND EXISTS (SELECT FROM settlement_tx_version v JOIN settlement_tx t ON t.id = v.tx
+			   WHERE v.hash = decode(m->>'tx', 'hex') AND t.state <> 'final')) THEN
 				means := 'in_flight';
 			ELSE
 				kind := 'payment_missing';
 				detail := format('our Settler took %s from 0x%s for payment %s, which is %s', value, m->>'from', named, coalesce(p.state, 'unknown'));
 			END IF;
 		END IF;
-	ELSIF EXISTS (SELECT FROM payout_transfer x WHERE x.tx_hash = hash AND x.log_index = place AND x.amount = value AND x.recipient = decode(m->>'to', 'hex')) THEN
-		means := 'payout';
+	ELSIF EXISTS (SELECT FROM payout_transfer x WHERE x.tx_hash = hash AND x.log_index = place AND x.amount = value AND x.recipient = decode(m->>'to', 'hex'))
+	   OR EXISTS (SELECT FROM settlement_tx_version v JOIN payout x ON x.tx = v.tx WHERE v.hash = decode(m->>'tx', 'hex') AND x.state = 'sent' AND x.amount = value
+	              AND x.address = decode(m->>'to', 'hex')) THEN
+		means := 'payout'; -- or soon: it is booked a moment after it is final, as this is
 	ELSE
 		kind := 'outflow_unknown';
 		detail := format('%s left 0x%s for 0x%s and is no payout', value, m->>'from', m->>'to');
@@ -194,7 +199,12 @@ RETURNS TABLE (means text, kind text, subject text, tx text, ordinal int, block 
 		AND NOT EXISTS (SELECT FROM jsonb_array_elements(movements) m WHERE m->>'tx' = encode(d.tx, 'hex') AND (m->>'ordinal')::int = d.ordinal) ORDER BY d.id)
 	UNION ALL
 	(SELECT NULL, 'payment_without_log', format('payment:%s', p.id), encode(p.tx_hash, 'hex'), p.log_index, t.block_number, p.amount, format('payment %s (settled, %s) has no log', p.id, p.amount)
-	 FROM settlement_tx t JOIN settlement_tx_version v ON v.tx = t.id JOIN payment p ON p.tx_hash = v.hash AND p.state = 'settled'
+	 FROM settlement_tx t JOIN settlement_tx_version v ON v.tx = t.id JOIN payment p ON p.tx_hash = v.hash AND p.state IN ('settled', 'credited')
+	 WHERE t.block_number BETWEEN first AND last AND t.state = 'final' AND t.chain_id = (s->>'chain_id')::bigint
+		AND NOT EXISTS (SELECT FROM jsonb_array_elements(movements) m WHERE m->>'tx' = encode(p.tx_hash, 'hex') AND (m->>'ordinal')::int = p.log_index) ORDER BY p.id)
+	UNION ALL
+	(SELECT NULL, 'payout_without_log', format('payout:%s', p.id), encode(p.tx_hash, 'hex'), p.log_index, t.block_number, p.amount, format('payout %s (paid, %s) has no log', p.id, p.amount)
+	 FROM settlement_tx t JOIN settlement_tx_version v ON v.tx = t.id JOIN payout p ON p.tx_hash = v.hash AND p.state = 'paid'
 	 WHERE t.block_number BETWEEN first AND last AND t.state = 'final' AND t.chain_id = (s->>'chain_id')::bigint
 		AND NOT EXISTS (SELECT FROM jsonb_array_elements(movements) m WHERE m->>'tx' = encode(p.tx_hash, 'hex') AND (m->>'ordinal')::int = p.log_index) ORDER BY p.id)
 $$;
@@ -208,7 +218,7 @@ CREATE FUNCTION audit_elsewhere(s jsonb, head bigint) RETURNS TABLE (kind text, 
 		AND d.token = decode(s->>'token', 'hex') AND d.treasury = decode(s->>'treasury', 'hex') ORDER BY d.id)
 	UNION ALL
 	(SELECT 'payment_without_log', format('payment:%s', p.id), p.tx_hash::bytea, p.log_index, NULL, format('payment %s (settled, %s) has no log', p.id, p.amount)
-	 FROM payment p LEFT JOIN settlement_tx_version v ON v.hash = p.tx_hash WHERE p.state = 'settled' AND p.tx_hash IS NOT NULL AND v.hash IS NULL
+	 FROM payment p LEFT JOIN settlement_tx_version v ON v.hash = p.tx_hash WHERE p.state IN ('settled', 'credited') AND p.tx_hash IS NOT NULL AND v.hash IS NULL
 		AND p.chain_id = (s->>'chain_id')::bigint ORDER BY p.id)
 $$;
 
@@ -262,13 +272,13 @@ LANGUAGE sql STABLE AS $$
 	UNION ALL
 	(SELECT NULL, 'payment_without_log', format('payment:%s', p.id), p.tx_hash::bytea, p.log_index, t.block_number, true, format('payment %s (settled, %s) has no log', p.id, p.amount)
 	 FROM payment p LEFT JOIN settlement_tx_version v ON v.hash = p.tx_hash LEFT JOIN settlement_tx t ON t.id = v.tx
-	 WHERE p.state = 'settled' AND p.tx_hash IS NOT NULL AND p.audited_block IS NULL AND p.chain_id = (s->>'chain_id')::bigint
+	 WHERE p.state IN ('settled', 'credited') AND p.tx_hash IS NOT NULL AND p.audited_block IS NULL AND p.chain_id = (s->>'chain_id')::bigint
 		AND (t.id IS NULL OR (t.state = 'final' AND t.block_number <= upto)) ORDER BY p.ended_at, p.id LIMIT 64)
 	UNION ALL
 	(SELECT m.id, m.kind, m.subject, m.tx::bytea, m.ordinal, m.block_number,
 		EXISTS (SELECT FROM deposit d WHERE d.tx = m.tx AND d.ordinal = m.ordinal AND d.state IN ('credited', 'held') AND d.chain_id = (s->>'chain_id')::bigint
 			AND d.token = decode(s->>'token', 'hex'))
-		OR EXISTS (SELECT FROM payment p WHERE p.tx_hash = m.tx AND p.log_index = m.ordinal AND p.state = 'settled'), m.detail
+		OR EXISTS (SELECT FROM payment p WHERE p.tx_hash = m.tx AND p.log_index = m.ordinal AND p.state IN ('settled', 'credited')), m.detail
 	 FROM mismatch m WHERE m.healed_at IS NULL AND m.tx IS NOT NULL ORDER BY m.id LIMIT 256)
 $$;
 

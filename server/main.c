@@ -27,6 +27,8 @@
 #include "node/node.h"
 #include "pay/audit.h"
 #include "pay/deposits.h"
+#include "pay/payouts.h"
+#include "pay/rates.h"
 #include "pay/run.h"
 #include "pay/settler.h"
 #include "proof/verify_main.h"
@@ -34,6 +36,7 @@
 #define STATEMENT_DEADLINE_MS 10000
 #define RPC_DEADLINE_MS 5000
 #define HOUSEKEEPING_MS 30000
+#define RECHECK_MS 2000
 
 struct gateway {
 	struct settings settings;
@@ -120,30 +123,37 @@ static void start_deposits(struct gateway *g)
 	struct app *app = &g->app;
 	const struct watch watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury };
 	struct deposits_config deposits = {
-		.pair = &app->watcher_chains, .database_url = s->database_url, .watch = watch, .from_block = (uint64_t)s->deposit_from_block,
-		.confirmations = (uint64_t)s->deposit_confirmations, .poll_ms = s->poll_ms, .log = log_deposits,
+		.pair = &app->watcher_chains, .database_url = s->database_url, .watch = watch, .own = app->own, .own_count = app->own_count,
+		.from_block = (uint64_t)s->deposit_from_block, .confirmations = (uint64_t)s->deposit_confirmations, .poll_ms = s->poll_ms, .log = log_deposits,
 	};
 	struct audit_config audit = {
-		.pair = &app->auditor_chains, .database_url = s->database_url, .watch = watch, .pay_to = s->pay_to, .settler = s->settler_contract,
+		.pair = &app->auditor_chains, .database_url = s->database_url, .watch = watch, .own = app->own, .own_count = app->own_count, .pay_to = s->pay_to, .settler = s->settler_contract,
 		.from_block = deposits.from_block, .confirmations = deposits.confirmations, .poll_ms = s->poll_ms, .stopped = &app->pay.stopped, .memory = &g->audit_memory, .log = log_deposits,
 	};
 
-	deposits.ours_count = audit.ours_count = startup_ours(app, deposits.ours);
-	memcpy(audit.ours, deposits.ours, sizeof(audit.ours));
 	app->deposits = deposits_start(&deposits);
 	app->audit = audit_start(&audit);
 }
 
-/* What the two threads, the housekeeping and GET /v1/reconciliation look at. */
-static void prepare_reconciliation(struct gateway *g)
+static void log_rates(const char *event, int64_t number, const char *detail)
+{
+	LOG_EVENT(LOG_WARN, event, L_INT("number", number), L_STR("detail", detail));
+}
+
+static enum err start_rates(struct gateway *g, struct startup_why *why)
 {
 	const struct settings *s = &g->settings;
-	struct app *app = &g->app;
+	struct rates_config rates = { .net = g->app.trusted, .database_url = s->database_url, .poll_ms = s->usd_poll_ms, .deadline_ms = RPC_DEADLINE_MS,
+				      .max_age_ms = s->usd_max_age_ms, .deviation_bps = (uint32_t)s->usd_deviation_bps, .jump_bps = (uint32_t)s->usd_jump_bps, .log = log_rates };
+	char bad[RATE_SOURCE_MAX];
 
-	app->watcher_chains = app->auditor_chains = (struct chain_pair){ .first = app->chain, .second = app->chain_2 };
-	app->reconcile = (struct reconcile_config){ .pay = &app->pay, .chain = app->chain, .watcher = &app->watcher_chains, .auditor = &app->auditor_chains,
-						    .watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury }, .pay_to = s->pay_to,
-						    .gas_payer = app->settler_sender };
+	if (rate_sources_parse(s->usd_sources, rates.sources, &rates.count, bad)) {
+		snprintf(why->text, sizeof(why->text), "usd_sources: must be at most %d of fixed:0.05 or https://host/path#/pointer", RATE_SOURCES_MAX);
+		return ERR_BAD_FIELD;
+	}
+	if (rates.count)
+		g->app.rates = rates_start(&rates);
+	return ERR_OK;
 }
 
 static void settle_now(void *settler)
@@ -169,28 +179,58 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 	struct settler_config settler = {
 		.chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to,
 		.contract = s->settler_contract, .depositor = s->depositor_contract, .confirmations = (uint64_t)s->deposit_confirmations,
+		.answer_confirmations = (uint64_t)s->settlement_confirmations, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
-		.log = log_settler, .key = app->settler_key, .head = &app->x402.head,
+		.log = log_settler, .key = app->settler_key, .view = &app->settler_view,
 	};
-	uint64_t head = 0;
 	enum err e;
 
 	if (!*s->settler_key_file)
 		return ERR_OK;
 	e = startup_check_settler(app, why);
 	if (!e)
-		e = chain_head(app->chain, &head);
+		e = settler_look(&settler);
 	if (e)
 		return e;
-	app->x402 = (struct x402){ .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
+	app->x402 = (struct x402){ .chain = app->chain, .facts = chain_facts_new(app->chain, &s->opg_token), .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
 				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
-				   .exposure_all_max = s->x402_exposure_all, .head = head };
+				   .exposure_all_max = s->x402_exposure_all, .view = &app->settler_view,
+				   .identifier_required = s->x402_identifier_required, .gas_caps = settler.caps,
+				   .sponsor_payer_max = s->gas_sponsor_per_payer_day, .sponsor_all_max = s->gas_sponsor_per_day };
+	e = x402_token_permits(app->chain, &s->opg_token, &app->x402.token_permits);
+	if (e)
+		return e;
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
+	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 sign-in", 12, &app->x402.siwx_key);
 	app->settler = settler_start(&settler);
 	app->pay.settle_now = settle_now;
 	app->pay.settle_now_arg = app->settler;
 	app->pay.payment_wait_ms = s->payment_wait_ms;
 	return ERR_OK;
+}
+
+static void log_payouts(const char *event, int64_t number, const char *detail)
+{
+	LOG_EVENT(*detail ? LOG_WARN : LOG_INFO, event, L_INT("number", number), L_STR("detail", detail));
+}
+
+/* Only when a payout key is configured: one gateway may send for all. */
+static enum err start_payouts(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+	struct payouts_config payouts = {
+		.sender = { .work = &PAYOUTS_WORK, .chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token,
+			    .contract = s->payouts_contract, .key = app->payout_key, .confirmations = (uint64_t)s->deposit_confirmations,
+			    .answer_confirmations = 1, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min, .view = &app->payouts_view,
+			    .caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .log = log_payouts },
+		.treasury = s->treasury, .minimum = s->payout_minimum, .stopped = &app->pay.stopped,
+	};
+	enum err e = startup_check_payouts(app, why);
+
+	if (!e && *s->payout_key_file)
+		app->payouts = payouts_start(&payouts);
+	return e;
 }
 
 static enum err start(struct gateway *g)
@@ -204,6 +244,7 @@ static enum err start(struct gateway *g)
 	g->app.settings = &g->settings;
 	g->db = db_new(s->database_url, STATEMENT_DEADLINE_MS);
 	e = startup_keys(&g->app, &why);
+	app_own_addresses(&g->app);
 	if (!e)
 		e = startup_check_database(g->db, &why);
 	if (!e)
@@ -213,7 +254,7 @@ static enum err start(struct gateway *g)
 	if (!e) {
 		g->app.chain = chain_new(g->app.trusted, s->rpc_url, RPC_DEADLINE_MS);
 		g->app.chain_2 = *s->rpc_url_2 ? chain_new(g->app.trusted, s->rpc_url_2, RPC_DEADLINE_MS) : NULL;
-		prepare_reconciliation(g);
+		g->app.watcher_chains = g->app.auditor_chains = (struct chain_pair){ .first = g->app.chain, .second = g->app.chain_2 };
 		e = startup_check_chain(&g->app, &why);
 	}
 	if (!e)
@@ -222,6 +263,10 @@ static enum err start(struct gateway *g)
 		e = start_pay(g);
 	if (!e)
 		e = start_x402(g, &why);
+	if (!e)
+		e = start_payouts(g, &why);
+	if (!e)
+		e = start_rates(g, &why);
 	if (!e && (e = start_http(g)))
 		snprintf(why.text, sizeof(why.text), "listen_host, listen_port: cannot listen on %s port %lld; is it taken?", s->listen_host, (long long)s->listen_port);
 	if (e) {
@@ -236,19 +281,22 @@ static enum err start(struct gateway *g)
 
 /* ---- run: the janitor ---- */
 
-/* While something does not hold, this is done at every turn, so that what healed stops nobody. */
-static void housekeeping(struct gateway *g)
+/* Returns when to come again: soon while the books fail. A reorganisation takes settled money away for a moment, and nothing is sold
+ * until it is known to be back or owed again. */
+static deadline_ms housekeeping(struct gateway *g)
 {
-	struct reconciliation r;
+	struct app *app = &g->app;
+	const struct reconcile_with with = app_reconcile_with(app);
+	struct reconciliation r = { .ok = true };
 	enum err e = db_fold(g->db);
 
 	if (!e)
 		e = startup_sweep(g->db);
 	if (!e)
-		e = reconcile(&g->app.reconcile, g->db, &r);
+		e = reconcile(&app->pay, g->db, &with, &r);
 	if (e) {
 		LOG_EVENT(LOG_WARN, "housekeeping_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)));
-		return;
+		return deadline_in(HOUSEKEEPING_MS);
 	}
 	const json_t *first = json_array_get(r.mismatches, 0);
 	int64_t about = r.ok ? 0 : json_integer_value(json_object_get(first, "id"));
@@ -257,16 +305,18 @@ static void housekeeping(struct gateway *g)
 		g->next_words = deadline_in(HOUSEKEEPING_MS);
 		LOG_EVENT(LOG_ERROR, "reconciliation_failed", L_STR("ledger_sum", r.books.ledger_sum), L_INT("wrong_balances", r.books.wrong_balances),
 			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT),
-			  L_INT("mismatches", r.stopping), L_STR("first", json_string_value(json_object_get(first, "detail"))));
+			  L_INT("payouts_wrong", r.custody != CUSTODY_UNKNOWN && !r.payouts_ok), L_INT("mismatches", r.stopping),
+			  L_STR("first", json_string_value(json_object_get(first, "detail"))));
 	}
 	g->words_about = about;
 	reconciliation_done(&r);
+	return deadline_in(r.ok ? HOUSEKEEPING_MS : RECHECK_MS);
 }
 
 static void run(struct gateway *g, const sigset_t *signals)
 {
 	const struct timespec turn = { .tv_sec = g->settings.poll_ms / 1000, .tv_nsec = (g->settings.poll_ms % 1000) * 1000000L };
-	deadline_ms next_housekeeping = deadline_in(0), next_look = deadline_in(0);
+	deadline_ms next_housekeeping = deadline_in(0), next_recheck = deadline_in(0);
 	int64_t failures = 0;
 
 	for (;;) {
@@ -280,12 +330,10 @@ static void run(struct gateway *g, const sigset_t *signals)
 			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)), L_INT("times", failures + 1));
 		failures = e ? failures + 1 : 0;
 		waiters_tick(&g->app, g->db, false);
-		if (deadline_passed(next_housekeeping) || (atomic_load(&g->app.pay.stopped) && deadline_passed(next_look))) {
-			int64_t begun = clock_mono_ms();
-
-			housekeeping(g);
-			next_housekeeping = deadline_in(HOUSEKEEPING_MS);
-			next_look = deadline_in(9 * (clock_mono_ms() - begun)); /* what adding up costs is never most of what is done */
+		/* The auditor can find something in between: what healed stops nobody for long. */
+		if (deadline_passed(next_housekeeping) || (atomic_load(&g->app.pay.stopped) && deadline_passed(next_recheck))) {
+			next_housekeeping = housekeeping(g);
+			next_recheck = deadline_in(RECHECK_MS);
 		}
 	}
 }
@@ -321,18 +369,23 @@ static void stop(struct gateway *g)
 	if (app->http)
 		drain(g);
 	turns_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
+	turns_stop(app->payouts);
 	turns_stop(app->audit);
 	turns_stop(app->deposits);
+	turns_stop(app->rates);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
 	if (app->http)
 		http_stop(app->http);
 	turns_free(app->settler);
+	turns_free(app->payouts);
 	turns_free(app->audit);
 	turns_free(app->deposits);
+	turns_free(app->rates);
 	lane_stop(app->pay.lane);
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);
 	waiters_free(app->waiters);
+	chain_facts_free(app->x402.facts);
 	chain_free(app->chain_2);
 	chain_free(app->chain);
 	net_stop(app->trusted);
@@ -340,6 +393,7 @@ static void stop(struct gateway *g)
 	db_free(g->db);
 	crypto_wipe(&app->gateway_key, sizeof(app->gateway_key));
 	crypto_wipe(&app->settler_key, sizeof(app->settler_key));
+	crypto_wipe(&app->payout_key, sizeof(app->payout_key));
 	LOG_EVENT(LOG_INFO, "stopped", L_STR("gateway", address_format(&app->gateway).s));
 }
 

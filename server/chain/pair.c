@@ -31,6 +31,20 @@ static enum err second_failed(struct chain_pair *p, uint64_t block, enum err e)
 	return said(p, e == ERR_NOT_FOUND ? PAIR_SECOND_BEHIND : PAIR_SECOND_DOWN, block, e);
 }
 
+enum err chain_pair_check_id(struct chain_pair *p, uint64_t expected)
+{
+	uint64_t id = 0;
+	enum err e = chain_check_id(p->first, expected);
+
+	if (e || !p->second)
+		return e;
+	e = chain_id(p->second, &id);
+	if (e)
+		return second_failed(p, atomic_load(&p->block), e);
+	return id == expected ? ERR_OK : said(p, PAIR_DISAGREE, atomic_load(&p->block), rpc_refuse("the second RPC endpoint is chain %llu, not %llu",
+		(unsigned long long)id, (unsigned long long)expected));
+}
+
 enum err chain_pair_block(struct chain_pair *p, uint64_t number, struct chain_block *ret)
 {
 	struct chain_block first, second;

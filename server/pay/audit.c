@@ -18,13 +18,13 @@ static json_t *hex_json(const void *p, size_t len)
 	return json_must(json_string(text));
 }
 
-json_t *audit_scope(const struct watch *w, const struct address *pay_to, const struct address *ours, size_t ours_count)
+json_t *audit_scope(const struct watch *w, const struct address *pay_to, const struct address *own, size_t own_count)
 {
 	json_t *list = json_must(json_array());
 
 	json_array_append_new(list, hex_json(w->treasury.b, 20));
-	for (size_t i = 0; i < ours_count; i++)
-		json_array_append_new(list, hex_json(ours[i].b, 20));
+	for (size_t i = 0; i < own_count; i++)
+		json_array_append_new(list, hex_json(own[i].b, 20));
 	return json_must(json_pack("{s:I, s:o, s:o, s:o, s:o}", "chain_id", (json_int_t)w->chain_id, "token", hex_json(w->token.b, 20), "treasury", hex_json(w->treasury.b, 20),
 				   "pay_to", address_is_zero(pay_to) ? json_must(json_string("none")) : hex_json(pay_to->b, 20), "ours", list));
 }
@@ -232,7 +232,7 @@ static enum err final_block(const struct audit_config *c, struct db *db, uint64_
 
 enum err audit_step(const struct audit_config *c, struct db *db, bool *ret_more)
 {
-	_cleanup_json_ json_t *scope = audit_scope(&c->watch, &c->pay_to, c->ours, c->ours_count);
+	_cleanup_json_ json_t *scope = audit_scope(&c->watch, &c->pay_to, c->own, c->own_count);
 	uint64_t at = 0, final = 0;
 	bool moved = false;
 	enum err e = final_block(c, db, &final);

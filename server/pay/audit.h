@@ -21,8 +21,8 @@ struct audit_config {
 	const char *database_url;
 	struct watch watch;
 	struct address pay_to, settler; /* zero: none */
-	struct address ours[DEPOSITS_OURS_MAX];
-	size_t ours_count;
+	const struct address *own; /* as in deposits_config */
+	size_t own_count;
 	uint64_t from_block, confirmations;
 	int64_t poll_ms;
 	atomic_bool *stopped; /* set while settlement_stopped says so */
@@ -34,7 +34,7 @@ struct turns *audit_start(const struct audit_config *config);
 /* One step, for tests. *ret_more: there are more blocks to compare. */
 enum err audit_step(const struct audit_config *c, struct db *db, bool *ret_more) WARN_UNUSED;
 
-json_t *audit_scope(const struct watch *w, const struct address *pay_to, const struct address *ours, size_t ours_count);
+json_t *audit_scope(const struct watch *w, const struct address *pay_to, const struct address *own, size_t own_count);
 json_t *audit_movement_json(const struct chain_movement *m);
 
 #endif

@@ -14,12 +14,13 @@
 static enum err rewind_chain(const struct deposits_config *c, struct db *db, uint64_t cursor)
 {
 	uint64_t number = cursor;
-	enum err last = ERR_OK;
+	enum err e, last = ERR_OK;
 
 	for (; number > 0; number--) {
 		bool gone = false;
 		struct hash ours;
-		enum err e = db_watch_block(db, &c->watch, number, &ours);
+
+		e = db_watch_block(db, &c->watch, number, &ours);
 
 		if (e == ERR_NOT_FOUND)
 			break; /* older than anything remembered: look again from here */
@@ -33,8 +34,13 @@ static enum err rewind_chain(const struct deposits_config *c, struct db *db, uin
 	}
 	if (last) /* the second has not come so far: it says nothing about the first block that would go */
 		return ERR_OK;
+	e = chain_pair_check_id(c->pair, (uint64_t)c->watch.chain_id); /* that another chain has other blocks means nothing */
+	if (e)
+		return e;
 	c->log("chain_reorganised", (int64_t)number + 1, "taking back deposits from this block on");
-	return db_watch_rewind(db, &c->watch, cursor, number + 1);
+	e = db_watch_rewind(db, &c->watch, cursor, number + 1);
+	FAULT(deposit_rewound);
+	return e;
 }
 
 /* Whose is it? An address with a key is an account by itself; a contract's users are not the contract. */
@@ -43,8 +49,8 @@ static enum err find_sender(const struct deposits_config *c, const struct addres
 	struct buf code = BUF_INIT(128 << 10);
 	enum err e = ERR_OK;
 
-	for (size_t i = 0; i < c->ours_count; i++)
-		if (address_equal(from, &c->ours[i]) || address_equal(from, &c->watch.treasury)) {
+	for (size_t i = 0; i < c->own_count; i++)
+		if (address_equal(from, &c->own[i]) || address_equal(from, &c->watch.treasury)) {
 			*ret = DEPOSIT_FROM_US;
 			return ERR_OK;
 		}
@@ -108,9 +114,11 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 	struct hash ours;
 	uint64_t head = 0, cursor = 0;
 	bool has_hash = false;
-	enum err e = chain_head(c->pair->first, &head);
+	enum err e = chain_pair_check_id(c->pair, (uint64_t)c->watch.chain_id);
 
 	*ret_more = false;
+	if (!e)
+		e = chain_head(c->pair->first, &head);
 	if (!e)
 		e = db_watch_cursor(db, &c->watch, c->from_block ? c->from_block - 1 : 0, &cursor, &ours, &has_hash);
 	if (e)

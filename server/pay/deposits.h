@@ -7,14 +7,12 @@
 #include "db/deposits.h"
 #include "pay/turns.h"
 
-#define DEPOSITS_OURS_MAX 8
-
 struct deposits_config {
 	struct chain_pair *pair; /* only what both say is credited, or taken back */
 	const char *database_url;
 	struct watch watch;
-	struct address ours[DEPOSITS_OURS_MAX]; /* pay_to and our contracts: what they send is no deposit */
-	size_t ours_count;
+	const struct address *own; /* pay_to, our contracts: what they send is no deposit */
+	size_t own_count;
 	uint64_t from_block; /* where a new watch begins; blocks before are never looked at */
 	uint64_t confirmations;
 	int64_t poll_ms;

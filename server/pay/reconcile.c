@@ -5,29 +5,68 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "pay/payouts.h"
 #include "pay/reconcile.h"
 
 /* x402 payments arrive at an address of their own. */
-static enum err add_paid(const struct reconcile_config *c, struct amount *sum)
+static enum err balances(const struct reconcile_with *w, uint64_t at, struct amount *ret)
 {
-	struct amount more = AMOUNT_ZERO;
-	enum err e = address_is_zero(&c->pay_to) ? ERR_OK : chain_token_balance(c->chain, &c->watch.token, &c->pay_to, UINT64_MAX, &more);
+	struct amount sum, more = AMOUNT_ZERO;
+	enum err e = chain_token_balance(w->chain, &w->watch.token, &w->watch.treasury, at, &sum);
 
-	return e ? e : amount_add(*sum, more, sum);
+	if (!e && !address_is_zero(&w->pay_to))
+		e = chain_token_balance(w->chain, &w->watch.token, &w->pay_to, at, &more);
+	return e ? e : amount_add(sum, more, ret);
 }
 
-/* The books were read first: what arrives on chain in between can only make custody larger. */
-static void look_at_chain(const struct reconcile_config *c, struct reconciliation *r)
+/* The contract's total lies between what the books had as paid before the block, and what was ever sent after it; the difference to the
+ * former has left the treasury while the books still owe it. A payout that was lost or made twice is outside. */
+static enum err payouts(const struct reconcile_with *w, struct db *db, uint64_t at, struct reconciliation *r)
+{
+	struct amount booked;
+	struct payout_sums sums;
+	enum err e;
+
+	r->payouts_ok = true;
+	r->leaving = AMOUNT_ZERO;
+	if (address_is_zero(&w->payouts))
+		return ERR_OK;
+	e = payouts_total(w->chain, &w->payouts, at, &r->paid);
+	if (!e)
+		e = db_payouts_sums(db, &w->payouts, &sums);
+	if (!e)
+		e = amount_sub(r->books.paid_out, amount_min(r->books.paid_out, sums.elsewhere), &booked);
+	if (e)
+		return e;
+	r->payouts_ok = amount_cmp(r->paid, booked) >= 0 && amount_cmp(r->paid, sums.most) <= 0;
+	return r->payouts_ok ? amount_sub(r->paid, booked, &r->leaving) : ERR_OK;
+}
+
+/* All of one block, so that what leaves is seen once: in the treasury or in the contract's total. */
+static enum err look_at_chain(const struct reconcile_with *w, struct db *db, struct reconciliation *r)
 {
 	struct amount covered, explained;
+	uint64_t head = 0;
+	enum err e = chain_head(w->chain, &head);
 
-	r->custody = CUSTODY_UNKNOWN;
-	if (chain_token_balance(c->chain, &c->watch.token, &c->watch.treasury, UINT64_MAX, &r->on_chain) || add_paid(c, &r->on_chain) ||
-	    amount_add(r->on_chain, r->books.unsettled, &covered) || amount_add(r->on_chain, r->in_flight.unproven, &explained))
-		return;
+	if (!e)
+		e = balances(w, head, &r->on_chain);
+	if (!e)
+		e = payouts(w, db, head, r);
+	if (!e)
+		e = amount_add(r->on_chain, r->books.unsettled, &covered);
+	if (!e)
+		e = amount_add(covered, r->leaving, &covered);
+	if (!e)
+		e = amount_add(r->on_chain, r->in_flight.unproven, &explained);
+	if (!e)
+		e = amount_add(explained, r->leaving, &explained);
+	if (e)
+		return e;
 	r->custody = amount_cmp(covered, r->books.liabilities) >= 0 ? CUSTODY_OK : CUSTODY_SHORT;
 	r->below_ledger = amount_cmp(explained, r->books.custody) < 0;
-	r->has_gas = !address_is_zero(&c->gas_payer) && chain_native_balance(c->chain, &c->gas_payer, UINT64_MAX, &r->gas) == ERR_OK;
+	r->has_gas = !address_is_zero(&w->gas_payer) && chain_native_balance(w->chain, &w->gas_payer, UINT64_MAX, &r->gas) == ERR_OK;
+	return ERR_OK;
 }
 
 static void add_found(json_t *found, const char *kind, char *detail)
@@ -35,10 +74,15 @@ static void add_found(json_t *found, const char *kind, char *detail)
 	json_array_append_new(found, json_must(json_pack("{s:s, s:s, s:s}", "kind", kind, "subject", "custody", "detail", detail)));
 }
 
+static bool payouts_hold(const struct reconciliation *r)
+{
+	return r->custody == CUSTODY_UNKNOWN || r->payouts_ok;
+}
+
 /* Writes down what does not hold, or that it holds again. */
 static enum err report(const struct reconciliation *r, struct db *db)
 {
-	static const char *const kinds[] = { "ledger_sum", "balance", "hold", "capture", "custody_short", "custody_below_ledger" };
+	static const char *const kinds[] = { "ledger_sum", "balance", "hold", "capture", "custody_short", "custody_below_ledger", "payouts_differ" };
 	_cleanup_json_ json_t *found = json_must(json_array());
 	bool books = r->ledger_ok && r->balances_ok && r->holds_ok && r->captures_ok;
 	enum err e = ERR_OK;
@@ -60,20 +104,24 @@ static enum err report(const struct reconciliation *r, struct db *db)
 						       amount_format(r->books.custody).s, amount_format(r->in_flight.unproven).s);
 		add_found(found, "custody_below_ledger", words);
 	}
-	return db_mismatch_report(db, kinds, r->custody == CUSTODY_UNKNOWN ? 4 : 6, found);
+	if (!payouts_hold(r)) {
+		_cleanup_free_ char *words = xasprintf("the Payouts contract has paid %s, which is not between what is booked and what was sent", amount_format(r->paid).s);
+		add_found(found, "payouts_differ", words);
+	}
+	return db_mismatch_report(db, kinds, r->custody == CUSTODY_UNKNOWN ? 4 : 7, found);
 }
 
-static enum err read_all(const struct reconcile_config *c, struct db *db, struct reconciliation *r)
+static enum err read_all(const struct reconcile_with *w, struct db *db, struct reconciliation *r)
 {
 	int64_t of_books = 0;
 	enum err e = db_books(db, &r->books);
 
 	if (!e)
-		e = db_in_flight(db, &r->in_flight);
+		e = db_in_flight(db, &w->payouts, &r->in_flight);
 	if (!e)
 		e = db_deposit_sums(db, &r->deposits);
 	if (!e)
-		e = db_audit_at(db, &c->watch, &r->audited);
+		e = db_audit_at(db, &w->watch, &r->audited);
 	if (!e)
 		e = db_mismatches(db, &r->stopping, &of_books, &r->mismatches);
 	if (e)
@@ -82,8 +130,10 @@ static enum err read_all(const struct reconcile_config *c, struct db *db, struct
 	r->balances_ok = r->books.wrong_balances == 0;
 	r->holds_ok = r->books.wrong_holds == 0;
 	r->captures_ok = r->books.wrong_captures == 0;
-	look_at_chain(c, r);
-	if (of_books == 0 && r->ledger_ok && r->balances_ok && r->holds_ok && r->captures_ok && r->custody != CUSTODY_SHORT && !r->below_ledger)
+	/* The books were read first: what arrives on chain in between can only make custody larger. */
+	if (look_at_chain(w, db, r))
+		r->custody = CUSTODY_UNKNOWN;
+	if (of_books == 0 && r->ledger_ok && r->balances_ok && r->holds_ok && r->captures_ok && r->custody != CUSTODY_SHORT && !r->below_ledger && payouts_hold(r))
 		return ERR_OK;
 	e = report(r, db);
 	json_decref(r->mismatches);
@@ -91,17 +141,17 @@ static enum err read_all(const struct reconcile_config *c, struct db *db, struct
 	return e ? e : db_mismatches(db, &r->stopping, &of_books, &r->mismatches);
 }
 
-enum err reconcile(const struct reconcile_config *c, struct db *db, struct reconciliation *ret)
+enum err reconcile(struct pay *pay, struct db *db, const struct reconcile_with *with, struct reconciliation *ret)
 {
-	struct reconciliation r = { .checked_at = clock_wall_ms() };
-	enum err e = read_all(c, db, &r);
+	struct reconciliation r = { .checked_at = clock_wall_ms(), .custody = CUSTODY_UNKNOWN };
+	enum err e = read_all(with, db, &r);
 
 	if (e) {
 		reconciliation_done(&r);
 		return e;
 	}
-	r.ok = r.ledger_ok && r.balances_ok && r.holds_ok && r.captures_ok && r.custody != CUSTODY_SHORT && r.stopping == 0;
-	atomic_store(&c->pay->stopped, !r.ok);
+	r.ok = r.ledger_ok && r.balances_ok && r.holds_ok && r.captures_ok && r.custody != CUSTODY_SHORT && payouts_hold(&r) && r.stopping == 0;
+	atomic_store(&pay->stopped, !r.ok);
 	metric_set(METRIC_RECONCILED, r.ok);
 	metric_set(METRIC_MISMATCHES, r.stopping);
 	metric_set(METRIC_DEPOSITS_HELD, r.deposits.held);
@@ -127,20 +177,20 @@ static json_t *difference_json(const struct reconciliation *r)
 	return e ? json_null() : json_must(json_string(text));
 }
 
-static json_t *endpoints_json(const struct reconcile_config *c)
+static json_t *endpoints_json(const struct reconcile_with *w)
 {
-	const struct chain_pair *worse = atomic_load(&c->auditor->state) > atomic_load(&c->watcher->state) ? c->auditor : c->watcher;
+	const struct chain_pair *worse = atomic_load(&w->auditor->state) > atomic_load(&w->watcher->state) ? w->auditor : w->watcher;
 	int state = atomic_load(&worse->state);
 
-	return json_must(json_pack("{s:i, s:s, s:o}", "count", c->watcher->second ? 2 : 1, "state", chain_pair_state_name((enum pair_state)state), "block",
+	return json_must(json_pack("{s:i, s:s, s:o}", "count", w->watcher->second ? 2 : 1, "state", chain_pair_state_name((enum pair_state)state), "block",
 				   state == PAIR_AGREE ? json_null() : json_integer((json_int_t)atomic_load(&worse->block))));
 }
 
-json_t *reconciliation_json(const struct reconcile_config *c, const struct reconciliation *r)
+json_t *reconciliation_json(const struct reconcile_with *with, const struct reconciliation *r)
 {
 	bool known = r->custody != CUSTODY_UNKNOWN;
-	json_t *custody = json_must(json_pack("{s:o, s:s, s:s, s:s, s:o, s:o}", "on_chain", known ? json_string(amount_format(r->on_chain).s) : json_null(), "ledger",
-					      amount_format(r->books.custody).s, "unsettled", amount_format(r->books.unsettled).s, "liabilities",
+	json_t *custody = json_must(json_pack("{s:o, s:s, s:s, s:o, s:s, s:o, s:o}", "on_chain", known ? json_string(amount_format(r->on_chain).s) : json_null(), "ledger",
+					      amount_format(r->books.custody).s, "unsettled", amount_format(r->books.unsettled).s, "leaving", known ? json_string(amount_format(r->leaving).s) : json_null(), "liabilities",
 					      amount_format(r->books.liabilities).s, "difference",
 					      known ? difference_json(r) : json_null(), "ok", known ? json_boolean(r->custody == CUSTODY_OK) : json_null()));
 	json_t *in_flight = json_must(json_pack("{s:I, s:I, s:I, s:s, s:s}", "transactions_signed", (json_int_t)r->in_flight.signed_, "transactions_mined",
@@ -149,15 +199,15 @@ json_t *reconciliation_json(const struct reconcile_config *c, const struct recon
 	json_t *deposits = json_must(json_pack("{s:s, s:I, s:s, s:I, s:s}", "unconfirmed", amount_format(r->deposits.seen_amount).s, "held", (json_int_t)r->deposits.held,
 					       "held_amount", amount_format(r->deposits.held_amount).s, "reversed", (json_int_t)r->deposits.reversed, "reversal_loss",
 					       amount_format(r->deposits.shortfall).s));
-	json_t *body = json_must(json_pack("{s:b, s:s, s:b, s:b, s:b, s:o, s:o, s:b, s:s}", "ok", r->ok, "ledger_sum", r->books.ledger_sum, "balances_ok", r->balances_ok,
-					   "holds_ok", r->holds_ok, "captures_ok", r->captures_ok, "custody_ok", known ? json_boolean(r->custody == CUSTODY_OK) : json_null(),
+	json_t *body = json_must(json_pack("{s:b, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:b, s:s}", "ok", r->ok, "ledger_sum", r->books.ledger_sum, "balances_ok", r->balances_ok,
+					   "holds_ok", r->holds_ok, "captures_ok", r->captures_ok, "custody_ok", known ? json_boolean(r->custody == CUSTODY_OK) : json_null(), "payouts_ok", known ? json_boolean(r->payouts_ok) : json_null(),
 					   "custody", custody, "settlements_stopped", r->stopping > 0, "checked_at", time_format_rfc3339(r->checked_at).s));
 
 	json_object_set_new(body, "in_flight", in_flight);
 	json_object_set_new(body, "deposits", deposits);
-	json_object_set_new(body, "endpoints", endpoints_json(c));
+	json_object_set_new(body, "endpoints", endpoints_json(with));
 	json_object_set_new(body, "compared_block", json_integer((json_int_t)r->audited));
-	json_object_set_new(body, "gas", r->has_gas ? json_must(json_pack("{s:s, s:s}", "address", address_format(&c->gas_payer).s, "balance", amount_format(r->gas).s)) : json_null());
+	json_object_set_new(body, "gas", r->has_gas ? json_must(json_pack("{s:s, s:s}", "address", address_format(&with->gas_payer).s, "balance", amount_format(r->gas).s)) : json_null());
 	json_object_set(body, "mismatches", r->mismatches);
 	return body;
 }

@@ -12,12 +12,11 @@
 
 enum custody { CUSTODY_OK, CUSTODY_SHORT, CUSTODY_UNKNOWN };
 
-struct reconcile_config {
-	struct pay *pay;
+struct reconcile_with { /* the chain's side */
 	struct chain *chain;
 	struct chain_pair *watcher, *auditor; /* whose state is shown */
 	struct watch watch;
-	struct address pay_to, gas_payer; /* zero: none */
+	struct address pay_to, payouts, gas_payer; /* zero: none */
 };
 
 struct reconciliation {
@@ -28,6 +27,9 @@ struct reconciliation {
 	enum custody custody;
 	bool below_ledger;      /* less on chain than booked, and what is in flight does not explain it */
 	struct amount on_chain; /* unless unknown */
+	struct amount leaving;  /* likewise: paid out by the contract, not booked yet; still owed by the books, gone from the treasury */
+	bool payouts_ok;        /* likewise: the contract paid no less than is booked, and no more than was sent */
+	struct amount paid;     /* likewise: what it has paid; zero without a contract */
 	bool has_gas;
 	struct amount gas; /* wei the settling key has left */
 	uint64_t audited;  /* newest block compared */
@@ -38,7 +40,7 @@ struct reconciliation {
 };
 void reconciliation_done(struct reconciliation *r);
 
-enum err reconcile(const struct reconcile_config *c, struct db *db, struct reconciliation *ret) WARN_UNUSED;
-json_t *reconciliation_json(const struct reconcile_config *c, const struct reconciliation *r);
+enum err reconcile(struct pay *pay, struct db *db, const struct reconcile_with *with, struct reconciliation *ret) WARN_UNUSED;
+json_t *reconciliation_json(const struct reconcile_with *with, const struct reconciliation *r);
 
 #endif

@@ -61,7 +61,7 @@ void run_conclude_partial(void *run); /* on a worker: the partial receipt came (
 /* payment.c: runs paid by x402 */
 enum err payment_open(struct run *run, struct db *db, const struct run_spec *spec, struct job_open *open, enum lane_status *ret_status) WARN_UNUSED;
 void payment_begin(struct run *run, struct db *db);                   /* settle first, or start the work */
-void payment_conclude(struct run *run, struct db *db, enum outcome o); /* instead of run_conclude */
+void payment_conclude(struct run *run, enum outcome o); /* instead of run_conclude */
 /* The end of a job nobody runs any more, by what became of its payment. ERR_NOT_FOUND: it has none; ERR_PAYMENT_PENDING: later. */
 enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *job) WARN_UNUSED;
 void payment_resume(void *run);                                        /* on a worker: the payment ended, or the wait did */

@@ -81,24 +81,17 @@ enum err sponsor_prepare(struct chain *chain, const struct address *token, const
 
 static enum err sign_and_send(const struct settler_config *c, struct db *db, const struct sponsored *s)
 {
-	struct buf data = BUF_INIT(SETTLER_CALL_MAX), raw = BUF_INIT(TX_RAW_MAX);
-	struct chain_fees fees;
-	struct signed_tx tx;
-	enum err e = buf_append(&data, s->call, s->call_len);
+	struct buf raw = BUF_INIT(TX_RAW_MAX);
+	struct tx tx = { .to = c->depositor, .gas = SPONSOR_GAS, .data = (const uint8_t *)s->call, .data_len = s->call_len };
+	struct signed_tx signed_;
+	enum err e = settler_sign(c, db, &tx, &raw, &signed_);
 
 	if (!e)
-		e = chain_fees(c->chain, &c->caps, &fees);
-	if (!e && !fees.affordable)
-		e = ERR_LIMIT;
-	if (!e)
-		e = settler_sign(c, db, &c->depositor, &data, SPONSOR_GAS, &fees, &raw, &tx);
-	if (!e)
-		e = db_sponsored_write(db, &s->id, &tx);
+		e = db_sponsored_write(db, &s->id, &signed_);
 	FAULT(settlement_written);
 	if (!e)
 		settler_send(c, raw.data, raw.len);
 	FAULT(settlement_sent);
-	buf_done(&data);
 	buf_done(&raw);
 	return e;
 }
