@@ -31,6 +31,16 @@ enum err db_account_ensure(struct db *db, const struct address *address, struct 
 	return e;
 }
 
+enum err db_account_signed_in(struct db *db, const struct address *address, struct account_row *ret)
+{
+	DB_PARAMS p = { 0 };
+	db_address(&p, address);
+	enum err e = db_account_ensure(db, address, ret);
+	if (!e)
+		e = db_exec(db, "UPDATE account SET signed_in_at = now() WHERE address = $1 AND (signed_in_at IS NULL OR signed_in_at < now() - interval '1 day')", &p, NULL);
+	return e;
+}
+
 enum err db_account_get(struct db *db, int64_t id, struct account_row *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;

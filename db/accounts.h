@@ -15,6 +15,8 @@ struct account_row {
 };
 
 /* The account of an address, made when new. */
+/* Somebody has proven to hold this address: as ensure, and remembered. */
+enum err db_account_signed_in(struct db *db, const struct address *address, struct account_row *ret) WARN_UNUSED;
 enum err db_account_ensure(struct db *db, const struct address *address, struct account_row *ret) WARN_UNUSED;
 enum err db_account_get(struct db *db, int64_t id, struct account_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
 /* A handle is chosen once: it is half of model ids that others pin. ERR_CONFLICT: taken, or another one was chosen before. */

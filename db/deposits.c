@@ -37,6 +37,19 @@ enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, u
 	return ERR_OK;
 }
 
+enum err db_watch_at(struct db *db, const struct watch *w, uint64_t *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	push_watch(&p, w);
+	e = db_query_one(db, "SELECT coalesce(max(number), 0) AS number FROM chain_cursor WHERE chain_id = $1 AND token = $2 AND treasury = $3", &p, &r);
+	if (!e)
+		*ret = (uint64_t)db_get_int(r, 0, "number");
+	return e;
+}
+
 enum err db_watch_block(struct db *db, const struct watch *w, uint64_t number, struct hash *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;
@@ -73,18 +86,21 @@ static enum err move_cursor(struct db *db, const struct watch *w, uint64_t from,
 	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
 }
 
-/* Seen again after a reorganisation: the same deposit in another block. The account is touched where no key is: as a key it would be
- * locked against the jobs that refer to it, which hold the balance that a credit in the same transaction needs. */
+/* Seen again after a reorganisation: the same deposit in another block; who had claimed it keeps it. The account is touched where no key
+ * is: as a key it would be locked against the jobs that refer to it, which hold the balance that a credit in the same transaction needs. */
 #define SQL_SEEN \
-	"WITH who AS (INSERT INTO account (address) VALUES ($5) ON CONFLICT (address) DO UPDATE SET created_at = account.created_at RETURNING id)" \
-	" INSERT INTO deposit (chain_id, token, treasury, tx, ordinal, account, amount, block_number, block_hash, state)" \
-	" SELECT $1::bigint, $2, $9, $3, $4::int, who.id, $6::numeric, $7::bigint, $8, 'seen' FROM who" \
-	" ON CONFLICT (chain_id, token, tx, ordinal) DO UPDATE SET state = 'seen', treasury = EXCLUDED.treasury, account = EXCLUDED.account," \
-	" amount = EXCLUDED.amount, block_number = EXCLUDED.block_number, block_hash = EXCLUDED.block_hash" \
+	"WITH who AS (INSERT INTO account (address) SELECT $5::bytea WHERE $10::text = 'key' OR ($10::text = 'contract' AND deposit_sender_known($5::bytea))" \
+	"   ON CONFLICT (address) DO UPDATE SET created_at = account.created_at RETURNING id)" \
+	" INSERT INTO deposit (chain_id, token, treasury, tx, ordinal, account, sender, amount, block_number, block_hash, state)" \
+	" SELECT $1::bigint, $2, $9, $3, $4::int, (SELECT id FROM who), $5::bytea, $6::numeric, $7::bigint, $8, CASE WHEN $10::text = 'us' THEN 'internal' ELSE 'seen' END" \
+	" ON CONFLICT (chain_id, token, tx, ordinal) DO UPDATE SET state = EXCLUDED.state, treasury = EXCLUDED.treasury, sender = EXCLUDED.sender, amount = EXCLUDED.amount," \
+	" account = CASE WHEN deposit.claimed_at IS NULL THEN EXCLUDED.account ELSE deposit.account END, reason = NULL," \
+	" block_number = EXCLUDED.block_number, block_hash = EXCLUDED.block_hash" \
 	" WHERE deposit.state IN ('vanished', 'reversed')"
 
 static enum err write_seen(struct db *db, const struct advance *a, const struct deposit_seen *d)
 {
+	static const char *const senders[] = { [DEPOSIT_FROM_KEY] = "key", [DEPOSIT_FROM_CONTRACT] = "contract", [DEPOSIT_FROM_NOBODY] = "nobody", [DEPOSIT_FROM_US] = "us" };
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, a->w->chain_id);
@@ -96,6 +112,7 @@ static enum err write_seen(struct db *db, const struct advance *a, const struct 
 	db_int(&p, (int64_t)a->number);
 	db_hash(&p, a->hash);
 	db_address(&p, &a->w->treasury);
+	db_text(&p, senders[d->sender]);
 	return db_exec(db, SQL_SEEN, &p, NULL);
 }
 
@@ -160,33 +177,108 @@ enum err db_watch_rewind(struct db *db, const struct watch *w, uint64_t cursor_n
 	return db_transaction(db, rewind_to, &x);
 }
 
-#define SQL_LIST \
-	"SELECT id, '0x' || encode(tx, 'hex') AS tx, ordinal, amount, block_number, state, shortfall," \
-	" to_char(seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS seen_at," \
-	" to_char(credited_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS credited_at" \
-	" FROM deposit WHERE account = $1::bigint AND ($2::bigint = 0 OR id < $2::bigint) ORDER BY id DESC LIMIT $3::int"
+#define UTC(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+#define DEPOSIT_COLUMNS \
+	"id, '0x' || encode(tx, 'hex') AS tx, ordinal, '0x' || encode(sender, 'hex') AS sender, amount, block_number, state, reason, shortfall, reversals," \
+	" " UTC("seen_at") " AS seen_at, " UTC("credited_at") " AS credited_at, " UTC("claimed_at") " AS claimed_at"
+
+static json_t *text_or_null(const struct db_result *r, int i, const char *column)
+{
+	return db_is_null(r, i, column) ? json_null() : json_string(db_get_text(r, i, column));
+}
+
+/* Takes limit + 1 rows: the last one only says that there are more. */
+static json_t *deposits_json(const struct db_result *r, int limit)
+{
+	json_t *list = json_must(json_array());
+
+	for (int i = 0; i < db_rows(r) && i < limit; i++)
+		json_array_append_new(list, json_must(json_pack("{s:I, s:s, s:I, s:s, s:s, s:I, s:s, s:o, s:s, s:I, s:s, s:o, s:o}", "id", (json_int_t)db_get_int(r, i, "id"), "tx",
+								  db_get_text(r, i, "tx"), "ordinal", (json_int_t)db_get_int(r, i, "ordinal"), "sender",
+								  db_get_text(r, i, "sender"), "amount", db_get_text(r, i, "amount"), "block",
+								  (json_int_t)db_get_int(r, i, "block_number"), "state", db_get_text(r, i, "state"), "reason",
+								  text_or_null(r, i, "reason"), "shortfall", db_get_text(r, i, "shortfall"), "reversals",
+								  (json_int_t)db_get_int(r, i, "reversals"), "seen_at", db_get_text(r, i, "seen_at"), "credited_at",
+								  text_or_null(r, i, "credited_at"), "claimed_at", text_or_null(r, i, "claimed_at"))));
+	return json_must(json_pack("{s:s, s:o, s:b, s:{s:s, s:i}}", "object", "list", "data", list, "has_more", db_rows(r) > limit, "asset", "symbol", "OPG", "decimals", 18));
+}
 
 enum err db_deposits_list(struct db *db, int64_t account, int64_t after, int limit, json_t **ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;
 	DB_PARAMS p = { 0 };
-	json_t *list;
 	enum err e;
 
 	db_int(&p, account);
 	db_int(&p, after);
 	db_int(&p, limit + 1);
-	e = db_query(db, SQL_LIST, &p, &r);
+	e = db_query(db, "SELECT " DEPOSIT_COLUMNS " FROM deposit WHERE account = $1::bigint AND ($2::bigint = 0 OR id < $2::bigint) ORDER BY id DESC LIMIT $3::int", &p, &r);
+	if (!e)
+		*ret = deposits_json(r, limit);
+	return e;
+}
+
+enum err db_deposits_held(struct db *db, const struct address *sender, int64_t after, int limit, json_t **ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_address(&p, sender);
+	db_int(&p, after);
+	db_int(&p, limit + 1);
+	e = db_query(db, "SELECT " DEPOSIT_COLUMNS " FROM deposit WHERE state = 'held' AND ($1::bytea IS NULL OR sender = $1::bytea) AND id > $2::bigint ORDER BY id LIMIT $3::int", &p, &r);
+	if (!e)
+		*ret = deposits_json(r, limit);
+	return e;
+}
+
+enum err db_deposit_get(struct db *db, int64_t id, struct deposit_row *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, id);
+	e = db_query_one(db, "SELECT token, treasury, sender, tx, ordinal FROM deposit WHERE id = $1::bigint", &p, &r);
 	if (e)
 		return e;
-	list = json_must(json_array());
-	for (int i = 0; i < db_rows(r) && i < limit; i++)
-		json_array_append_new(list, json_must(json_pack("{s:I, s:s, s:I, s:s, s:I, s:s, s:s, s:s, s:o}", "id", (json_int_t)db_get_int(r, i, "id"), "tx",
-								  db_get_text(r, i, "tx"), "ordinal", (json_int_t)db_get_int(r, i, "ordinal"), "amount",
-								  db_get_text(r, i, "amount"), "block", (json_int_t)db_get_int(r, i, "block_number"),
-								  "state", db_get_text(r, i, "state"), "shortfall", db_get_text(r, i, "shortfall"), "seen_at",
-								  db_get_text(r, i, "seen_at"), "credited_at",
-								  db_is_null(r, i, "credited_at") ? json_null() : json_string(db_get_text(r, i, "credited_at")))));
-	*ret = json_must(json_pack("{s:s, s:o, s:b, s:{s:s, s:i}}", "object", "list", "data", list, "has_more", db_rows(r) > limit, "asset", "symbol", "OPG", "decimals", 18));
+	db_get_address(r, 0, "token", &ret->token);
+	db_get_address(r, 0, "treasury", &ret->treasury);
+	db_get_address(r, 0, "sender", &ret->sender);
+	db_get_hash(r, 0, "tx", &ret->tx);
+	ret->ordinal = (uint32_t)db_get_int(r, 0, "ordinal");
 	return ERR_OK;
+}
+
+enum err db_deposit_claim(struct db *db, int64_t id, const struct address *claimant)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	const char *status;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, id);
+	db_address(&p, claimant);
+	e = db_query_one(db, "SELECT deposit_claim($1::bigint, $2) AS status", &p, &r);
+	if (e)
+		return e;
+	status = db_get_text(r, 0, "status");
+	return !strcmp(status, "ok") || !strcmp(status, "again") ? ERR_OK : !strcmp(status, "missing") ? ERR_NOT_FOUND : ERR_CONFLICT;
+}
+
+#define SQL_SUMS \
+	"SELECT (SELECT count(*) FROM deposit WHERE state = 'held') AS held, (SELECT count(*) FROM deposit WHERE state = 'reversed') AS reversed," \
+	" (SELECT coalesce(sum(amount), 0) FROM deposit WHERE state = 'held') AS held_amount, (SELECT coalesce(sum(amount), 0) FROM deposit WHERE state = 'seen') AS seen_amount," \
+	" (SELECT coalesce(sum(shortfall), 0) FROM deposit WHERE state = 'reversed') AS shortfall"
+
+enum err db_deposit_sums(struct db *db, struct deposit_sums *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	enum err e = db_query_one(db, SQL_SUMS, NULL, &r);
+
+	if (!e)
+		*ret = (struct deposit_sums){ .held = db_get_int(r, 0, "held"), .reversed = db_get_int(r, 0, "reversed"), .held_amount = db_get_amount(r, 0, "held_amount"),
+					      .seen_amount = db_get_amount(r, 0, "seen_amount"), .shortfall = db_get_amount(r, 0, "shortfall") };
+	return e;
 }

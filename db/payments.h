@@ -106,11 +106,9 @@ struct signed_tx {
 };
 /* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
-/* A part of the two that write one: the transaction and its first signed form; inside a transaction of the database. */
-enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
-/* Its first half, inside a transaction of the caller's. */
+/* Its first half, inside a transaction of the caller's: what the transaction carries is tied to *ret_id there. */
 enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t *ret_id) WARN_UNUSED;
 /* A replacement: same nonce, other fees. */
 enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx *tx) WARN_UNUSED;

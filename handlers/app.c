@@ -1,10 +1,12 @@
 /* What follows from the settings and is asked for in more than one place; see app.h. */
+#include "chain/calls.h"
 #include "handlers/app.h"
 
 void app_own_addresses(struct app *app)
 {
 	const struct settings *s = app->settings;
-	const struct address *const all[APP_OWN_MAX] = { &s->treasury, &s->pay_to, &s->settler_contract, &s->payouts_contract };
+	const struct address *const all[APP_OWN_MAX] = { &s->treasury, &s->pay_to, &s->settler_contract, &s->depositor_contract, &s->payouts_contract, &app->payout_sender,
+							   &CALLS_X402_EXACT_PROXY, &CALLS_X402_UPTO_PROXY, &CALLS_PERMIT2 };
 
 	app->own_count = 0;
 	for (size_t i = 0; i < APP_OWN_MAX; i++)
@@ -12,9 +14,11 @@ void app_own_addresses(struct app *app)
 			app->own[app->own_count++] = *all[i];
 }
 
-struct reconcile_with app_reconcile_with(const struct app *app)
+struct reconcile_with app_reconcile_with(struct app *app)
 {
 	const struct settings *s = app->settings;
 
-	return (struct reconcile_with){ .chain = app->chain, .token = s->opg_token, .treasury = s->treasury, .pay_to = s->pay_to, .payouts = s->payouts_contract };
+	return (struct reconcile_with){ .chain = app->chain, .watcher = &app->watcher_chains, .auditor = &app->auditor_chains,
+					.watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury }, .pay_to = s->pay_to,
+					.payouts = s->payouts_contract, .gas_payer = app->settler_sender };
 }

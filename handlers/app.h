@@ -18,7 +18,7 @@ struct outside;
 struct turns;
 struct waiters;
 
-#define APP_OWN_MAX 4
+#define APP_OWN_MAX 9
 
 struct app {
 	struct settings *settings;
@@ -26,8 +26,9 @@ struct app {
 	struct blob_store *blobs;
 	struct net *trusted; /* chain RPC */
 	struct net *hostile; /* nodes */
-	struct chain *chain;
-	struct turns *deposits;
+	struct chain *chain, *chain_2; /* chain_2 NULL: one RPC endpoint */
+	struct chain_pair watcher_chains, auditor_chains;
+	struct turns *deposits, *audit;
 	struct turns *rates; /* NULL: no sources */
 	struct waiters *waiters;
 	struct pay pay;
@@ -37,7 +38,7 @@ struct app {
 	struct turns *settler; /* NULL: no settling key */
 	struct settler_view outside_view;
 	struct outside *outside; /* NULL: the settler settles what is paid to us */
-	struct address own[APP_OWN_MAX]; /* treasury, pay_to and our contracts: what comes from them is no deposit, and nothing is paid out to them */
+	struct address own[APP_OWN_MAX]; /* treasury, pay_to, the contracts we use and the payout key: what comes from them is no deposit, and nothing is paid out to them */
 	size_t own_count;
 	struct settler_view payouts_view;
 	struct turns *payouts; /* NULL: this gateway sends none */
@@ -51,8 +52,8 @@ static inline struct app *request_app(const struct request *req)
 	return req->app;
 }
 
-void app_own_addresses(struct app *app); /* sets them; once, before anything runs */
-struct reconcile_with app_reconcile_with(const struct app *app);
+void app_own_addresses(struct app *app); /* sets them; once, when the keys are read */
+struct reconcile_with app_reconcile_with(struct app *app);
 
 /* The calling worker's own connection (opened lazily by db.c). */
 static inline struct db *request_db(const struct request *req)

@@ -77,7 +77,7 @@ enum err handle_auth_siwe(struct request *req)
 		return request_fail(req, e, "%s", why.text);
 	if ((e = siwe_verify(&m, in.message, strlen(in.message), in.signature)))
 		return request_fail(req, e, "signature: not made by the address in the message");
-	if ((e = db_account_ensure(request_db(req), &m.address, &account)))
+	if ((e = db_account_signed_in(request_db(req), &m.address, &account)))
 		return e;
 	return token_reply(req, &account, clock_wall_ms() / 1000);
 }

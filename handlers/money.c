@@ -7,7 +7,6 @@
 #include "handlers/input.h"
 #include "handlers/routes.h"
 #include "handlers/app.h"
-#include "pay/reconcile.h"
 
 static int64_t caller(const struct request *req)
 {
@@ -69,11 +68,13 @@ enum err handle_deposits_list(struct request *req)
 enum err handle_reconciliation(struct request *req)
 {
 	struct app *app = request_app(req);
-	struct reconciliation r;
 	const struct reconcile_with with = app_reconcile_with(app);
+	struct reconciliation r;
 	enum err e = reconcile(&app->pay, request_db(req), &with, &r);
 
-	if (!e)
-		reply_json(req, 200, reconciliation_json(&r));
-	return e;
+	if (e)
+		return e;
+	reply_json(req, 200, reconciliation_json(&with, &r));
+	reconciliation_done(&r);
+	return ERR_OK;
 }

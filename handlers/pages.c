@@ -1,4 +1,4 @@
-/* The web pages: "/" and "/assets/{file}". They run on the listening threads, so they answer from memory and never touch the
+/* The web pages: "/", "/operator" and "/assets/{file}". They run on the listening threads, so they answer from memory and never touch the
  * disk. Names carry no version, so browsers ask again each time (no-cache) and get 304 by the ETag. */
 #include "handlers/pages.h"
 
@@ -29,7 +29,7 @@ struct page {
 	char etag[36]; /* 32 hex digits in quotes */
 };
 
-static struct page index_page;
+static struct page index_page, operator_page;
 static struct page assets[ASSETS_MAX];
 static size_t asset_count;
 
@@ -100,7 +100,8 @@ static enum err page_read(int folder, const char *name, const char *type, struct
 static void pages_drop(void)
 {
 	free(index_page.bytes);
-	index_page = (struct page){ 0 };
+	free(operator_page.bytes);
+	index_page = operator_page = (struct page){ 0 };
 	while (asset_count)
 		free(assets[--asset_count].bytes);
 }
@@ -130,6 +131,8 @@ enum err pages_load(const char *dir)
 	if (folder < 0)
 		return ERR_IO;
 	enum err e = page_read(folder, "index.html", type_of("index.html"), &index_page);
+	if (!e)
+		e = page_read(folder, "operator.html", type_of("operator.html"), &operator_page);
 	int sub = e ? -1 : openat(folder, "assets", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	close(folder);
 	if (sub < 0)
@@ -168,6 +171,11 @@ static enum err page_reply(struct request *req, const struct page *p)
 enum err handle_page_index(struct request *req)
 {
 	return index_page.bytes ? page_reply(req, &index_page) : ERR_NOT_FOUND;
+}
+
+enum err handle_page_operator(struct request *req)
+{
+	return operator_page.bytes ? page_reply(req, &operator_page) : ERR_NOT_FOUND;
 }
 
 enum err handle_page_asset(struct request *req)

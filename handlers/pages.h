@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 
-/* Reads dir/index.html and dir/assets/. ERR_IO: one of them is missing or unreadable; ERR_LIMIT: too many or too large. Drops what was
+/* Reads dir/index.html, dir/operator.html and dir/assets/. ERR_IO: one of them is missing or unreadable; ERR_LIMIT: too many or too large. Drops what was
  * loaded before. */
 enum err pages_load(const char *dir) WARN_UNUSED;
 

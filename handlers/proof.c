@@ -120,9 +120,10 @@ enum err handle_gateway_info(struct request *req)
 	const struct app *app = request_app(req);
 	const struct settings *s = app->settings;
 
-	reply_json(req, 200, json_must(json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:I}", "address", address_format(&app->gateway).s, "chain_id", (json_int_t)s->chain_id,
+	reply_json(req, 200, json_must(json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:o}", "address", address_format(&app->gateway).s, "chain_id", (json_int_t)s->chain_id,
 						 "opg_token", address_format(&s->opg_token).s, "treasury", address_format(&s->treasury).s, "base_url", s->base_url,
 						 "deposit_confirmations", (json_int_t)s->deposit_confirmations, "platform_fee_bps",
-						 (json_int_t)s->platform_fee_bps)));
+						 (json_int_t)s->platform_fee_bps, "depositor",
+						 address_is_zero(&s->depositor_contract) || !app->settler ? json_null() : json_string(address_format(&s->depositor_contract).s))));
 	return ERR_OK;
 }

@@ -74,6 +74,11 @@ X(GET,   "/v1/transfers",          transfers_list, WORKER, ACCOUNT,  "read", NUL
 X(GET,   "/v1/payments/{id}",      payments_get,   WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Payment", "What became of an x402 payment; the id is the secret") \
 X(GET,   "/v1/deposits",           deposits_list,  WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "DepositList", "Deposits of the caller") \
 X(GET,   "/v1/reconciliation",     reconciliation, WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Reconciliation", "Ledger sum, balances, holds and custody against the chain") \
+X(POST,  "/v1/reconciliation/mismatches/{id}/resolve", mismatches_resolve, WORKER, ACCOUNT, "registry", "admin", 4 * KB, "write", PROBLEM, "Resolve", "Resolved", "Take responsibility for a mismatch that stays, so that settlements go on") \
+X(POST,  "/v1/deposits",           deposits_create, WORKER, ACCOUNT, "inference", NULL, 8 * KB, "write", PROBLEM, "DepositCreate", "SponsoredDeposit", "Deposit by signature: we pay the gas") \
+X(GET,   "/v1/deposits/sponsored/{id}", deposits_sponsored, WORKER, ACCOUNT, "read", NULL, 0, "read", PROBLEM, NULL, "SponsoredDeposit", "What became of a deposit by signature") \
+X(GET,   "/v1/deposits/held",      deposits_held,  WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "DepositList", "Deposits whose sender is a contract nobody signed in for") \
+X(POST,  "/v1/deposits/{id}/claim", deposits_claim, WORKER, PUBLIC,  NULL, NULL, 8 * KB, "auth", PROBLEM, "DepositClaim", "DepositClaimed", "Credit a held deposit to the account its sender names by signature") \
 /* discovery */ \
 X(GET,   "/discovery/resources",   discovery,      WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "DiscoveryResources", "What a wallet can buy here now: served models with their x402 terms (bazaar)") \
 X(GET,   "/facilitator/discovery/resources", facilitator_discovery, WORKER, PUBLIC, NULL, NULL, 0, "read", PROBLEM, NULL, "DiscoveryResources", "The same, where the clients of a facilitator look for it") \
@@ -99,6 +104,7 @@ X(POST,  "/v1/payees",             payees_create,  WORKER, ACCOUNT,  "registry",
 X(DELETE,"/v1/payees/{address}",   payees_delete,  WORKER, ACCOUNT,  "registry", NULL, 0, "write", PROBLEM, NULL, NULL, "Settle to it no longer") \
 /* pages */ \
 X(GET,   "/",                      page_index,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "The marketplace") \
+X(GET,   "/operator",              page_operator,  INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "The operator's page: reconciliation, what is on its way, what needs attention") \
 X(GET,   "/assets/{file}",         page_asset,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "Files of the pages")
 
 #define X(method, pattern, fn, ...) enum err handle_##fn(struct request *req);

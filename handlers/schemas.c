@@ -53,7 +53,8 @@ const struct schema SCHEMAS[] = {
 	/* operations */
 	{ "Health", OBJECT("'status'", "'status':" ENUM("'ok','unavailable'") ",'checks':" OBJECT("'database','reconciliation'", "'database':" BOOL ",'reconciliation':" BOOL)) },
 	{ "Gateway", OBJECT("'address','chain_id','opg_token','treasury','base_url','deposit_confirmations','platform_fee_bps'", "'address':" REF("Address")
-		",'chain_id':" INT ",'opg_token':" REF("Address") ",'treasury':" REF("Address") ",'base_url':" STR ",'deposit_confirmations':" INT ",'platform_fee_bps':" INT) },
+		",'chain_id':" INT ",'opg_token':" REF("Address") ",'treasury':" REF("Address") ",'base_url':" STR ",'deposit_confirmations':" INT ",'platform_fee_bps':" INT
+		",'depositor':{'type':['string','null'],'description':'contract that deposits by signature; null: none'}") },
 	/* accounts */
 	{ "Nonce", OBJECT("'nonce','expires_at'", "'nonce':" STR ",'expires_at':" REF("Time")) },
 	{ "SignIn", INPUT("'message','signature'", "'message':{'type':'string','minLength':1,'description':'EIP-4361 text with a nonce of ours'},'signature':" TEXT(1, 256)) },
@@ -136,9 +137,17 @@ const struct schema SCHEMAS[] = {
 		ARRAY(OBJECT("'account','amount'", "'account':{'type':'string','description':'which of the ledger accounts of the caller: available, held, author or operator'},'amount':"
 			"{'type':'string','pattern':'^(0|-?[1-9][0-9]*)$'}"))) },
 	{ "TransferList", LIST_OF("Transfer", ",'asset'", ",'asset':" REF("Asset")) },
-	{ "Deposit", OBJECT("'id','tx','ordinal','amount','block','state','shortfall','seen_at','credited_at'", "'id':" INT ",'tx':" REF("Hash") ",'ordinal':" INT
-		",'amount':" REF("Amount") ",'block':" INT ",'state':" ENUM("'seen','credited','vanished','reversed'") ",'shortfall':" REF("Amount")
-		",'seen_at':" REF("Time") ",'credited_at':" OR_NULL(REF("Time"))) },
+	{ "Deposit", OBJECT("'id','tx','ordinal','sender','amount','block','state','reason','shortfall','reversals','seen_at','credited_at','claimed_at'", "'id':" INT ",'tx':"
+		REF("Hash") ",'ordinal':" INT ",'sender':" REF("Address") ",'amount':" REF("Amount") ",'block':" INT ",'state':" ENUM("'seen','credited','held','vanished','reversed'")
+		",'reason':" STR_NULL ",'shortfall':" REF("Amount") ",'reversals':" INT ",'seen_at':" REF("Time") ",'credited_at':" OR_NULL(REF("Time"))
+		",'claimed_at':" OR_NULL(REF("Time"))) },
+	{ "DepositCreate", INPUT("'method','amount','deadline','signature'", "'method':" ENUM("'permit2','permit'") ",'amount':" REF("Amount")
+		",'nonce':{'type':'string','pattern':'^(0|[1-9][0-9]*)$','description':'permit2 only: of the signature'},'deadline':{'type':'integer','description':'seconds since 1970'}"
+		",'signature':{'type':'string','maxLength':4098}") },
+	{ "SponsoredDeposit", OBJECT("'id','method','amount','state','transaction','reason','created_at'", "'id':" STR ",'method':" ENUM("'permit2','permit'") ",'amount':" REF("Amount")
+		",'state':" ENUM("'queued','sent','done','failed'") ",'transaction':" OR_NULL(REF("Hash")) ",'reason':" STR_NULL ",'created_at':" REF("Time")) },
+	{ "DepositClaim", INPUT("'account','signature'", "'account':" REF("Address") ",'signature':{'type':'string','maxLength':4098,'description':'of the EIP-712 statement DepositClaim by the sender, or by the contract that sent (ERC-1271)'}") },
+	{ "DepositClaimed", OBJECT("'id','account','state'", "'id':" INT ",'account':" REF("Address") ",'state':" CONST("credited")) },
 	{ "Payment", OBJECT("'id','state','amount_max','amount','transaction','reason','asset'", "'id':{'type':'string','format':'uuid'},'state':{'enum':['claimed','settling','settled','failed','dropped','lost','credited']},'amount_max':" REF("Amount") ",'amount':{},'transaction':{},'reason':{},'asset':" REF("Asset")) },
 	{ "FacilitatorRequest", OBJECT("'paymentPayload','paymentRequirements'", "'x402Version':{'enum':[1,2]},'paymentPayload':{'type':'object'},'paymentRequirements':{'type':'object'}") },
 	{ "FacilitatorSupported", OBJECT("'kinds','extensions','signers'", "'kinds':" ARRAY(OBJECT("'x402Version','scheme','network'", "'x402Version':" INT ",'scheme':" STR ",'network':" STR
@@ -154,6 +163,23 @@ const struct schema SCHEMAS[] = {
 	{ "PayeeList", LIST_OF("Payee", ",'gas_payee_max'", ",'gas_payee_max':" REF("Amount")) },
 	{ "PayeeCreate", INPUT("", "'address':" REF("Address") ",'consent':{'type':'string','description':'PayeeConsent in its JSON form, signed by the address; not needed for the own one'}") },
 	{ "DepositList", LIST_OF("Deposit", ",'asset'", ",'asset':" REF("Asset")) },
+	{ "Mismatch", OBJECT("'id','check','subject','block','detail','state','first_seen_at','last_seen_at','healed_at','resolved_at','note'", "'id':" INT ",'check':" STR
+		",'subject':" STR ",'block':{'type':['integer','null']},'detail':" STR ",'state':" ENUM("'open','resolved','healed'") ",'first_seen_at':" REF("Time")
+		",'last_seen_at':" REF("Time") ",'healed_at':" OR_NULL(REF("Time")) ",'resolved_at':" OR_NULL(REF("Time")) ",'note':" STR_NULL) },
+	{ "Resolve", INPUT("'note'", "'note':" TEXT(1, 1000)) },
+	{ "Resolved", OBJECT("'id','state','note'", "'id':" INT ",'state':" CONST("resolved") ",'note':" STR) },
+	{ "Reconciliation", OBJECT("'ok','ledger_sum','balances_ok','holds_ok','captures_ok','custody_ok','payouts_ok','custody','in_flight','deposits','endpoints','compared_block','gas','settlements_stopped','mismatches','checked_at'",
+		"'ok':" BOOL ",'ledger_sum':" STR ",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody_ok':" OR_UNKNOWN ",'payouts_ok':" OR_UNKNOWN
+		",'custody':" OBJECT("'on_chain','ledger','unsettled','leaving','liabilities','difference','ok'", "'on_chain':" OR_NULL(REF("Amount")) ",'ledger':" REF("Amount")
+			",'unsettled':" REF("Amount") ",'leaving':" OR_NULL(REF("Amount")) ",'liabilities':" REF("Amount") ",'difference':" STR_NULL ",'ok':" OR_UNKNOWN)
+		",'in_flight':" OBJECT("'transactions_signed','transactions_mined','payments','amount','unproven'", "'transactions_signed':" INT ",'transactions_mined':" INT ",'payments':" INT
+			",'amount':" REF("Amount") ",'unproven':" REF("Amount"))
+		",'deposits':" OBJECT("'unconfirmed','held','held_amount','reversed','reversal_loss'", "'unconfirmed':" REF("Amount") ",'held':" INT ",'held_amount':" REF("Amount")
+			",'reversed':" INT ",'reversal_loss':" REF("Amount"))
+		",'endpoints':" OBJECT("'count','state','block'", "'count':" INT ",'state':" ENUM("'agree','behind','down','disagree'") ",'block':{'type':['integer','null']}")
+		",'compared_block':{'type':'integer','description':'newest block whose logs were compared with the books'}"
+		",'gas':" OR_NULL(OBJECT("'address','balance'", "'address':" REF("Address") ",'balance':{'type':'string','description':'wei of the coin of the chain'}"))
+		",'settlements_stopped':" BOOL ",'mismatches':" ARRAY(REF("Mismatch")) ",'checked_at':" REF("Time")) },
 	/* payouts */
 	{ "Earned", OBJECT("'earned','in_flight','paid','available'", "'earned':" REF("Amount") ",'in_flight':" REF("Amount") ",'paid':" REF("Amount") ",'available':" REF("Amount")) },
 	{ "Earnings", OBJECT("'author','operator','asset'", "'author':" REF("Earned") ",'operator':" REF("Earned") ",'asset':" REF("Asset")) },
@@ -175,10 +201,6 @@ const struct schema SCHEMAS[] = {
 		",'ended_at':" OR_NULL(REF("Time")) ",'asset':" REF("Asset")) },
 	{ "WithdrawalList", LIST_OF("Withdrawal", "", "") },
 	{ "WithdrawalCreate", INPUT("'source'", "'source':" PAYOUT_SOURCE ",'amount':" REF("Amount") ",'address':" REF("Address")) },
-	{ "Reconciliation", OBJECT("'ok','ledger_sum','balances_ok','holds_ok','captures_ok','custody_ok','payouts_ok','custody','checked_at'", "'ok':" BOOL ",'ledger_sum':" STR
-		",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody_ok':" OR_UNKNOWN ",'payouts_ok':" OR_UNKNOWN ",'custody':" OBJECT("'on_chain','leaving','ledger','liabilities','ok'",
-			"'on_chain':" OR_NULL(REF("Amount")) ",'leaving':" OR_NULL(REF("Amount")) ",'ledger':" REF("Amount") ",'liabilities':" REF("Amount") ",'ok':" OR_UNKNOWN)
-		",'checked_at':" REF("Time")) },
 	/* discovery */
 	{ "DiscoveryResource", OBJECT("'resource','type','x402Version','accepts','lastUpdated','description','mimeType','extensions'", "'resource':" STR ",'type':" CONST("http")
 		",'x402Version':" INT ",'accepts':" ARRAY("{'type':'object','description':'PaymentRequirements of x402, for the example in extensions.bazaar'}") ",'lastUpdated':" REF("Time")
@@ -199,6 +221,7 @@ const size_t SCHEMAS_COUNT = sizeof(SCHEMAS) / sizeof(SCHEMAS[0]);
 const struct route_detail ROUTE_DETAILS[] = {
 	{ .route = "metrics", .response_type = "text/plain", .response_schema = STR },
 	{ .route = "openapi", .response_type = JSON_TYPE, .response_schema = ANY_OBJECT },
+	{ .route = "deposits_create", .status = 202 },
 	{ .route = "keys_create", .status = 201 },
 	{ .route = "keys_revoke", .status = 204 },
 	{ .route = "models_create", .status = 201 },
@@ -237,6 +260,7 @@ const struct route_detail ROUTE_DETAILS[] = {
 	{ .route = "statements_get", .response_also_type = "text/csv" },
 	{ .route = "gateway_info", .response_type = JSON_TYPE, .response_schema = REF("Gateway") },
 	{ .route = "page_index", .response_type = "text/html", .response_schema = STR },
+	{ .route = "page_operator", .response_type = "text/html", .response_schema = STR },
 	{ .route = "page_asset", .response_type = "*/*" },
 };
 const size_t ROUTE_DETAILS_COUNT = sizeof(ROUTE_DETAILS) / sizeof(ROUTE_DETAILS[0]);
@@ -259,7 +283,7 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "facilitator_settle_data", "header", "x-settlement-data", STR, "base64 of the statement as JSON" },
 	{ "", "path", "file", STR, "name of the file" },
 	{ "models_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':1000,'default':1000}", "at most so many" },
-	{ "keys_list versions_list transfers_list deposits_list withdrawals_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
+	{ "keys_list versions_list transfers_list deposits_list deposits_held withdrawals_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
 	{ "nodes_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':50}", "at most so many" },
 	{ "discovery facilitator_discovery", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':20}", "at most so many" },
 	{ "discovery facilitator_discovery", "query", "offset", "{'type':'integer','minimum':0,'default':0}", "leave out so many" },
@@ -269,7 +293,8 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "discovery facilitator_discovery", "query", "network", STR, "only what can be paid on this network" },
 	{ "discovery facilitator_discovery", "query", "extensions", STR, "only what declares this extension" },
 	{ "jobs_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':20}", "at most so many" },
-	{ "models_list keys_list versions_list nodes_list jobs_list transfers_list deposits_list withdrawals_list statements_get", "query", "after", STR, "go on after this one, the last of the page before" },
+	{ "deposits_held", "query", "sender", REF("Address"), "only of this sender" },
+	{ "models_list keys_list versions_list nodes_list jobs_list transfers_list deposits_list deposits_held withdrawals_list statements_get", "query", "after", STR, "go on after this one, the last of the page before" },
 	{ "models_list", "query", "author", STR, "only of this author" },
 	{ "models_list", "query", "surface", SURFACE, "only such models" },
 	{ "jobs_create", "query", "model", REF("ModelId"), "which model; needed here, for the body is for the node alone" },

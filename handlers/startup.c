@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "blob/blob.h"
-#include "chain/chain.h"
+#include "chain/calls.h"
 #include "db/migrate.h"
 #include "handlers/pages.h"
 #include "handlers/startup.h"
@@ -105,10 +105,29 @@ static enum err check_published(struct app *app, const struct hash *genesis, str
 
 	if (!is_published(&app->gateway) && !is_published(&s->treasury) && !is_published(&app->settler_sender) && !is_published(&app->payout_sender) && !is_published(&s->pay_to))
 		return ERR_OK;
-	if (!is_loopback_url(s->rpc_url) || chain_client_version(app->chain, version) || strncmp(version, "anvil/", 6) != 0 || hash_equal(&s->genesis_hash, &none) ||
+	if (!is_loopback_url(s->rpc_url) || (*s->rpc_url_2 && !is_loopback_url(s->rpc_url_2)) || chain_client_version(app->chain, version) || strncmp(version, "anvil/", 6) != 0 || hash_equal(&s->genesis_hash, &none) ||
 	    !hash_equal(&s->genesis_hash, genesis))
 		return REFUSE(why, ERR_FORBIDDEN, "a configured key, treasury or pay_to is a published test account, which is accepted only with a loopback rpc_url that says it is "
 						  "anvil and has the genesis_hash recorded at deployment");
+	return ERR_OK;
+}
+
+/* The second endpoint must be one of the same chain: everything it says is compared with the first. */
+static enum err check_second(struct app *app, const struct hash *genesis, struct startup_why *why)
+{
+	struct chain_block block;
+	uint64_t id = 0;
+	enum err e = chain_id(app->chain_2, &id);
+
+	if (e)
+		return REFUSE(why, e, "rpc_url_2: no answer from the chain: %s", chain_error());
+	if (id != (uint64_t)app->settings->chain_id)
+		return REFUSE(why, ERR_CONFLICT, "chain_id: the endpoint of rpc_url_2 is chain %llu, not %lld", (unsigned long long)id, (long long)app->settings->chain_id);
+	e = chain_block_by_number(app->chain_2, 0, &block);
+	if (e)
+		return REFUSE(why, e, "rpc_url_2: %s", chain_error());
+	if (!hash_equal(&block.hash, genesis))
+		return REFUSE(why, ERR_CONFLICT, "rpc_url_2: its block 0 is %s, that of rpc_url is another", hash_format(&block.hash).s);
 	return ERR_OK;
 }
 
@@ -134,7 +153,8 @@ enum err startup_check_chain(struct app *app, struct startup_why *why)
 		return REFUSE(why, ERR_CONFLICT, "opg_token: there is no contract at %s", address_format(&s->opg_token).s);
 	if (!hash_equal(&s->genesis_hash, &none) && !hash_equal(&s->genesis_hash, &genesis.hash))
 		return REFUSE(why, ERR_CONFLICT, "genesis_hash: block 0 of the endpoint is %s", hash_format(&genesis.hash).s);
-	return check_published(app, &genesis.hash, why);
+	e = app->chain_2 ? check_second(app, &genesis.hash, why) : ERR_OK;
+	return e ? e : check_published(app, &genesis.hash, why);
 }
 
 enum err startup_check_pay_to(struct app *app, struct startup_why *why)

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "handlers/app.h"
+#include "pay/deposits.h"
 
 struct startup_why {
 	char text[320];

@@ -3,7 +3,7 @@
 
 ALTER TABLE ledger_transfer DROP CONSTRAINT ledger_transfer_kind_check;
 ALTER TABLE ledger_transfer ADD CONSTRAINT ledger_transfer_kind_check
-	CHECK (kind IN ('deposit', 'deposit_reversal', 'hold', 'capture', 'void', 'x402_accepted', 'x402_settled', 'x402_dropped',
+	CHECK (kind IN ('deposit', 'deposit_reversal', 'deposit_claimed', 'hold', 'capture', 'void', 'x402_accepted', 'x402_settled', 'x402_dropped',
 		'x402_unsettled', 'x402_lost', 'x402_late', 'payout', 'payout_paid', 'payout_returned'));
 
 ALTER TABLE payment DROP CONSTRAINT payment_state_check;

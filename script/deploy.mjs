@@ -17,7 +17,7 @@ export const MULTICALL3 = '0xcA11bde05977b3631167028862bE2a173976CA11';
 /// Who deploys and owns the Settler, and the settling keys it knows from the start, as numbers of published accounts.
 export const SETTLER_OWNER = 9;
 export const SETTLER_CALLERS = [7, 8];
-/// The key that pays out, and whose tokens: the development treasury allows the contract everything.
+/// The key that pays out; and whose tokens, and whose deposits the Depositor makes: the development treasury, which allows Payouts everything.
 export const PAYOUT_CALLER = 10;
 export const TREASURY = 6;
 const PERMIT2_SOURCE = 'node_modules/@uniswap/v4-periphery/lib/permit2/test/utils/DeployPermit2.sol';
@@ -66,28 +66,30 @@ async function payoutsDeploy(chain, Payouts, opg_token) {
   return payouts;
 }
 
-/// Returns {opg_token, permit2, settler, payouts, exact_proxy, upto_proxy, multicall3, genesis_hash, chain_id}. `callers` are the
+/// Returns {opg_token, permit2, settler, depositor, payouts, exact_proxy, upto_proxy, multicall3, first_block, genesis_hash, chain_id}. `callers` are the
 /// addresses that may settle by the Settler; its owner, account SETTLER_OWNER, can add others later. Refuses anything that is
 /// not an anvil of our chain id: the published key it deploys with must never meet another chain.
-export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((i) => chainAccount(i).address) } = {}) {
+export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((i) => chainAccount(i).address), treasury = chainAccount(TREASURY).address } = {}) {
   const chain = chainOpen(rpc_url);
   const software = await chain.client.request({ method: 'web3_clientVersion' });
   if (!software.startsWith('anvil/')) throw new Error(`${rpc_url} is ${software}, not anvil`);
   const chain_id = await chain.client.getChainId();
   if (chain_id !== CHAIN_ID) throw new Error(`${rpc_url} has chain id ${chain_id}, not ${CHAIN_ID}`);
-  const { OPG, Payouts, Settler, X402ExactPermit2Proxy, X402UptoPermit2Proxy } = contractsCompile();
+  const { Depositor, OPG, Payouts, Settler, X402ExactPermit2Proxy, X402UptoPermit2Proxy } = contractsCompile();
   const { account, address } = chainAccount(SETTLER_OWNER);
   const opg_token = await chain.deploy(account, OPG);
+  const first_block = Number(await chain.client.getBlockNumber()); // no deposit can be older than its token
   await permit2Install(chain);
   await proxyInstall(chain, EXACT_PROXY, X402ExactPermit2Proxy);
   await proxyInstall(chain, UPTO_PROXY, X402UptoPermit2Proxy);
   await multicall3Install(chain);
   const settler = await chain.deploy(account, Settler, [address, callers]);
+  const depositor = await chain.deploy(account, Depositor, [opg_token, treasury]);
   const payouts = await payoutsDeploy(chain, Payouts, opg_token);
   const genesis = await chain.client.getBlock({ blockNumber: 0n });
   const [permit2, exact_proxy, upto_proxy, multicall3] = [PERMIT2, EXACT_PROXY, UPTO_PROXY, MULTICALL3].map((it) =>
     it.toLowerCase());
-  return { opg_token, permit2, settler, payouts, exact_proxy, upto_proxy, multicall3, genesis_hash: genesis.hash, chain_id };
+  return { opg_token, permit2, settler, depositor, payouts, exact_proxy, upto_proxy, multicall3, first_block, genesis_hash: genesis.hash, chain_id };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

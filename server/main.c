@@ -19,16 +19,17 @@
 #include "handlers/files.h"
 #include "handlers/guard.h"
 #include "handlers/pages.h"
+#include "handlers/reconcile_command.h"
 #include "handlers/routes.h"
 #include "handlers/startup.h"
 #include "handlers/waiters.h"
 #include "net/net.h"
 #include "node/node.h"
+#include "pay/audit.h"
 #include "pay/deposits.h"
 #include "pay/outside.h"
 #include "pay/payouts.h"
 #include "pay/rates.h"
-#include "pay/reconcile.h"
 #include "pay/run.h"
 #include "pay/settler.h"
 #include "proof/verify_main.h"
@@ -42,6 +43,9 @@ struct gateway {
 	struct settings settings;
 	struct app app;
 	struct db *db; /* the janitor's, which is the main thread */
+	struct audit_memory audit_memory;
+	deadline_ms next_words; /* about books that do not hold */
+	int64_t words_about;    /* the last mismatch they were about */
 };
 
 /* ---- what the parts tell the log ---- */
@@ -117,13 +121,19 @@ static enum err start_http(struct gateway *g)
 static void start_deposits(struct gateway *g)
 {
 	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+	const struct watch watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury };
 	struct deposits_config deposits = {
-		.chain = g->app.chain, .database_url = s->database_url,
-		.watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury },
-		.own = g->app.own, .own_count = g->app.own_count, .confirmations = (uint64_t)s->deposit_confirmations, .poll_ms = s->poll_ms, .log = log_deposits,
+		.pair = &app->watcher_chains, .database_url = s->database_url, .watch = watch, .own = app->own, .own_count = app->own_count,
+		.from_block = (uint64_t)s->deposit_from_block, .confirmations = (uint64_t)s->deposit_confirmations, .poll_ms = s->poll_ms, .log = log_deposits,
+	};
+	struct audit_config audit = {
+		.pair = &app->auditor_chains, .database_url = s->database_url, .watch = watch, .own = app->own, .own_count = app->own_count, .pay_to = s->pay_to, .settler = s->settler_contract,
+		.from_block = deposits.from_block, .confirmations = deposits.confirmations, .poll_ms = s->poll_ms, .stopped = &app->pay.stopped, .memory = &g->audit_memory, .log = log_deposits,
 	};
 
-	g->app.deposits = deposits_start(&deposits);
+	app->deposits = deposits_start(&deposits);
+	app->audit = audit_start(&audit);
 }
 
 static void log_rates(const char *event, int64_t number, const char *detail)
@@ -175,7 +185,7 @@ static enum err start_settler(struct gateway *g, struct startup_why *why)
 	struct app *app = &g->app;
 	struct settler_config settler = {
 		.chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to,
-		.contract = s->settler_contract, .confirmations = (uint64_t)s->deposit_confirmations,
+		.contract = s->settler_contract, .depositor = s->depositor_contract, .confirmations = (uint64_t)s->deposit_confirmations,
 		.answer_confirmations = (uint64_t)s->settlement_confirmations, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
 		.log = log_settler, .key = app->settler_key, .view = &app->settler_view, .others_only = *s->facilitator_url,
@@ -280,9 +290,9 @@ static enum err start(struct gateway *g)
 	enum err e;
 
 	g->app.settings = &g->settings;
-	app_own_addresses(&g->app);
 	g->db = db_new(s->database_url, STATEMENT_DEADLINE_MS);
 	e = startup_keys(&g->app, &why);
+	app_own_addresses(&g->app);
 	if (!e)
 		e = startup_check_database(g->db, &why);
 	if (!e)
@@ -291,6 +301,8 @@ static enum err start(struct gateway *g)
 		e = net_start(&hostile, &g->app.hostile);
 	if (!e) {
 		g->app.chain = chain_new(g->app.trusted, s->rpc_url, RPC_DEADLINE_MS);
+		g->app.chain_2 = *s->rpc_url_2 ? chain_new(g->app.trusted, s->rpc_url_2, RPC_DEADLINE_MS) : NULL;
+		g->app.watcher_chains = g->app.auditor_chains = (struct chain_pair){ .first = g->app.chain, .second = g->app.chain_2 };
 		e = startup_check_chain(&g->app, &why);
 	}
 	if (!e)
@@ -330,19 +342,29 @@ static deadline_ms housekeeping(struct gateway *g)
 		e = startup_sweep(g->db);
 	if (!e)
 		e = reconcile(&app->pay, g->db, &with, &r);
-	if (e)
+	if (e) {
 		LOG_EVENT(LOG_WARN, "housekeeping_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)));
-	else if (!r.ok)
+		return deadline_in(HOUSEKEEPING_MS);
+	}
+	const json_t *first = json_array_get(r.mismatches, 0);
+	int64_t about = r.ok ? 0 : json_integer_value(json_object_get(first, "id"));
+
+	if (!r.ok && (about != g->words_about || deadline_passed(g->next_words))) {
+		g->next_words = deadline_in(HOUSEKEEPING_MS);
 		LOG_EVENT(LOG_ERROR, "reconciliation_failed", L_STR("ledger_sum", r.books.ledger_sum), L_INT("wrong_balances", r.books.wrong_balances),
 			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT),
-			  L_INT("payouts_wrong", r.custody != CUSTODY_UNKNOWN && !r.payouts_ok));
+			  L_INT("payouts_wrong", r.custody != CUSTODY_UNKNOWN && !r.payouts_ok), L_INT("mismatches", r.stopping),
+			  L_STR("first", json_string_value(json_object_get(first, "detail"))));
+	}
+	g->words_about = about;
+	reconciliation_done(&r);
 	return deadline_in(r.ok ? HOUSEKEEPING_MS : RECHECK_MS);
 }
 
 static void run(struct gateway *g, const sigset_t *signals)
 {
 	const struct timespec turn = { .tv_sec = g->settings.poll_ms / 1000, .tv_nsec = (g->settings.poll_ms % 1000) * 1000000L };
-	deadline_ms next_housekeeping = deadline_in(0);
+	deadline_ms next_housekeeping = deadline_in(0), next_recheck = deadline_in(0);
 	int64_t failures = 0;
 
 	for (;;) {
@@ -356,8 +378,11 @@ static void run(struct gateway *g, const sigset_t *signals)
 			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)), L_INT("times", failures + 1));
 		failures = e ? failures + 1 : 0;
 		waiters_tick(&g->app, g->db, false);
-		if (deadline_passed(next_housekeeping))
+		/* The auditor can find something in between: what healed stops nobody for long. */
+		if (deadline_passed(next_housekeeping) || (atomic_load(&g->app.pay.stopped) && deadline_passed(next_recheck))) {
 			next_housekeeping = housekeeping(g);
+			next_recheck = deadline_in(RECHECK_MS);
+		}
 	}
 }
 
@@ -394,6 +419,7 @@ static void stop(struct gateway *g)
 	outside_stop(app->outside);
 	turns_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
 	turns_stop(app->payouts);
+	turns_stop(app->audit);
 	turns_stop(app->deposits);
 	turns_stop(app->rates);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
@@ -401,6 +427,7 @@ static void stop(struct gateway *g)
 		http_stop(app->http);
 	turns_free(app->settler);
 	turns_free(app->payouts);
+	turns_free(app->audit);
 	turns_free(app->deposits);
 	turns_free(app->rates);
 	lane_stop(app->pay.lane);
@@ -408,6 +435,7 @@ static void stop(struct gateway *g)
 	runs_free(app->pay.runs);
 	waiters_free(app->waiters);
 	chain_facts_free(app->x402.facts);
+	chain_free(app->chain_2);
 	chain_free(app->chain);
 	net_stop(app->trusted);
 	outside_free(app->outside);
@@ -519,6 +547,7 @@ static int usage(bool asked)
 			"       opgate verify   RECEIPT [options]  check a receipt offline (--help: its options)\n"
 			"       opgate keygen   --out FILE         make a signing key\n"
 			"       opgate config   --config FILE      print the settings (--markdown: describe them)\n"
+			"       opgate reconcile --from-chain --config FILE [--from BLOCK]  compare the books with the chain's logs\n"
 			"       opgate charging                    print the charging table\n");
 	return asked ? 0 : 64;
 }
@@ -546,6 +575,8 @@ int main(int argc, char **argv)
 		return node_main(argc - 1, argv + 1);
 	if (!strcmp(command, "verify"))
 		return verify_main(argc - 1, argv + 1);
+	if (!strcmp(command, "reconcile") && argc > 2 && !strcmp(argv[2], "--from-chain"))
+		return reconcile_command(config_path, option(argc, argv, "--from"));
 	if (!strcmp(command, "config"))
 		return print_config(config_path, argc > 2 && !strcmp(argv[2], "--markdown"));
 	if (!strcmp(command, "charging"))

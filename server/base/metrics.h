@@ -25,6 +25,11 @@
 	X(NODE_FAILURES, "opgate_node_failures_total", "counter", "attempts a node failed") \
 	X(SETTLER_GAS, "opgate_settler_gas_wei", "gauge", "what the settling key has for gas, at most 2^63-1; 0 before it is known") \
 	X(WORKER_QUEUE, "opgate_worker_queue", "gauge", "requests waiting for a worker") \
+	X(DEPOSITS_HELD, "opgate_deposits_held", "gauge", "deposits nobody has claimed") \
+	X(DEPOSITS_REVERSED, "opgate_deposits_reversed", "gauge", "confirmed deposits that a reorganisation took back") \
+	X(RPC_DISAGREE, "opgate_rpc_endpoints_disagree", "gauge", "1 while rpc_url and rpc_url_2 say different things: nothing is credited") \
+	X(MISMATCHES, "opgate_reconciliation_mismatches", "gauge", "places where ledger and chain disagree, not healed, not resolved") \
+	X(AUDIT_BLOCK, "opgate_reconciliation_block", "gauge", "newest block whose logs were compared with the books") \
 	X(USD_RATES, "opgate_usd_rates_total", "counter", "OPG/USD rates that were accepted") \
 	X(USD_RATES_REFUSED, "opgate_usd_rates_refused_total", "counter", "times the sources gave no rate, or one that jumps") \
 	X(RECONCILED, "opgate_reconciliation_ok", "gauge", "1 when the last reconciliation held")

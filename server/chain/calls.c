@@ -27,6 +27,8 @@ static const uint8_t PERMIT[4] = { 0xd5, 0x05, 0xac, 0xcf };
 static const uint8_t NONCES[4] = { 0x7e, 0xce, 0xbe, 0x00 };
 static const uint8_t NONCE_BITMAP[4] = { 0x4f, 0xe0, 0x2b, 0x44 };
 static const uint8_t PERMIT_TRANSFER_FROM[4] = { 0x30, 0xf2, 0x8b, 0x7a };
+static const uint8_t DEPOSIT_WITH_PERMIT2[4] = { 0x64, 0xe7, 0xc6, 0x60 };
+static const uint8_t DEPOSIT_WITH_PERMIT[4] = { 0x12, 0xa6, 0x2c, 0xff };
 static const uint8_t EXACT_SETTLE[4] = { 0x13, 0xcd, 0x3b, 0x53 };
 static const uint8_t EXACT_SETTLE_WITH_PERMIT[4] = { 0xfa, 0x34, 0x03, 0x78 };
 static const uint8_t UPTO_SETTLE[4] = { 0xff, 0x11, 0xe7, 0xb4 };
@@ -202,6 +204,33 @@ enum err calls_permit2_transfer(const struct calls_permit2 *p, const struct addr
 	abi_u256(&w, &args, amount);
 	abi_address(&w, &args, owner);
 	abi_bytes(&w, &args, sig, sig_len);
+	return abi_finish(&w);
+}
+
+enum err calls_deposit_permit2(const struct address *owner, const struct calls_permit2 *p, const void *sig, size_t sig_len, struct buf *out)
+{
+	struct abi_writer w;
+	struct abi_part args;
+	abi_begin(&w, out, DEPOSIT_WITH_PERMIT2, 5, &args);
+	abi_address(&w, &args, owner);
+	abi_u256(&w, &args, &p->amount);
+	abi_u256(&w, &args, &p->nonce);
+	abi_u256(&w, &args, &p->deadline);
+	abi_bytes(&w, &args, sig, sig_len);
+	return abi_finish(&w);
+}
+
+enum err calls_deposit_permit(const struct address *owner, const struct calls_permit *p, struct buf *out)
+{
+	struct abi_writer w;
+	struct abi_part args;
+	abi_begin(&w, out, DEPOSIT_WITH_PERMIT, 6, &args);
+	abi_address(&w, &args, owner);
+	abi_u256(&w, &args, &p->value);
+	abi_u256(&w, &args, &p->deadline);
+	abi_uint(&w, &args, p->sig.b[64]);
+	abi_word(&w, &args, p->sig.b);
+	abi_word(&w, &args, p->sig.b + 32);
 	return abi_finish(&w);
 }
 

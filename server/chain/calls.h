@@ -59,6 +59,10 @@ bool calls_permit2_nonce_used(const struct u256 *bitmap, uint8_t bit);
 enum err calls_permit2_transfer(const struct calls_permit2 *p, const struct address *to, const struct u256 *amount,
 				const struct address *owner, const void *sig, size_t sig_len, struct buf *out) WARN_UNUSED;
 
+/* ---- Our Depositor (contracts/Depositor.sol): a signer's tokens to the treasury ---- */
+enum err calls_deposit_permit2(const struct address *owner, const struct calls_permit2 *p, const void *sig, size_t sig_len, struct buf *out) WARN_UNUSED;
+enum err calls_deposit_permit(const struct address *owner, const struct calls_permit *p, struct buf *out) WARN_UNUSED;
+
 /* ---- x402 proxies ---- */
 struct calls_x402 {
 	struct calls_permit2 permit;

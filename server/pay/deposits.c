@@ -7,14 +7,17 @@
 #include "base/metrics.h"
 #include "pay/deposits.h"
 
-/* The youngest block we remember that the chain still has, and the cursor back to it. */
+#define DELEGATION_LEN 23 /* EIP-7702: an account with a key that borrows a contract's code */
+
+/* The youngest block we remember that the chain still has, and the cursor back to it. Both endpoints must have given it up: one
+ * alone cannot take back what both once said. */
 static enum err rewind_chain(const struct deposits_config *c, struct db *db, uint64_t cursor)
 {
 	uint64_t number = cursor;
-	enum err e;
+	enum err e, last = ERR_OK;
 
 	for (; number > 0; number--) {
-		struct chain_block block;
+		bool gone = false;
 		struct hash ours;
 
 		e = db_watch_block(db, &c->watch, number, &ours);
@@ -22,13 +25,16 @@ static enum err rewind_chain(const struct deposits_config *c, struct db *db, uin
 		if (e == ERR_NOT_FOUND)
 			break; /* older than anything remembered: look again from here */
 		if (!e)
-			e = chain_block_by_number(c->chain, number, &block);
+			e = chain_pair_gone(c->pair, number, &ours, &gone);
 		if (e && e != ERR_NOT_FOUND)
 			return e;
-		if (!e && hash_equal(&block.hash, &ours))
+		if (!e && !gone)
 			break;
+		last = e;
 	}
-	e = chain_check_id(c->chain, (uint64_t)c->watch.chain_id); /* that another chain has other blocks means nothing */
+	if (last) /* the second has not come so far: it says nothing about the first block that would go */
+		return ERR_OK;
+	e = chain_pair_check_id(c->pair, (uint64_t)c->watch.chain_id); /* that another chain has other blocks means nothing */
 	if (e)
 		return e;
 	c->log("chain_reorganised", (int64_t)number + 1, "taking back deposits from this block on");
@@ -37,34 +43,48 @@ static enum err rewind_chain(const struct deposits_config *c, struct db *db, uin
 	return e;
 }
 
-static bool is_own(const struct deposits_config *c, const struct address *from)
+/* Whose is it? An address with a key is an account by itself; a contract's users are not the contract. */
+static enum err find_sender(const struct deposits_config *c, const struct address *from, enum deposit_sender *ret)
 {
+	struct buf code = BUF_INIT(128 << 10);
+	enum err e = ERR_OK;
+
 	for (size_t i = 0; i < c->own_count; i++)
-		if (address_equal(&c->own[i], from))
-			return true;
-	return false;
+		if (address_equal(from, &c->own[i]) || address_equal(from, &c->watch.treasury)) {
+			*ret = DEPOSIT_FROM_US;
+			return ERR_OK;
+		}
+	if (address_is_zero(from)) {
+		*ret = DEPOSIT_FROM_NOBODY;
+		return ERR_OK;
+	}
+	e = chain_code_at(c->pair->first, from, UINT64_MAX, &code);
+	if (!e)
+		*ret = code.len == 0 || (code.len == DELEGATION_LEN && !memcmp(code.data, "\xef\x01\x00", 3)) ? DEPOSIT_FROM_KEY : DEPOSIT_FROM_CONTRACT;
+	buf_done(&code);
+	return e;
 }
 
 static enum err look_at(const struct deposits_config *c, struct db *db, const struct chain_block *block)
 {
 	struct chain_transfer *transfers = NULL;
-	size_t count = 0, deposits = 0;
-	enum err e = chain_transfers_in_block(c->chain, &c->watch.token, &c->watch.treasury, &block->hash, &transfers, &count);
+	size_t count = 0;
+	enum err e = chain_pair_transfers(c->pair, &c->watch.token, &c->watch.treasury, block, &transfers, &count);
 	_cleanup_free_ struct deposit_seen *seen = xcalloc(count ? count : 1, sizeof(*seen));
 	int64_t credited = 0;
 
 	for (size_t i = 0; !e && i < count; i++) {
-		if (is_own(c, &transfers[i].from))
-			continue;
-		seen[deposits] = (struct deposit_seen){ .tx = transfers[i].tx, .ordinal = transfers[i].ordinal, .from = transfers[i].from };
+		seen[i] = (struct deposit_seen){ .tx = transfers[i].tx, .ordinal = transfers[i].ordinal, .from = transfers[i].from };
 		/* More than the ledger can hold cannot be real OPG: stop and say so rather than credit something else. */
-		e = amount_from_be(transfers[i].value_be, &seen[deposits++].amount);
+		e = amount_from_be(transfers[i].value_be, &seen[i].amount);
+		if (!e)
+			e = find_sender(c, &seen[i].from, &seen[i].sender);
 	}
 	free(transfers);
 	if (count > 0)
 		FAULT(deposit_seen);
 	if (!e)
-		e = db_watch_advance(db, &c->watch, block->number, &block->hash, seen, deposits, c->confirmations, &credited);
+		e = db_watch_advance(db, &c->watch, block->number, &block->hash, seen, count, c->confirmations, &credited);
 	if (credited > 0)
 		FAULT(deposit_written);
 	if (!e && credited > 0) {
@@ -82,7 +102,7 @@ static enum err step_behind(const struct deposits_config *c, struct db *db, uint
 	enum err e = db_watch_block(db, &c->watch, head, &ours);
 
 	if (!e)
-		e = chain_block_by_number(c->chain, head, &block);
+		e = chain_block_by_number(c->pair->first, head, &block);
 	if (e == ERR_NOT_FOUND)
 		return ERR_OK;
 	return e ? e : hash_equal(&block.hash, &ours) ? ERR_OK : rewind_chain(c, db, cursor);
@@ -94,35 +114,57 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 	struct hash ours;
 	uint64_t head = 0, cursor = 0;
 	bool has_hash = false;
-	enum err e = chain_check_id(c->chain, (uint64_t)c->watch.chain_id); /* an endpoint may change its mind */
+	enum err e = chain_pair_check_id(c->pair, (uint64_t)c->watch.chain_id);
 
 	*ret_more = false;
 	if (!e)
-		e = chain_head(c->chain, &head);
+		e = chain_head(c->pair->first, &head);
 	if (!e)
-		e = db_watch_cursor(db, &c->watch, 0, &cursor, &ours, &has_hash);
+		e = db_watch_cursor(db, &c->watch, c->from_block ? c->from_block - 1 : 0, &cursor, &ours, &has_hash);
 	if (e)
 		return e;
 	if (head < cursor || (head == cursor && !has_hash)) /* a shorter chain, or nothing new on one we know nothing of */
 		return head < cursor && has_hash ? step_behind(c, db, head, cursor) : ERR_OK;
-	e = chain_block_by_number(c->chain, head == cursor ? cursor : cursor + 1, &block);
+	e = chain_block_by_number(c->pair->first, head == cursor ? cursor : cursor + 1, &block);
 	if (e)
 		return e == ERR_NOT_FOUND ? ERR_OK : e;
 	if (has_hash && !hash_equal(head == cursor ? &block.hash : &block.parent, &ours)) {
 		*ret_more = true;
 		return rewind_chain(c, db, cursor);
 	}
-	if (head == cursor)
-		return ERR_OK;
+	if (c->pair->second) /* whether the other says the same; at rest, too */
+		e = chain_pair_block(c->pair, block.number, &block);
+	if (e || head == cursor)
+		return e == ERR_NOT_FOUND ? ERR_OK : e;
+	if (has_hash && !hash_equal(&block.parent, &ours))
+		return ERR_OK; /* it changed its mind in between: the next step sees that */
 	*ret_more = cursor + 1 < head;
-	return look_at(c, db, &block);
+	e = look_at(c, db, &block);
+	return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+/* What the log and the metrics say of the two endpoints, once for each change. */
+static void tell_state(const struct deposits_config *c, int before)
+{
+	int now = atomic_load(&c->pair->state);
+
+	metric_set(METRIC_RPC_DISAGREE, now == PAIR_DISAGREE);
+	if (now == before || !c->pair->second)
+		return;
+	if (now == PAIR_DISAGREE)
+		c->log("rpc_endpoints_disagree", (int64_t)atomic_load(&c->pair->block), "no deposit is credited or taken back until rpc_url and rpc_url_2 agree");
+	else if (before == PAIR_DISAGREE)
+		c->log("rpc_endpoints_agree", (int64_t)atomic_load(&c->pair->block), "");
 }
 
 /* Another gateway's watcher may be first at a block: that is no trouble, only nothing to do. */
 static enum err watch_turn(const void *config, struct db *db, bool *ret_busy)
 {
-	enum err e = deposits_step(config, db, ret_busy);
+	const struct deposits_config *c = config;
+	int before = atomic_load(&c->pair->state);
+	enum err e = deposits_step(c, db, ret_busy);
 
+	tell_state(c, before);
 	if (e != ERR_CONFLICT)
 		return e;
 	*ret_busy = false;

@@ -3,16 +3,17 @@
 #ifndef OPGATE_PAY_DEPOSITS_H
 #define OPGATE_PAY_DEPOSITS_H
 
-#include "chain/chain.h"
+#include "chain/pair.h"
 #include "db/deposits.h"
 #include "pay/turns.h"
 
 struct deposits_config {
-	struct chain *chain;
+	struct chain_pair *pair; /* only what both say is credited, or taken back */
 	const char *database_url;
 	struct watch watch;
-	const struct address *own; /* what comes from these is ours already: x402 receipts swept to the treasury, our contracts */
+	const struct address *own; /* pay_to, our contracts: what they send is no deposit */
 	size_t own_count;
+	uint64_t from_block; /* where a new watch begins; blocks before are never looked at */
 	uint64_t confirmations;
 	int64_t poll_ms;
 	/* Rate-limited words for the log: credited deposits, reorganisations, trouble. */

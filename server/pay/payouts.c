@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "chain/calls.h"
+#include "db/audit.h"
 #include "pay/payouts.h"
 #include "pay/settler_internal.h"
 
@@ -199,11 +200,15 @@ static enum err begin(const struct settler_config *c, struct db *db, size_t *ret
 	struct amount left = AMOUNT_ZERO;
 	size_t count = 0, picked = 0;
 	int64_t newly = 0;
+	bool stopped = false;
 	enum err e;
 
 	*ret_count = 0;
 	if (atomic_load(p->stopped))
 		return ERR_OK;
+	e = settlement_stopped(db, &stopped); /* what another gateway found counts here, too */
+	if (e || stopped)
+		return e;
 	e = open_due(p, db);
 	if (!e)
 		e = db_payouts_pending(db, items, PAYOUTS_BATCH_MAX, &count);

@@ -7,7 +7,9 @@
 #include "base/mem.h"
 #include "chain/abi.h"
 #include "chain/calls.h"
+#include "db/audit.h"
 #include "pay/settler_internal.h"
+#include "pay/sponsor.h"
 
 #define OPEN_MAX 64
 #define VERSIONS_MAX 64 /* an eighth more each: the cap comes first */
@@ -351,8 +353,13 @@ static enum err settle_new(const struct settler_config *c, struct db *db, size_t
 {
 	struct settling payments[SETTLER_BATCH_MAX];
 	size_t count = 0;
-	enum err e = (c->others_only ? db_settling_for_others : db_payments_settling)(db, payments, SETTLER_BATCH_MAX, &count);
+	bool stopped = false;
+	enum err e = settlement_stopped(db, &stopped);
 
+	*ret_count = 0;
+	if (e || stopped) /* what is on its way goes on; nothing new begins while ledger and chain disagree */
+		return e;
+	e = (c->others_only ? db_settling_for_others : db_payments_settling)(db, payments, SETTLER_BATCH_MAX, &count);
 	if (!e)
 		e = drop_unreadable(c, db, payments, &count);
 	*ret_count = count;
@@ -362,7 +369,15 @@ static enum err settle_new(const struct settler_config *c, struct db *db, size_t
 	return e;
 }
 
-static const struct settler_work PAYMENTS = { .begin = settle_new, .mined = conclude, .waiting = settler_ask_about_rest, .final = settler_make_final };
+/* Payments, and deposits whose gas this key pays. */
+static enum err begin_new(const struct settler_config *c, struct db *db, size_t *ret_count)
+{
+	enum err e = settle_new(c, db, ret_count);
+
+	return e ? e : sponsor_new(c, db, ret_count);
+}
+
+static const struct settler_work PAYMENTS = { .begin = begin_new, .mined = conclude, .waiting = settler_ask_about_rest, .final = settler_make_final };
 
 const struct settler_work *settler_work_of(const struct settler_config *c)
 {

@@ -39,7 +39,7 @@ struct settler_config {
 	struct chain *chain;
 	const char *database_url;
 	uint64_t chain_id;
-	struct address token, pay_to, contract; /* contract: Settler */
+	struct address token, pay_to, contract, depositor; /* contracts Settler and Depositor; zero: none */
 	struct secret_key key;
 	bool others_only; /* somebody else settles what is paid to us (outside.h) */
 	uint64_t confirmations; /* after which a transaction is not looked at any more */

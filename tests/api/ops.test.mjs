@@ -173,10 +173,12 @@ test('every route of the document answers, and as the document says', async () =
     }
   // What takes more than this test has: signatures of a wallet or a node, a whole model, a job that still runs.
   assert.deepEqual(refused.toSorted(), [
-    'DELETE /v1/payees/{address} 404', 'DELETE /v1/payouts/addresses/{address} 404', 'GET /facilitator/settle/{job} 404', 'GET /v1/payments/{id} 404', 'GET /v1/withdrawals/{id} 404',
-    'POST /facilitator/settle 400', 'POST /facilitator/settle_data 400', 'POST /facilitator/verify 400', 'POST /v1/auth/siwe 400',
-    'POST /v1/jobs/{id}/cancel 409', 'POST /v1/models/{author}/{name}/versions/{version}/publish 422', 'POST /v1/nodes 400', 'POST /v1/nodes/{address}/drain 401',
-    'POST /v1/nodes/{address}/heartbeat 401', 'POST /v1/nodes/{address}/receipts 401', 'PUT /v1/nodes/{address}/offers 401',
+    'DELETE /v1/payees/{address} 404', 'DELETE /v1/payouts/addresses/{address} 404', 'GET /facilitator/settle/{job} 404', 'GET /v1/deposits/sponsored/{id} 404',
+    'GET /v1/payments/{id} 404', 'GET /v1/withdrawals/{id} 404', 'POST /facilitator/settle 400', 'POST /facilitator/settle_data 400', 'POST /facilitator/verify 400',
+    'POST /v1/auth/siwe 400', 'POST /v1/deposits 400', 'POST /v1/deposits/{id}/claim 400', 'POST /v1/jobs/{id}/cancel 409',
+    'POST /v1/models/{author}/{name}/versions/{version}/publish 422', 'POST /v1/nodes 400', 'POST /v1/nodes/{address}/drain 401',
+    'POST /v1/nodes/{address}/heartbeat 401', 'POST /v1/nodes/{address}/receipts 401', 'POST /v1/reconciliation/mismatches/{id}/resolve 403',
+    'PUT /v1/nodes/{address}/offers 401',
   ]);
 });
 

@@ -379,13 +379,14 @@ static enum err step_on(struct fake_rpc *fake, struct net *net, const char *chai
 	_cleanup_free_ char *asked = xasprintf("[%s,false]", head);
 	const struct fake_answer answers[] = { { .method = "eth_blockNumber", .result = head }, { .method = "eth_getBlockByNumber", .result = json, .contains = asked },
 					       { .method = "eth_getBlockByNumber", .result = "null" }, { .method = "eth_chainId", .result = chain_id } };
-	struct deposits_config config = { .chain = chain_new(net, fake->url, 5000), .watch = WATCH, .confirmations = CONFIRMATIONS, .log = log_nothing };
+	struct chain_pair pair = { .first = chain_new(net, fake->url, 5000) };
+	struct deposits_config config = { .pair = &pair, .watch = WATCH, .confirmations = CONFIRMATIONS, .log = log_nothing };
 	bool more = false;
 	enum err e;
 
 	fake_set(fake, answers, 4);
 	e = deposits_step(&config, pg, &more);
-	chain_free(config.chain);
+	chain_free(pair.first);
 	return e;
 }
 

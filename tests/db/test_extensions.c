@@ -226,8 +226,9 @@ static void test_gas_is_bounded(void **state)
 
 static struct signed_tx top_up_tx(void)
 {
-	tx_nonces++;
-	return (struct signed_tx){ .chain_id = 84532, .sender = SENDER, .nonce = tx_nonces, .hash = { { 0x70, (uint8_t)tx_nonces } }, .raw = "raw", .raw_len = 3, .max_fee = amount(1) };
+	const uint64_t nonce = tx_nonces++;
+
+	return (struct signed_tx){ .chain_id = 84532, .sender = SENDER, .nonce = nonce, .hash = { { 0x70, (uint8_t)tx_nonces } }, .raw = "raw", .raw_len = 3, .max_fee = amount(1) };
 }
 
 static size_t approvals_open(struct approval_row *first)

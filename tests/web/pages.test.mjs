@@ -250,7 +250,7 @@ async function pages(t, site) {
 // What the gateway says about its files; the canned server only imitates it.
 test('pages are served with types, tags and a policy', { skip: stackMissing() }, async () => {
   const { base } = await siteStack();
-  for (const [route, type] of [['/', 'text/html; charset=utf-8'], ['/assets/app.js', 'text/javascript; charset=utf-8'], ['/assets/style.css', 'text/css; charset=utf-8'], ['/assets/icon.svg', 'image/svg+xml']]) {
+  for (const [route, type] of [['/', 'text/html; charset=utf-8'], ['/operator', 'text/html; charset=utf-8'], ['/assets/app.js', 'text/javascript; charset=utf-8'], ['/assets/style.css', 'text/css; charset=utf-8'], ['/assets/icon.svg', 'image/svg+xml']]) {
     const answer = await fetch(base + route);
     const body = await answer.text();
     assert.equal(answer.status, 200, route);

@@ -39,17 +39,18 @@ const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; ch
 // The policy of handlers/pages.c: a page that breaks it must not pass here.
 const POLICY = /POLICY\[\] = "([^"]+)"/.exec(fs.readFileSync(inRoot('handlers/pages.c'), 'utf8'))[1];
 
-async function cannedServe(t) {
+async function cannedServe(t, more = {}) {
   const texts = { [`/v1/nodes/${NODE.address}/statements/${DIGEST}`]: await statementMake(), [`/v1/jobs/${JOB}`]: JSON.stringify(CANNED_JOB),
     [`/v1/jobs/${JOB}/receipt`]: await receiptMake(), [`/v1/jobs/${JOB}/output`]: RESPONSE };
   const server = http.createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://x');
-    const file = pathname === '/' ? 'index.html' : /^\/assets\/[a-z0-9.]+$/.test(pathname) ? pathname.slice(1) : null;
+    const file = pathname === '/' ? 'index.html' : pathname === '/operator' ? 'operator.html' : /^\/assets\/[a-z0-9.]+$/.test(pathname) ? pathname.slice(1) : null;
+    if (more.down) return response.destroy();
     if (file && fs.existsSync(inRoot('public', file))) {
       response.writeHead(200, { 'content-type': TYPES[path.extname(file)], 'content-security-policy': POLICY });
       return response.end(fs.readFileSync(inRoot('public', file)));
     }
-    const answer = texts[pathname] ?? (CANNED[pathname] && JSON.stringify(CANNED[pathname]));
+    const answer = texts[pathname] ?? ((more[pathname] ?? CANNED[pathname]) && JSON.stringify(more[pathname] ?? CANNED[pathname]));
     response.writeHead(answer ? 200 : 404, { 'content-type': 'application/json' });
     return response.end(answer || JSON.stringify({ title: 'Not found', code: 'not_found', detail: 'no such thing', hint: 'check the path', request_id: 'canned' }));
   });
@@ -61,10 +62,10 @@ async function cannedServe(t) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-/// public/ behind a small server of the tests' own: {base, sample}.
-export async function siteCanned(t) {
+/// public/ behind a small server of the tests' own: {base, sample}. `more`: answers over the canned ones, by path; may change.
+export async function siteCanned(t, more) {
   const sample = { job: JOB, key: 'none', receipt: await receiptMake(), response: RESPONSE, request: REQUEST.body, path: REQUEST.path, node: NODE.address, gateway: GATEWAY.address };
-  return { base: await cannedServe(t), sample };
+  return { base: await cannedServe(t, more), sample };
 }
 
 export const stackMissing = () => (fs.existsSync(opgateBinary()) ? false : `not built: ${opgateBinary()}`);

@@ -44,6 +44,8 @@ static void loading(void **state)
 	assert_int_equal(pages_load("/nonexistent"), ERR_IO);
 	assert_int_equal(pages_load(folder), ERR_IO); /* no index.html */
 	file_make("index.html", 3);
+	assert_int_equal(pages_load(folder), ERR_IO); /* no operator.html */
+	file_make("operator.html", 3);
 	assert_int_equal(pages_load(folder), ERR_IO); /* no assets/ */
 	folder_make("assets");
 	assert_int_equal(pages_load(folder), ERR_OK);
@@ -64,6 +66,7 @@ static void loading(void **state)
 	file_remove("assets/folder.js");
 
 	file_remove("assets");
+	file_remove("operator.html");
 	file_remove("index.html");
 	assert_int_equal(rmdir(folder), 0);
 }
@@ -75,6 +78,7 @@ static void many(void **state)
 	snprintf(folder, sizeof(folder), "/tmp/opgate-pages-XXXXXX");
 	assert_non_null(mkdtemp(folder));
 	file_make("index.html", 1);
+	file_make("operator.html", 1);
 	folder_make("assets");
 	for (int i = 0; i < 65; i++) {
 		snprintf(name, sizeof(name), "assets/%d.css", i);
@@ -86,6 +90,7 @@ static void many(void **state)
 		file_remove(name);
 	}
 	file_remove("assets");
+	file_remove("operator.html");
 	file_remove("index.html");
 	assert_int_equal(rmdir(folder), 0);
 }

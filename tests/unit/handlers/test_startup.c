@@ -21,14 +21,14 @@ static struct fake_rpc fake;
 static struct net *net;
 
 struct start {
-	const char *gateway, *treasury, *rpc_url /* as the setting says it */, *genesis /* or NULL: not recorded */;
+	const char *gateway, *treasury, *rpc_url, *rpc_url_2 /* as the settings say it */, *genesis /* or NULL: not recorded */;
 	const struct fake_answer *answers;
 	size_t count;
 };
 
 static enum err check(const struct start *s)
 {
-	struct settings settings = { .rpc_url = (char *)(s->rpc_url ? s->rpc_url : fake.url), .chain_id = 84532 };
+	struct settings settings = { .rpc_url_2 = (char *)(s->rpc_url_2 ? s->rpc_url_2 : ""), .rpc_url = (char *)(s->rpc_url ? s->rpc_url : fake.url), .chain_id = 84532 };
 	struct app app = { .settings = &settings, .chain = chain_new(net, fake.url, 10000) };
 	struct startup_why why = { "" };
 
@@ -87,6 +87,7 @@ static void published_keys_anywhere_else(void **state)
 		if (check(&(struct start){ PUBLISHED_KEY, OWN_KEY, .rpc_url = elsewhere[i], .genesis = GENESIS, GOOD }) != ERR_FORBIDDEN)
 			fail_msg("accepted with %s", elsewhere[i]);
 	assert_int_equal(check(&(struct start){ OWN_KEY, PUBLISHED_KEY_9, .rpc_url = elsewhere[0], .genesis = GENESIS, GOOD }), ERR_FORBIDDEN);
+	assert_int_equal(check(&(struct start){ PUBLISHED_KEY, OWN_KEY, .rpc_url_2 = elsewhere[0], .genesis = GENESIS, GOOD }), ERR_FORBIDDEN); /* nor may the second be elsewhere */
 	assert_int_equal(check(&(struct start){ PUBLISHED_KEY, OWN_KEY, .genesis = GENESIS, .answers = geth, .count = 4 }), ERR_FORBIDDEN);
 	assert_int_equal(check(&(struct start){ PUBLISHED_KEY, OWN_KEY, .genesis = GENESIS, .answers = nameless, .count = 3 }), ERR_FORBIDDEN);
 	assert_int_equal(check(&(struct start){ PUBLISHED_KEY, OWN_KEY, GOOD }), ERR_FORBIDDEN); /* no genesis was recorded */

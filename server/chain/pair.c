@@ -1,0 +1,150 @@
+/* See pair.h. */
+#include "chain/pair.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "chain/rpc.h"
+
+const char *chain_pair_state_name(enum pair_state s)
+{
+	static const char *const names[] = { [PAIR_AGREE] = "agree", [PAIR_SECOND_BEHIND] = "behind", [PAIR_SECOND_DOWN] = "down", [PAIR_DISAGREE] = "disagree" };
+
+	return names[s];
+}
+
+static enum err said(struct chain_pair *p, enum pair_state state, uint64_t block, enum err e)
+{
+	atomic_store(&p->block, block);
+	atomic_store(&p->state, state);
+	return e;
+}
+
+static enum err disagree(struct chain_pair *p, uint64_t block, const char *what)
+{
+	return said(p, PAIR_DISAGREE, block, rpc_refuse("the two RPC endpoints disagree about %s of block %llu", what, (unsigned long long)block));
+}
+
+/* What became of the second's answer, when it is none. */
+static enum err second_failed(struct chain_pair *p, uint64_t block, enum err e)
+{
+	return said(p, e == ERR_NOT_FOUND ? PAIR_SECOND_BEHIND : PAIR_SECOND_DOWN, block, e);
+}
+
+enum err chain_pair_check_id(struct chain_pair *p, uint64_t expected)
+{
+	uint64_t id = 0;
+	enum err e = chain_check_id(p->first, expected);
+
+	if (e || !p->second)
+		return e;
+	e = chain_id(p->second, &id);
+	if (e)
+		return second_failed(p, atomic_load(&p->block), e);
+	return id == expected ? ERR_OK : said(p, PAIR_DISAGREE, atomic_load(&p->block), rpc_refuse("the second RPC endpoint is chain %llu, not %llu",
+		(unsigned long long)id, (unsigned long long)expected));
+}
+
+enum err chain_pair_block(struct chain_pair *p, uint64_t number, struct chain_block *ret)
+{
+	struct chain_block first, second;
+	enum err e = chain_block_by_number(p->first, number, &first);
+
+	if (e)
+		return e;
+	if (p->second) {
+		e = chain_block_by_number(p->second, number, &second);
+		if (e)
+			return second_failed(p, number, e);
+		if (!hash_equal(&first.hash, &second.hash) || !hash_equal(&first.parent, &second.parent))
+			return disagree(p, number, "the hash");
+	}
+	*ret = first;
+	return said(p, PAIR_AGREE, number, ERR_OK);
+}
+
+static bool transfer_equal(const struct chain_transfer *a, const struct chain_transfer *b)
+{
+	return hash_equal(&a->tx, &b->tx) && hash_equal(&a->block, &b->block) && a->ordinal == b->ordinal && address_equal(&a->from, &b->from) &&
+	       address_equal(&a->to, &b->to) && !memcmp(a->value_be, b->value_be, sizeof(a->value_be));
+}
+
+enum err chain_pair_transfers(struct chain_pair *p, const struct address *token, const struct address *to, const struct chain_block *block,
+			      struct chain_transfer **ret, size_t *ret_count)
+{
+	struct chain_transfer *first = NULL, *second = NULL;
+	size_t count = 0, again = 0;
+	enum err e = chain_transfers_in_block(p->first, token, to, &block->hash, &first, &count);
+
+	if (!e && p->second) {
+		e = chain_transfers_in_block(p->second, token, to, &block->hash, &second, &again);
+		if (e) {
+			e = second_failed(p, block->number, e);
+		} else {
+			bool same = count == again;
+
+			for (size_t i = 0; same && i < count; i++)
+				same = transfer_equal(&first[i], &second[i]);
+			e = same ? said(p, PAIR_AGREE, block->number, ERR_OK) : disagree(p, block->number, "the transfers");
+		}
+		free(second);
+	}
+	if (e) {
+		free(first);
+		return e;
+	}
+	*ret = first;
+	*ret_count = count;
+	return ERR_OK;
+}
+
+static bool movement_equal(const struct chain_movement *a, const struct chain_movement *b)
+{
+	return hash_equal(&a->tx, &b->tx) && hash_equal(&a->block, &b->block) && a->ordinal == b->ordinal && address_equal(&a->from, &b->from) &&
+	       address_equal(&a->to, &b->to) && u256_equal(&a->value, &b->value) && a->has_ref == b->has_ref && hash_equal(&a->ref, &b->ref) &&
+	       a->has_nonce == b->has_nonce && hash_equal(&a->nonce, &b->nonce);
+}
+
+enum err chain_pair_movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret, size_t *ret_count)
+{
+	struct chain_movement *list = NULL, *second = NULL;
+	size_t count = 0, again = 0;
+	enum err e = chain_movements(p->first, f, first, last, &list, &count);
+
+	if (!e && p->second) {
+		e = chain_movements(p->second, f, first, last, &second, &again);
+		if (e) {
+			e = second_failed(p, last, e);
+		} else {
+			size_t i = 0;
+
+			while (i < count && i < again && movement_equal(&list[i], &second[i]))
+				i++;
+			e = i == count && i == again ? said(p, PAIR_AGREE, last, ERR_OK) : disagree(p, i < count ? list[i].block_number : second[i].block_number, "the transfers");
+		}
+		free(second);
+	}
+	if (e) {
+		free(list);
+		return e;
+	}
+	*ret = list;
+	*ret_count = count;
+	return ERR_OK;
+}
+
+enum err chain_pair_gone(struct chain_pair *p, uint64_t number, const struct hash *hash, bool *ret)
+{
+	struct chain_block block;
+	enum err e = chain_block_by_number(p->first, number, &block);
+
+	if (e && e != ERR_NOT_FOUND)
+		return e;
+	*ret = e || !hash_equal(&block.hash, hash);
+	if (!*ret || !p->second)
+		return ERR_OK;
+	e = chain_block_by_number(p->second, number, &block);
+	if (e)
+		return second_failed(p, number, e);
+	return hash_equal(&block.hash, hash) ? disagree(p, number, "the hash") : ERR_OK;
+}

@@ -1,0 +1,182 @@
+// The books against the chain's own logs: what `opgate reconcile --from-chain` finds in a database somebody has changed, what the
+// gateway itself notices while it runs, and that it settles nothing until that is gone or resolved. On a real chain and database.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { contractsCompile } from '../../script/contracts.mjs';
+import { chainAccount, chainOpen } from '../../script/lib/chain.mjs';
+import { environmentClean } from '../../script/lib/procs.mjs';
+import { paymentsOpen } from '../stack/payments.mjs';
+import { EvilNode } from './evil-node.mjs';
+import { opgateBinary, OPG, Rig, waitFor } from './rig.mjs';
+
+const PAY_TO = chainAccount(8).address;
+const PAYER = chainAccount(5).account;
+const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64');
+let rig, model, payments, chain, token, number = 0;
+
+before(async () => {
+  rig = await Rig.start({ instance_timeout_ms: 1000, job_timeout_ms: 60000, deposit_confirmations: 2, admin_addresses: chainAccount(0).address });
+  await rig.kill('gateway');
+  const settler_key_file = path.join(rig.folder, 'settler.key');
+  fs.writeFileSync(settler_key_file, `${chainAccount(7).private_key.slice(2)}\n`, { mode: 0o600 });
+  Object.assign(rig.settings, { settler_contract: rig.chain.settler, pay_to: PAY_TO, settler_key_file });
+  await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+  chain = chainOpen(rig.rpc_url);
+  token = { address: rig.chain.opg_token, abi: contractsCompile().OPG.abi };
+  payments = paymentsOpen(chain, { ...rig.chain, chain_id: 84532 });
+  await chain.write(PAYER, { ...token, functionName: 'mint', args: [PAYER.address, 1000n * OPG] });
+  model = await rig.modelPublish('paid', 'tensor', { input: '1000', output: '0' });
+  await EvilNode.start(rig, { models: [model] });
+});
+after(() => rig?.stop());
+
+const bodyOf = (n) => JSON.stringify({ inputs: [{ name: 'x', shape: [1], datatype: 'FP32', data: [n] }] });
+const ask = (body, headers = {}) => fetch(`${rig.base_url}/v2/models/${model.id}/infer`, {
+  method: 'POST', body, headers: { 'Content-Type': 'application/json', ...headers }, signal: AbortSignal.timeout(60_000),
+});
+
+/// One paid inference; what it was answered.
+async function pay() {
+  const body = bodyOf(++number);
+  const [offer] = JSON.parse(Buffer.from((await ask(body)).headers.get('PAYMENT-REQUIRED') ?? base64({ accepts: [] }), 'base64')).accepts;
+  if (!offer) return ask(body);
+  const { message, args } = await payments.eip3009(PAYER, { form: 'bytes', to: offer.payTo, value: BigInt(offer.amount), validBefore: BigInt(Math.floor(Date.now() / 1000) + 600),
+    nonce: `0x${number.toString(16).padStart(64, '0')}` });
+  const authorization = { ...message, value: String(message.value), validAfter: '0', validBefore: String(message.validBefore) };
+  return ask(body, { 'PAYMENT-SIGNATURE': base64({ x402Version: 2, accepted: offer, payload: { signature: args.at(-1), authorization } }) });
+}
+
+function reconcile(...more) {
+  const run = spawnSync(opgateBinary(), ['reconcile', '--from-chain', '--config', rig.gateways.gateway.config, ...more], { encoding: 'utf8', env: environmentClean(), timeout: 60_000 });
+  const lines = run.stdout.split('\n').filter(Boolean);
+  const end = lines.length ? JSON.parse(lines.pop()) : null;
+  return { status: run.status, lines, end, stderr: run.stderr };
+}
+const kinds = ({ lines }) => lines.map((line) => /^difference kind=(\w+) subject=\S+ (block=\d+ )?(tx=0x[0-9a-f]{64} log=\d+ )?detail="[^"\n]*"$/.exec(line)?.[1] ?? line).toSorted();
+
+/// Waits until everything that has happened is final and compared.
+async function compared() {
+  const head = Number(await chain.client.getBlockNumber());
+  await waitFor('the logs are compared', async () => (await rig.reconciliation()).compared_block >= head, { seconds: 60 });
+}
+
+/// Changes rows past the triggers, runs `work`, and puts the rows back.
+async function doctored(table, statement, work) {
+  await rig.sqlRun(`CREATE TABLE doctored AS SELECT * FROM ${table}; ALTER TABLE ${table} DISABLE TRIGGER USER; ${statement}; ALTER TABLE ${table} ENABLE TRIGGER USER`);
+  try {
+    await work();
+  } finally {
+    await rig.sqlRun(`ALTER TABLE ${table} DISABLE TRIGGER USER; DELETE FROM ${table}; INSERT INTO ${table} OVERRIDING SYSTEM VALUE SELECT * FROM doctored;
+      ALTER TABLE ${table} ENABLE TRIGGER USER; DROP TABLE doctored`);
+  }
+}
+
+test('the books equal the chain: deposits, settlements, our own transfers, and what strangers sent', { timeout: 120_000 }, async () => {
+  assert.equal((await pay()).status, 200);
+  assert.equal((await pay()).status, 200);
+  await rig.deposit('consumer', 5n * OPG);
+  await chain.write(PAYER, { ...token, functionName: 'transfer', args: [PAY_TO, 77n] }); // nobody asked for it
+  await chain.write(chainAccount(8).account, { ...token, functionName: 'transfer', args: [rig.accounts.treasury.address, 33n] }); // pay_to is swept
+  await compared();
+  const found = reconcile();
+  assert.deepEqual([found.status, found.lines], [0, []], found.stderr);
+  assert.equal(found.end.exact, true);
+  assert.deepEqual(found.end.counts, { deposit: 2, payment: 2, stray: 1, internal: 1 });
+  assert.equal(found.end.sums.stray, '77');
+  assert.match(found.stderr, /blocks 0 to \d+ of \d+ compared, 0 differences/);
+  const rows = await rig.sql("SELECT state, account FROM deposit WHERE state NOT IN ('credited')");
+  assert.deepEqual(rows, [{ state: 'internal', account: null }], 'what we send ourselves is no deposit');
+  const [{ left }] = await rig.sql("SELECT (SELECT count(*) FROM deposit WHERE state = 'credited' AND audited_block IS NULL) + (SELECT count(*) FROM payment WHERE audited_block IS NULL) AS left");
+  assert.equal(left, 0, 'each row has met its log');
+  const books = await rig.reconciliation();
+  assert.deepEqual([books.ok, books.settlements_stopped, books.mismatches, books.custody.difference], [true, false, [], '77']);
+});
+
+test('a changed database is found out, line by line', { timeout: 120_000 }, async () => {
+  await rig.kill('gateway'); // it would notice, too
+  const row = "(SELECT min(id) FROM deposit WHERE state = 'credited')";
+  await doctored('deposit', `DELETE FROM deposit WHERE id = ${row}`, () => {
+    const found = reconcile();
+    assert.deepEqual([found.status, kinds(found)], [1, ['custody', 'deposit_missing']]);
+    assert.equal(found.end.differences, 2);
+  });
+  await doctored('deposit', `INSERT INTO deposit (chain_id, token, treasury, tx, ordinal, account, sender, amount, block_number, block_hash, state)
+    SELECT chain_id, token, treasury, block_hash, 9, account, sender, 5, block_number, block_hash, 'credited' FROM deposit WHERE id = ${row}`, () => {
+    const found = reconcile();
+    assert.deepEqual([found.status, kinds(found)], [1, ['custody', 'deposit_without_log']]);
+  });
+  await doctored('deposit', `UPDATE deposit SET amount = amount + 1 WHERE id = ${row}`, () => {
+    const found = reconcile();
+    assert.deepEqual([found.status, kinds(found)], [1, ['custody', 'deposit_differs']]);
+  });
+  await doctored('deposit', `UPDATE deposit SET block_number = 2147483648 WHERE id = ${row}`, () => {
+    assert.deepEqual(kinds(reconcile()), ['deposit_differs']);
+  });
+  await doctored('payment', "UPDATE payment SET tx_hash = decode(repeat('ab', 32), 'hex') WHERE id = (SELECT id FROM payment ORDER BY id LIMIT 1)", () => {
+    const found = reconcile();
+    assert.deepEqual([found.status, kinds(found)], [1, ['payment_missing', 'payment_without_log']]);
+  });
+  await doctored('payment', 'UPDATE payment SET amount = amount - 1 WHERE id = (SELECT id FROM payment ORDER BY id LIMIT 1)', () => {
+    assert.deepEqual(kinds(reconcile()), ['custody', 'payment_differs']);
+  });
+  await doctored('payment', "UPDATE payment SET state = 'dropped' WHERE id = (SELECT id FROM payment ORDER BY id LIMIT 1)", () => {
+    assert.deepEqual(kinds(reconcile()), ['custody', 'payment_differs']);
+  });
+  assert.equal(reconcile().status, 0, 'and as it was, all is well');
+  const late = reconcile('--from', String(await chain.client.getBlockNumber()));
+  assert.deepEqual([late.status, late.end.logs], [0, 0]);
+  assert.equal(reconcile('--from', 'x').status, 2);
+  await rig.gatewaySpawn('gateway');
+  await rig.gatewayReady();
+});
+
+test('what cannot be checked is neither right nor wrong', () => {
+  const config = path.join(rig.folder, 'elsewhere.conf');
+  fs.writeFileSync(config, fs.readFileSync(rig.gateways.gateway.config, 'utf8').replace(/rpc_url = .*/, 'rpc_url = http://127.0.0.1:1'));
+  const run = spawnSync(opgateBinary(), ['reconcile', '--from-chain', '--config', config], { encoding: 'utf8', env: environmentClean() });
+  assert.deepEqual([run.status, run.stdout], [2, '']);
+  assert.match(run.stderr, /could not check/);
+});
+
+const stopped = async () => (await rig.reconciliation()).settlements_stopped;
+
+test('money that leaves unasked stops settlements and says where it first appeared, until an operator resolves it', { timeout: 120_000 }, async () => {
+  const receipt = await chain.write(rig.accounts.treasury.account, { ...token, functionName: 'transfer', args: [PAYER.address, 3n] });
+  await waitFor('settlements stop', stopped, { seconds: 60 });
+  const { mismatches, ok } = await rig.reconciliation();
+  assert.equal(ok, false);
+  const first = mismatches.find(({ check }) => check === 'outflow_unknown');
+  assert.deepEqual([first.subject, first.block, first.state], [`${receipt.transactionHash}:0`, Number(receipt.blockNumber), 'open']);
+  assert.match(first.detail, /^3 left 0x[0-9a-f]{40} for 0x[0-9a-f]{40} and is no payout$/);
+  assert.equal((await pay()).status, 503, 'no new paid work');
+  // The settler begins nothing, whatever waits: a payment that is put there does not move.
+  await chain.write(PAYER, { ...token, functionName: 'transfer', args: [rig.accounts.treasury.address, 3n] }); // somebody gives it back
+  const admin = await rig.api().signIn(chainAccount(0).account, 84532);
+  const post = (id, token, note = 'taken by mistake, given back') => fetch(`${rig.base_url}/v1/reconciliation/mismatches/${id}/resolve`, {
+    method: 'POST', headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' }, body: JSON.stringify({ note }) }).then(({ status }) => status);
+  assert.equal(await post(first.id, rig.consumer.bearer), 403);
+  assert.equal(await post(999999, admin.bearer), 404);
+  assert.equal(await post(first.id, admin.bearer, ''), 400);
+  assert.equal(await post(first.id, admin.bearer), 200);
+  await waitFor('settlements go on', async () => !(await stopped()), { seconds: 60 });
+  assert.equal((await pay()).status, 200);
+  assert.equal((await rig.reconciliation()).mismatches.find(({ id }) => id === first.id).note, 'taken by mistake, given back');
+});
+
+test('a mismatch that is gone is history', { timeout: 120_000 }, async () => {
+  await rig.deposit('consumer', 2n * OPG);
+  await compared();
+  const newest = "(SELECT max(id) FROM deposit WHERE state = 'credited')";
+  await rig.sqlRun(`ALTER TABLE deposit DISABLE TRIGGER USER; UPDATE deposit SET ordinal = ordinal + 100, audited_block = NULL WHERE id = ${newest}; ALTER TABLE deposit ENABLE TRIGGER USER`);
+  await waitFor('it is noticed', stopped, { seconds: 60 });
+  const [open] = (await rig.reconciliation()).mismatches.filter(({ state }) => state === 'open');
+  assert.equal(open.check, 'deposit_without_log');
+  await waitFor('the log says so', () => /"reconciliation_failed"[^\n]*has no log/.test(rig.logTail('gateway', 400)));
+  await rig.sqlRun(`UPDATE deposit SET ordinal = ordinal - 100 WHERE id = ${newest}`);
+  await waitFor('it is gone', async () => !(await stopped()), { seconds: 60 });
+  assert.equal((await rig.reconciliation()).mismatches.find(({ id }) => id === open.id).state, 'healed');
+  assert.match(rig.logTail('gateway', 400), /"mismatch_healed"/);
+});

@@ -1,0 +1,119 @@
+/* Two endpoints compared: what both say, what one of them hides, lags behind with, or says alone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "chain/pair.h"
+#include "crypto/crypto.h"
+#include "net/net.h"
+#include "tests/unit/chain/fake_rpc.h"
+
+#define H(digit) "\"0x" digit digit digit digit digit digit digit digit "000000000000000000000000000000000000000000000000" "00000000" "\""
+#define BLOCK(hash) "{\"number\":\"0x5\",\"hash\":" hash ",\"parentHash\":" H("0") ",\"timestamp\":\"0x1\"}"
+
+static struct fake_rpc fakes[2];
+static struct net *net;
+static struct chain_pair pair;
+
+static int begin(void **state)
+{
+	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
+
+	(void)state;
+	crypto_init();
+	if (net_start(&trusted, &net))
+		return -1;
+	for (size_t i = 0; i < 2; i++)
+		fake_start(&fakes[i]);
+	pair = (struct chain_pair){ .first = chain_new(net, fakes[0].url, 5000), .second = chain_new(net, fakes[1].url, 5000) };
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	chain_free(pair.first);
+	chain_free(pair.second);
+	net_stop(net);
+	for (size_t i = 0; i < 2; i++)
+		fake_stop(&fakes[i]);
+	return 0;
+}
+
+static void say(size_t i, const char *block)
+{
+	const struct fake_answer answers[] = { { .method = "eth_getBlockByNumber", .result = block } };
+
+	fake_set(&fakes[i], answers, block ? 1 : 0);
+}
+
+static enum err ask(const char *first, const char *second, int *ret_state)
+{
+	struct chain_block block;
+	enum err e;
+
+	say(0, first);
+	say(1, second);
+	e = chain_pair_block(&pair, 5, &block);
+	*ret_state = atomic_load(&pair.state);
+	return e;
+}
+
+static void test_blocks(void **state)
+{
+	int now = -1;
+
+	(void)state;
+	assert_int_equal(ask(BLOCK(H("1")), BLOCK(H("1")), &now), ERR_OK);
+	assert_int_equal(now, PAIR_AGREE);
+	assert_int_equal(ask(BLOCK(H("1")), BLOCK(H("2")), &now), ERR_CHAIN_DOWN);
+	assert_int_equal(now, PAIR_DISAGREE);
+	assert_int_equal(atomic_load(&pair.block), 5);
+	assert_int_equal(ask(BLOCK(H("1")), "null", &now), ERR_NOT_FOUND);
+	assert_int_equal(now, PAIR_SECOND_BEHIND);
+	assert_int_equal(ask(BLOCK(H("1")), NULL, &now), ERR_CHAIN_DOWN);
+	assert_int_equal(now, PAIR_SECOND_DOWN);
+	assert_int_equal(ask(BLOCK(H("1")), BLOCK(H("1")), &now), ERR_OK);
+	assert_int_equal(now, PAIR_AGREE); /* heals by itself */
+}
+
+/* What both once said is gone only when both say so. */
+static void test_gone(void **state)
+{
+	struct hash seen = { { 0x11, 0x11, 0x11, 0x11 } };
+	bool gone = false;
+
+	(void)state;
+	say(0, BLOCK(H("2")));
+	say(1, BLOCK(H("2")));
+	assert_int_equal(chain_pair_gone(&pair, 5, &seen, &gone), ERR_OK);
+	assert_true(gone);
+	say(1, BLOCK(H("1")));
+	assert_int_equal(chain_pair_gone(&pair, 5, &seen, &gone), ERR_CHAIN_DOWN);
+	assert_int_equal(atomic_load(&pair.state), PAIR_DISAGREE);
+	say(1, "null");
+	assert_int_equal(chain_pair_gone(&pair, 5, &seen, &gone), ERR_NOT_FOUND);
+	say(0, BLOCK(H("1")));
+	assert_int_equal(chain_pair_gone(&pair, 5, &seen, &gone), ERR_OK);
+	assert_false(gone);
+}
+
+static void test_one_alone(void **state)
+{
+	struct chain_pair alone = { .first = pair.first };
+	struct chain_block block;
+
+	(void)state;
+	say(0, BLOCK(H("1")));
+	assert_int_equal(chain_pair_block(&alone, 5, &block), ERR_OK);
+	assert_int_equal(block.number, 5);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_blocks), cmocka_unit_test(test_gone), cmocka_unit_test(test_one_alone) };
+
+	return cmocka_run_group_tests(tests, begin, end);
+}
