@@ -83,6 +83,12 @@ for (const [scheme, method, path] of [['exact', undefined, INFER], ['exact', 'pe
     else assert.equal(result.status, 202, 'a slow chain');
   });
 
+test('approvals whose gas we would pay are not offered', async () => {
+  const { extensions } = termsOf(assertStatus(await call('POST', INFER, { headers: JSON_HEADERS, body: body() }), 402));
+  assert.ok(extensions.bazaar);
+  for (const key of ['eip2612GasSponsoring', 'erc20ApprovalGasSponsoring']) assert.equal(extensions[key], undefined);
+});
+
 test('what it refuses is refused in its words; what we refuse it is not asked about', async () => {
   const wallet = await buyerMake(OPG);
   const request = body();
