@@ -431,9 +431,12 @@ static void log_nothing(const char *event, int64_t number, const char *detail)
 static void test_a_mismatch_stops_the_settler(void **state)
 {
 	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
-	const struct fake_answer answers[] = { { .method = "eth_blockNumber", .result = "\"0x5\"" } };
+	static const char HEAD[] = "{\"number\":\"0x5\",\"hash\":\"0x0500000000000000000000000000000000000000000000000000000000000000\",\"parentHash\":"
+				   "\"0x0400000000000000000000000000000000000000000000000000000000000000\",\"timestamp\":\"0x65\"}";
+	const struct fake_answer answers[] = { { .method = "eth_chainId", .result = "\"0x14a34\"" }, { .method = "eth_getBlockByNumber", .result = HEAD } };
+	struct settler_view view = { 0 };
 	struct claimed c = claimed("exact", 100);
-	struct settler_config config = { .chain_id = 84532, .key = { { 1 } }, .ended = ended_nothing, .log = log_nothing };
+	struct settler_config config = { .chain_id = 84532, .key = { { 1 } }, .view = &view, .patience_ms = 1000, .ended = ended_nothing, .log = log_nothing };
 	struct fake_rpc fake = { 0 };
 	struct net *net = NULL;
 	bool busy = false;
@@ -441,47 +444,7 @@ static void test_a_mismatch_stops_the_settler(void **state)
 	(void)state;
 	assert_ok(net_start(&trusted, &net));
 	fake_start(&fake);
-	fake_set(&fake, answers, 1);
-	config.chain = chain_new(net, fake.url, 5000);
-	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
-	assert_ok(db_script(pg, "INSERT INTO mismatch (kind, subject, detail) VALUES ('test', 'x', 'y')"));
-	assert_ok(settler_turn(&config, pg, &busy));
-	assert_state(&c, "settling");
-	assert_ok(db_script(pg, "UPDATE mismatch SET healed_at = now()"));
-	assert_ok(settler_turn(&config, pg, &busy));
-	assert_state(&c, "failed");
-	struct job_close j = closing(&c, "failed", "settlement_failed", 0);
-	assert_ok(db_payment_close(pg, &c.claim.id, &j, true, NULL));
-	chain_free(config.chain);
-	net_stop(net);
-	fake_stop(&fake);
-}
-
-static void ended_nothing(void *arg, const struct uuid *payment)
-{
-	(void)arg, (void)payment;
-}
-
-static void log_nothing(const char *event, int64_t number, const char *detail)
-{
-	(void)event, (void)number, (void)detail;
-}
-
-/* While ledger and chain disagree the settler begins nothing; when that is over, it does (and finds that this one cannot be sent). */
-static void test_a_mismatch_stops_the_settler(void **state)
-{
-	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
-	const struct fake_answer answers[] = { { .method = "eth_blockNumber", .result = "\"0x5\"" } };
-	struct claimed c = claimed("exact", 100);
-	struct settler_config config = { .chain_id = 84532, .key = { { 1 } }, .ended = ended_nothing, .log = log_nothing };
-	struct fake_rpc fake = { 0 };
-	struct net *net = NULL;
-	bool busy = false;
-
-	(void)state;
-	assert_ok(net_start(&trusted, &net));
-	fake_start(&fake);
-	fake_set(&fake, answers, 1);
+	fake_set(&fake, answers, 2);
 	config.chain = chain_new(net, fake.url, 5000);
 	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
 	assert_ok(db_script(pg, "INSERT INTO mismatch (kind, subject, detail) VALUES ('test', 'x', 'y')"));
