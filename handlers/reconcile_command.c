@@ -198,6 +198,7 @@ static enum err prepare(struct work *w, const char *from)
 	enum err e;
 
 	w->app.settings = &w->settings;
+	app_own_addresses(&w->app);
 	w->db = db_new(s->database_url, STATEMENT_DEADLINE_MS);
 	e = db_migrate_check(w->db, &migrations);
 	if (e)
