@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "handlers/input.h"
 #include "handlers/jobs.h"
+#include "handlers/model_names.h"
 #include "handlers/paid.h"
 #include "handlers/routes.h"
 #include "handlers/waiters.h"
@@ -196,9 +197,7 @@ enum err handle_quotes_create(struct request *req)
 	enum err e = INPUT_READ(req, QUOTE_FIELDS, &in);
 
 	if (!e)
-		e = db_version_resolve(request_db(req), in.model, &q->version);
-	if (e == ERR_MODEL_NOT_FOUND)
-		return request_fail(req, e, "model: \"%.200s\" does not exist or has no published version", in.model);
+		e = model_names_resolve(req, in.model, &q->version);
 	if (!e)
 		e = quote_make(&request_app(req)->pay, request_db(req), (size_t)in.input_bytes, in.max_output_tokens, q);
 	if (e)

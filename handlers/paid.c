@@ -8,6 +8,7 @@
 #include "db/ledger.h"
 #include "handlers/front.h"
 #include "handlers/input.h"
+#include "handlers/model_names.h"
 #include "handlers/paid.h"
 #include "handlers/x402.h"
 
@@ -144,6 +145,23 @@ static enum err read_demands(struct request *req, const char *surface, struct pa
 	return e;
 }
 
+/* OpenGradient's header, or the older name of it. What it does not know must not be taken for something else: it is about what is made
+ * public. */
+static enum err read_data_mode(struct request *req, struct paid *p)
+{
+	const char *type = request_header(req, "X-SETTLEMENT-TYPE"), *older = request_header(req, "X-SETTLE");
+	enum data_mode second;
+
+	p->opengradient = type || older;
+	if (!p->opengradient)
+		return ERR_OK;
+	if (data_mode_parse(first(type, older), &p->data))
+		return request_fail(req, ERR_BAD_REQUEST, "X-SETTLEMENT-TYPE: \"%.40s\" is unknown; private, batch and individual are known", first(type, older));
+	if (type && older && (data_mode_parse(older, &second) || second != p->data))
+		return request_fail(req, ERR_BAD_REQUEST, "X-SETTLEMENT-TYPE and X-SETTLE say different things");
+	return ERR_OK;
+}
+
 static void digest_text(struct sha256 *s, const char *text)
 {
 	sha256_update(s, text ? text : "", text ? strlen(text) + 1 : 1);
@@ -152,7 +170,8 @@ static void digest_text(struct sha256 *s, const char *text)
 /* Everything that makes one request another. */
 static void digest_request(const struct request *req, struct hash *ret)
 {
-	static const char *const headers[] = { "Content-Type", "Inference-Header-Content-Length", "Opgate-Policy", "Opgate-Max-Price" };
+	static const char *const headers[] = { "Content-Type", "Inference-Header-Content-Length", "Opgate-Policy", "Opgate-Max-Price", "X-SETTLEMENT-TYPE",
+					       "X-SETTLE" };
 	struct sha256 *s = sha256_new();
 
 	digest_text(s, req->path);
@@ -224,6 +243,8 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 				    .body = req->body, .body_len = req->body_len };
 	e = check_query(req);
 	if (!e)
+		e = read_data_mode(req, &p);
+	if (!e)
 		e = check_text(req, "Content-Type", p.spec.content_type);
 	if (!e)
 		e = check_text(req, "Inference-Header-Content-Length", p.spec.tensor_header_length);
@@ -275,11 +296,7 @@ enum err paid_quote(struct request *req, struct paid *p)
 
 	p->quote = arena_alloc(req->arena, sizeof(*p->quote));
 	p->spec.quote = p->quote;
-	e = db_version_resolve(request_db(req), p->model, &p->quote->version);
-	if (e == ERR_MODEL_NOT_FOUND) {
-		request_fail_param(req, "model");
-		return request_fail(req, e, "model: \"%.200s\" does not exist or has no published version", p->model);
-	}
+	e = model_names_resolve(req, p->model, &p->quote->version);
 	if (e)
 		return e;
 	if (p->surface && strcmp(p->surface, p->quote->version.surface) != 0)

@@ -4,6 +4,7 @@
 #define OPGATE_HANDLERS_PAID_H
 
 #include "handlers/app.h"
+#include "pay/data_mode.h"
 #include "pay/run.h"
 
 struct paid {
@@ -12,6 +13,8 @@ struct paid {
 	const char *policy;    /* "none" or "signed" */
 	int64_t max_output;    /* -1: not bounded by the caller */
 	bool stream;           /* the caller wants events */
+	bool opengradient;     /* the request speaks its protocol: it names a settlement mode */
+	enum data_mode data;   /* that mode */
 	bool has_max_price;
 	struct amount max_price;
 	struct run_spec spec;  /* for pay */

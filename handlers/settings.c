@@ -27,6 +27,7 @@ const struct setting SETTINGS[] = {
 	S(AMOUNT, x402_exposure_payer, "10000000000000000000", 0, 0, false, "what one payer is served before it is settled, base units; above it payments settle first"),
 	S(AMOUNT, x402_exposure_all, "1000000000000000000000", 0, 0, false, "the same for all payers together"),
 	S(INT, payment_wait_ms, "20000", 100, 600000, false, "how long a caller waits for the chain before it gets a status link"),
+	S(STR, model_aliases, "", 0, 0, false, "names without an author, and what they stand for: name=author/model, separated by commas"),
 	S(INT, gas_fee_max, "100000000000", 1, INT64_MAX, false, "most we pay for a unit of gas, wei"),
 	S(INT, gas_priority_max, "2000000000", 0, INT64_MAX, false, "most of it as priority fee, wei"),
 	S(STR, admin_addresses, "", 0, 0, false, "comma-separated addresses with the admin role"),

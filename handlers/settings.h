@@ -7,7 +7,8 @@
 #include "base/config.h"
 
 struct settings {
-	char *listen_host, *base_url, *database_url, *rpc_url, *gateway_key_file, *jwt_secret_file, *blob_dir, *public_dir, *admin_addresses, *settler_key_file, *cors_origin, *log_level;
+	char *listen_host, *base_url, *database_url, *rpc_url, *gateway_key_file, *jwt_secret_file, *blob_dir, *public_dir, *admin_addresses, *settler_key_file, *cors_origin, *log_level,
+		*model_aliases;
 	int64_t listen_port, chain_id, deposit_confirmations, platform_fee_bps, http_daemons, workers, reactors, queue_max, connections_max, upload_max_bytes,
 		node_timeout_ms, job_timeout_ms, stall_timeout_ms, instance_timeout_ms, drain_timeout_ms, poll_ms, attempts_max, payment_wait_ms, gas_fee_max, gas_priority_max,
 		rate_read, rate_write, rate_paid, rate_auth;

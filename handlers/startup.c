@@ -8,6 +8,7 @@
 #include "blob/blob.h"
 #include "chain/chain.h"
 #include "db/migrate.h"
+#include "handlers/model_names.h"
 #include "handlers/pages.h"
 #include "handlers/startup.h"
 
@@ -122,6 +123,13 @@ enum err startup_check_chain(struct app *app, struct startup_why *why)
 	if (!hash_equal(&s->genesis_hash, &none) && !hash_equal(&s->genesis_hash, &genesis.hash))
 		return REFUSE(why, ERR_CONFLICT, "genesis_hash: block 0 of the endpoint is %s", hash_format(&genesis.hash).s);
 	return check_published(app, &genesis.hash, why);
+}
+
+enum err startup_check_names(const struct settings *settings, struct startup_why *why)
+{
+	const char *bad = model_names_bad(settings->model_aliases);
+
+	return bad ? REFUSE(why, ERR_BAD_FIELD, "model_aliases: \"%.60s\" does not begin with name=author/model", bad) : ERR_OK;
 }
 
 enum err startup_check_settler(struct app *app, struct startup_why *why)

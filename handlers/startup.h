@@ -15,6 +15,7 @@ enum err startup_keys(struct app *app, struct startup_why *why) WARN_UNUSED;
 enum err startup_check_database(struct db *db, struct startup_why *why) WARN_UNUSED;
 enum err startup_check_chain(struct app *app, struct startup_why *why) WARN_UNUSED;
 /* x402: a Settler contract and a receiver that is not the treasury. */
+enum err startup_check_names(const struct settings *settings, struct startup_why *why) WARN_UNUSED; /* model_aliases can be read */
 enum err startup_check_settler(struct app *app, struct startup_why *why) WARN_UNUSED;
 enum err startup_open_files(struct app *app, struct startup_why *why) WARN_UNUSED;
 /* Rows whose time is over: sign-in nonces, node nonces, old idempotency keys, dead instances. */

@@ -34,6 +34,8 @@ static void receipt_header(struct request *req, const struct x402_receipt *r)
 	_cleanup_free_ char *text = x402_receipt_header(r);
 
 	reply_header(req, r->version == 1 ? "X-PAYMENT-RESPONSE" : "PAYMENT-RESPONSE", text);
+	if (r->transaction)
+		reply_header(req, "x-processing-hash", hash_format(r->transaction).s); /* where OpenGradient's SDKs look for it */
 }
 
 static void reply_pending(struct request *req, const struct uuid *payment)
@@ -273,6 +275,8 @@ static enum err run_or_offer(struct request *req, struct paid *p, const struct x
 		e = terms_for(req, p, payment, &terms);
 	if (e)
 		return e;
+	if (p->opengradient) /* its SDKs can pay by exact too, and take what comes first; there it is upto */
+		x402_terms_upto_first(&terms);
 	if (payment)
 		e = with_payment(req, p, payment, &terms);
 	else

@@ -179,7 +179,9 @@ static enum err start(struct gateway *g)
 
 	g->app.settings = &g->settings;
 	g->db = db_new(s->database_url, STATEMENT_DEADLINE_MS);
-	e = startup_keys(&g->app, &why);
+	e = startup_check_names(s, &why);
+	if (!e)
+		e = startup_keys(&g->app, &why);
 	if (!e)
 		e = startup_check_database(g->db, &why);
 	if (!e)

@@ -142,7 +142,7 @@ async function gatewayStart(procs, { base_url, port, chain, database_url, accoun
     settler_key_file: fileWrite('keys/settler.key', `${accounts.settler.private_key.slice(2)}\n`),
     gateway_key_file: key.file, jwt_secret_file: fileWrite('keys/jwt.secret', `${randomBytes(32).toString('hex')}\n`),
     blob_dir: inVar('blobs'), public_dir: inRoot('public'), allow_private_nodes: 'true', deposit_confirmations: 2,
-    platform_fee_bps: 1000, admin_addresses: accounts.admin.address,
+    platform_fee_bps: 1000, admin_addresses: accounts.admin.address, model_aliases: 'llama-of-the-house=demo/tiny-llama',
   });
   // The gateway's key is new, so it has no ether yet to pay for transactions with.
   await chainOpen(chain.rpc_url).client.request({ method: 'anvil_setBalance', params: [key.address, '0x56bc75e2d63100000'] });

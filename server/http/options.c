@@ -6,10 +6,11 @@
 
 #define ALLOWED_HEADERS \
 	"Authorization, x-api-key, Content-Type, Idempotency-Key, Prefer, PAYMENT-SIGNATURE, X-PAYMENT, X-Request-Id, Last-Event-ID, " \
-	"X-SETTLEMENT-TYPE, Opgate-Policy, Opgate-Model, Opgate-Quote, Opgate-Max-Price"
+	"X-SETTLEMENT-TYPE, X-SETTLE, Opgate-Policy, Opgate-Model, Opgate-Quote, Opgate-Max-Price"
 #define EXPOSED_HEADERS \
 	"Opgate-Job, Opgate-Receipt, X-Request-Id, Idempotent-Replayed, Retry-After, PAYMENT-REQUIRED, PAYMENT-RESPONSE, " \
-	"Opgate-Verdict, X-PAYMENT-RESPONSE, ETag, Location, Link"
+	"Opgate-Verdict, X-PAYMENT-RESPONSE, ETag, Location, Link, Opgate-Payment, Opgate-Credited, x-processing-hash, x-settlement-tx-hash, " \
+	"x-settlement-walrus-blob-id, X-Settlement-Job-ID, X-Settlement-Status, X-Settlement-Type"
 
 const char *options_allow(struct http_exchange *x, unsigned methods)
 {
