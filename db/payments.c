@@ -41,7 +41,8 @@ enum err db_payment_claim(struct db *db, const struct payment_claim *c, const st
 
 	db_json(&p, claim);
 	db_json(&p, item);
-	e = db_query_one(db, "SELECT status, account FROM payment_claim($1::jsonb, $2::jsonb)", &p, &r);
+	e = db_query_one(db, job->background ? "SELECT status, account FROM payment_claim_background($1::jsonb, $2::jsonb)"
+					     : "SELECT status, account FROM payment_claim($1::jsonb, $2::jsonb)", &p, &r);
 	if (e)
 		return e;
 	if (strcmp(db_get_text(r, 0, "status"), "ok") != 0)

@@ -18,8 +18,8 @@ struct payment_claim {
 	bool limited;    /* served before it is settled, so only within these */
 	struct amount payer_max, all_max;
 };
-/* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. ERR_CONFLICT: this
- * authorization was claimed before (db_payment_find tells by whom). ERR_LIMIT: too much is served and not settled yet. */
+/* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. A job in the background
+ * waits in the queue until its payment, which is to be taken at once, is settled. ERR_CONFLICT: this authorization was claimed before (db_payment_find tells by whom). ERR_LIMIT: too much is served and not settled yet. */
 enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
 
 struct payment_row {

@@ -52,7 +52,7 @@ static json_t *tag_of(const struct route *r)
 	static const char *const tags[][2] = {
 		{ "livez", "operations" }, { "readyz", "operations" }, { "metrics", "operations" }, { "openapi.json", "operations" },
 		{ "auth", "accounts" }, { "me", "accounts" }, { "keys", "accounts" }, { "models", "registry" }, { "versions", "registry" },
-		{ "{author}", "registry" }, { "nodes", "nodes" }, { "profiles", "nodes" }, { "quotes", "jobs" }, { "jobs", "jobs" },
+		{ "{author}", "registry" }, { "nodes", "nodes" }, { "profiles", "nodes" }, { "quotes", "jobs" }, { "jobs", "jobs" }, { "links", "jobs" },
 		{ "chat", "OpenAI" }, { "completions", "OpenAI" }, { "verify", "proof" }, { "gateway", "proof" }, { "balance", "money" },
 		{ "transfers", "money" }, { "deposits", "money" }, { "reconciliation", "money" }, { "", "pages" }, { "assets", "pages" },
 	};

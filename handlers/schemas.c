@@ -170,6 +170,9 @@ const struct route_detail ROUTE_DETAILS[] = {
 	{ .route = "jobs_create", .request_type = "*/*", .also_status = 202 },
 	{ .route = "jobs_get", .also_status = 202 },
 	{ .route = "jobs_cancel", .also_status = 202 },
+	{ .route = "links_get", .also_status = 202 },
+	{ .route = "links_output", .response_type = "*/*" },
+	{ .route = "links_receipt", .response_type = JSON_TYPE, .response_schema = REF("SignedStatement") },
 	{ .route = "jobs_output", .response_type = "*/*" },
 	{ .route = "jobs_receipt", .response_type = JSON_TYPE, .response_schema = REF("SignedStatement") },
 	{ .route = "chat_completions", .request_type = JSON_TYPE, .request_schema = CHAT_REQUEST("messages", ARRAY(ANY_OBJECT)), .response_type = JSON_TYPE, .response_schema = ANY_OBJECT,
@@ -206,6 +209,7 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "", "path", "hash", REF("Hash"), "SHA-256 of the document" },
 	{ "", "path", "id", STR, "id as it was given" },
 	{ "", "path", "file", STR, "name of the file" },
+	{ "", "path", "link", STR, "as it stood in Location" },
 	{ "models_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':1000,'default':1000}", "at most so many" },
 	{ "keys_list versions_list transfers_list deposits_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
 	{ "nodes_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':50}", "at most so many" },
@@ -218,7 +222,8 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ PAID, "query", "max_price", REF("Amount"), "refuse when it might cost more. Also as header Opgate-Max-Price" },
 	{ PAID, "header", "Idempotency-Key", TEXT(1, 255), "a repeated request with the same key is answered, not paid, again" },
 	{ "oip_infer oip_infer_version jobs_create", "header", "Inference-Header-Content-Length", INT, "bytes of the JSON part before binary tensor data" },
-	{ "jobs_create jobs_get", "header", "Prefer", STR, "wait=N: answer when the job has ended, or after N seconds" },
+	{ PAID, "header", "X-SETTLEMENT-TYPE", STR, "private, batch or individual: what of the answered call goes on chain; OpenGradient's other spellings are known" },
+	{ "jobs_create jobs_get links_get", "header", "Prefer", STR, "wait=N: answer when the job has ended, or after N seconds" },
 	{ "files_put", "header", "X-Content-SHA256", STR, "the upload is refused unless it has this digest" },
 };
 const size_t ROUTE_PARAMETERS_COUNT = sizeof(ROUTE_PARAMETERS) / sizeof(ROUTE_PARAMETERS[0]);

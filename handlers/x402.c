@@ -4,6 +4,8 @@
 
 #include "base/mem.h"
 #include "handlers/front.h"
+#include "handlers/jobs.h"
+#include "handlers/links.h"
 #include "handlers/routes.h"
 #include "handlers/x402.h"
 #include "pay/x402.h"
@@ -104,10 +106,40 @@ const char *x402_detail(struct request *req, const struct run_end *end, const ch
 			    detail, amount_format(p->amount).s, address_format_eip55(&p->payer).s);
 }
 
+/* ---- jobs in the background ---- */
+
+/* The payer has proven who he is: the job is shown to him, with the link that shows it to him again. */
+static enum err show_job(struct request *req, const struct uuid *job, int64_t account)
+{
+	struct principal *payer = arena_alloc(req->arena, sizeof(*payer));
+
+	*payer = (struct principal){ .account = account };
+	req->principal = payer;
+	reply_header(req, "Location", links_make(req, job));
+	return jobs_show_or_wait(req, job);
+}
+
+/* Settled before it is run, because nobody knows when that will be: the authorization has only minutes. */
+static enum err queue_paid(struct request *req, struct paid *p, struct payment_claim *claim, enum lane_status *ret_status)
+{
+	struct uuid job;
+	int64_t account = 0;
+	enum err e;
+
+	p->spec.payment = claim;
+	p->spec.upfront = true;
+	e = run_open_background(&request_app(req)->pay, request_db(req), &p->spec, &job, &account, ret_status);
+	if (e || *ret_status != LANE_OK)
+		return e;
+	reply_header(req, "Opgate-Payment", uuid_format(&claim->id).s);
+	reply_header(req, "Cache-Control", "no-store");
+	return show_job(req, &job, account);
+}
+
 /* ---- an earlier use of the same authorization ---- */
 
 /* The same payment for the same request: the answer, or what became of it. Not for ever: once on chain an authorization is no secret. */
-static enum err answer_earlier(struct request *req, const struct payment_row *row)
+static enum err answer_earlier(struct request *req, const struct paid *p, const struct payment_row *row)
 {
 	char type[128], *body = NULL;
 	size_t len = 0;
@@ -117,6 +149,10 @@ static enum err answer_earlier(struct request *req, const struct payment_row *ro
 	reply_header(req, "Opgate-Payment", uuid_format(&row->id).s);
 	reply_header(req, "Opgate-Job", uuid_format(&row->job).s);
 	reply_header(req, "Cache-Control", "no-store");
+	if (p->background) {
+		reply_header(req, "Idempotent-Replayed", "true");
+		return show_job(req, &row->job, row->account);
+	}
 	if (!row->outcome) {
 		reply_pending(req, &row->id);
 		return ERR_OK;
@@ -164,7 +200,7 @@ static enum err repeat_earlier(struct request *req, const struct paid *p, const 
 
 	if (e)
 		return e;
-	return may_be_answered(&earlier, p) ? answer_earlier(req, &earlier) : ERR_NOT_FOUND;
+	return may_be_answered(&earlier, p) ? answer_earlier(req, p, &earlier) : ERR_NOT_FOUND;
 }
 
 static const char *used_reason(const struct x402_paid *paid)
@@ -211,14 +247,14 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	random_bytes(claim.id.b, sizeof(claim.id.b)); /* names the status link: not to be guessed */
 	memcpy(claim.nonce.b, paid->key.nonce, sizeof(claim.nonce.b));
 	p->spec.idempotency_key = NULL;
-	e = claim_and_run(req, p, paid, &claim, &status);
+	e = p->background ? queue_paid(req, p, &claim, &status) : claim_and_run(req, p, paid, &claim, &status);
 	if (e || status == LANE_OK)
 		return e;
 	e = find_earlier(req, &paid->key, &earlier);
 	if (e)
 		return e;
 	if (may_be_answered(&earlier, p))
-		return answer_earlier(req, &earlier);
+		return answer_earlier(req, p, &earlier);
 	reply_terms(req, terms, used_reason(paid), &paid->key.payer);
 	return ERR_OK;
 }
@@ -240,6 +276,8 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
 		if (!e && !reason)
 			e = run_paid(req, p, &paid, terms);
+	} else if (!e && may_be_answered(&earlier, p)) {
+		e = answer_earlier(req, p, &earlier); /* a copy was quicker, by less than it takes to read this one */
 	} else if (!e) {
 		reason = used_reason(&paid);
 	}
@@ -275,6 +313,8 @@ static enum err run_or_offer(struct request *req, struct paid *p, const struct x
 		e = terms_for(req, p, payment, &terms);
 	if (e)
 		return e;
+	if (p->background)
+		x402_terms_exact_only(&terms);
 	if (p->opengradient) /* its SDKs can pay by exact too, and take what comes first; there it is upto */
 		x402_terms_upto_first(&terms);
 	if (payment)

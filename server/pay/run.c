@@ -182,7 +182,8 @@ enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run
 	return ERR_OK;
 }
 
-enum err run_open_background(struct pay *pay, const struct run_spec *spec, struct uuid *ret_job, enum lane_status *ret_status)
+enum err run_open_background(struct pay *pay, struct db *db, const struct run_spec *spec, struct uuid *ret_job, int64_t *ret_account,
+			     enum lane_status *ret_status)
 {
 	struct run *run = run_new(pay, spec->quote);
 	struct job_open open;
@@ -194,14 +195,18 @@ enum err run_open_background(struct pay *pay, const struct run_spec *spec, struc
 	open.body = spec->body;
 	open.body_len = spec->body_len;
 	FAULT(job_opening);
-	e = db_job_open(pay->lane, &open, ret_status);
-	/* With a key the caller asks again and finds it; without one it would be run, and paid, for nobody. */
-	if (e == ERR_DB_DOWN && !spec->idempotency_key)
+	e = spec->payment ? payment_open(run, db, spec, &open, ret_status) : db_job_open(pay->lane, &open, ret_status);
+	/* With a key the caller asks again and finds it; without one it would be run, and paid, for nobody. A payment can be
+	 * repeated like a key. */
+	if (e == ERR_DB_DOWN && !spec->idempotency_key && !spec->payment)
 		runs_unsettled(pay->runs, &run->id, run->account);
 	if (!e && *ret_status == LANE_OK) {
 		FAULT(job_queued);
 		metric_add(METRIC_JOBS_STARTED, 1);
 		*ret_job = run->id;
+		*ret_account = run->account;
+		if (spec->payment)
+			pay->settle_now(pay->settle_now_arg);
 	}
 	run_free(run);
 	return e;

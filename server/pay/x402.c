@@ -62,6 +62,16 @@ enum err x402_terms_make(const struct x402 *x, const struct quote *q, const char
 	return ERR_OK;
 }
 
+void x402_terms_exact_only(struct x402_terms *t)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < t->count; i++)
+		if (t->offers[i].scheme == X402_EXACT)
+			t->offers[kept++] = t->offers[i];
+	t->count = kept;
+}
+
 void x402_terms_upto_first(struct x402_terms *t)
 {
 	struct x402_offer upto;
