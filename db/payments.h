@@ -73,6 +73,8 @@ struct signed_tx {
 };
 /* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
+/* Writes a signed transaction, inside the transaction that ties to it what it is for. ERR_CONFLICT: the nonce is taken. */
+enum err db_settlement_begin(struct db *db, const struct signed_tx *tx, int64_t *ret_id) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
 /* A replacement: same nonce, other fees. */

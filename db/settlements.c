@@ -76,24 +76,32 @@ struct writing {
 	size_t count;
 };
 
-static enum err write_tx(struct db *db, void *arg)
+enum err db_settlement_begin(struct db *db, const struct signed_tx *tx, int64_t *ret_id)
 {
-	const struct writing *w = arg;
 	_cleanup_result_ struct db_result *r = NULL;
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	db_int(&p, (int64_t)w->tx->chain_id);
-	db_address(&p, &w->tx->sender);
-	db_int(&p, (int64_t)w->tx->nonce);
+	db_int(&p, (int64_t)tx->chain_id);
+	db_address(&p, &tx->sender);
+	db_int(&p, (int64_t)tx->nonce);
 	e = db_query_one(db, "INSERT INTO settlement_tx (chain_id, sender, nonce) VALUES ($1::bigint, $2, $3::bigint) RETURNING id", &p, &r);
 	if (!e)
-		e = db_settlement_replace(db, db_get_int(r, 0, "id"), w->tx);
+		*ret_id = db_get_int(r, 0, "id");
+	return e ? e : db_settlement_replace(db, *ret_id, tx);
+}
+
+static enum err write_tx(struct db *db, void *arg)
+{
+	const struct writing *w = arg;
+	int64_t id = 0;
+	enum err e = db_settlement_begin(db, w->tx, &id);
+
 	for (size_t i = 0; !e && i < w->count; i++) {
 		DB_PARAMS q = { 0 };
 
 		db_uuid(&q, &w->payments[i]);
-		db_int(&q, db_get_int(r, 0, "id"));
+		db_int(&q, id);
 		e = exec_one(db, "UPDATE payment SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL", &q);
 	}
 	return e;
@@ -184,6 +192,16 @@ struct mined {
 	size_t count;
 };
 
+/* Which form of a transaction was mined, for the event that it carries (records.c). */
+static enum err write_record_mined(struct db *db, const struct mined *m)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, m->id);
+	db_hash(&p, m->tx_hash);
+	return db_exec(db, "UPDATE record_post SET tx_hash = $2 WHERE tx = $1::bigint", &p, NULL);
+}
+
 static enum err write_mined(struct db *db, void *arg)
 {
 	const struct mined *m = arg;
@@ -197,7 +215,7 @@ static enum err write_mined(struct db *db, void *arg)
 	e = exec_one(db, "UPDATE settlement_tx SET state = 'mined', succeeded = $2::boolean, block_number = $3::bigint, block_hash = $4 WHERE id = $1::bigint AND state = 'signed'", &p);
 	for (size_t i = 0; !e && i < m->count; i++)
 		e = db_payment_arrived(db, &m->arrived[i].payment, m->tx_hash, m->arrived[i].log);
-	return e;
+	return e ? e : write_record_mined(db, m);
 }
 
 enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,

@@ -27,6 +27,8 @@ struct app {
 	struct pay pay;
 	struct x402 x402; /* chain NULL: off */
 	struct turns *settler; /* NULL: x402 is off */
+	bool records_on; /* there is a contract for what callers want on chain */
+	struct records_waiting *records_waiting;
 	struct secret_key gateway_key, settler_key;
 	struct address gateway, settler_sender; /* their addresses; the latter zero when x402 is off */
 	uint8_t jwt_secret[32];

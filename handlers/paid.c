@@ -10,6 +10,7 @@
 #include "handlers/input.h"
 #include "handlers/model_names.h"
 #include "handlers/paid.h"
+#include "handlers/records.h"
 #include "handlers/x402.h"
 
 #define OUTPUTS_MAX 16 /* `n` of a chat request */
@@ -145,23 +146,6 @@ static enum err read_demands(struct request *req, const char *surface, struct pa
 	return e;
 }
 
-/* OpenGradient's header, or the older name of it. What it does not know must not be taken for something else: it is about what is made
- * public. */
-static enum err read_data_mode(struct request *req, struct paid *p)
-{
-	const char *type = request_header(req, "X-SETTLEMENT-TYPE"), *older = request_header(req, "X-SETTLE");
-	enum data_mode second;
-
-	p->opengradient = type || older;
-	if (!p->opengradient)
-		return ERR_OK;
-	if (data_mode_parse(first(type, older), &p->data))
-		return request_fail(req, ERR_BAD_REQUEST, "X-SETTLEMENT-TYPE: \"%.40s\" is unknown; private, batch and individual are known", first(type, older));
-	if (type && older && (data_mode_parse(older, &second) || second != p->data))
-		return request_fail(req, ERR_BAD_REQUEST, "X-SETTLEMENT-TYPE and X-SETTLE say different things");
-	return ERR_OK;
-}
-
 static void digest_text(struct sha256 *s, const char *text)
 {
 	sha256_update(s, text ? text : "", text ? strlen(text) + 1 : 1);
@@ -243,7 +227,7 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 				    .body = req->body, .body_len = req->body_len };
 	e = check_query(req);
 	if (!e)
-		e = read_data_mode(req, &p);
+		e = records_read(req, &p);
 	if (!e)
 		e = check_text(req, "Content-Type", p.spec.content_type);
 	if (!e)

@@ -4,7 +4,6 @@
 #define OPGATE_HANDLERS_PAID_H
 
 #include "handlers/app.h"
-#include "pay/data_mode.h"
 #include "pay/run.h"
 
 struct paid {
@@ -15,7 +14,6 @@ struct paid {
 	bool stream;           /* the caller wants events */
 	bool background;       /* a job to be queued, not a request to be answered */
 	bool opengradient;     /* the request speaks its protocol: it names a settlement mode */
-	enum data_mode data;   /* that mode */
 	bool has_max_price;
 	struct amount max_price;
 	struct run_spec spec;  /* for pay */

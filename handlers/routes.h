@@ -70,6 +70,8 @@ X(POST,  "/v2/models/{model*}/versions/{version}/infer", oip_infer_version, WORK
 /* proof */ \
 X(POST,  "/v1/verify",             verify,         WORKER, PUBLIC,   NULL, NULL, 16 * MB, "read", PROBLEM, "Verify", "Verdict", "Check a receipt; needs no sign-in") \
 X(GET,   "/v1/gateway",            gateway_info,   INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "This gateway's key, chain, token and treasury") \
+X(GET,   "/v1/settlements/{id}",   records_get,    WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Settlement", "What of a call went on chain, by its job or X-Settlement-Job-ID") \
+X(GET,   "/v1/blobs/{blob}",       blobs_get,      WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "A document that an event on chain names") \
 /* money */ \
 X(GET,   "/v1/balance",            balance_get,    WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "Balance", "Available, held and earned") \
 X(GET,   "/v1/transfers",          transfers_list, WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "TransferList", "Ledger movements of the caller") \

@@ -127,6 +127,9 @@ const struct schema SCHEMAS[] = {
 		",'node':" REF("Address") ",'gateway':" REF("Address") ",'model':" REF("Digest")) },
 	{ "Verdict", OBJECT("'verdict','checks','receipt','signer'", "'verdict':" REF("VerdictValue") ",'checks':" ARRAY(REF("VerdictCheck"))
 		",'receipt':" OR_NULL(REF("SignedStatement")) ",'signer':" OR_NULL(REF("Address"))) },
+	{ "Settlement", OBJECT("'job','type','status','transaction','blob','root','size','created_at'", "'job':{'type':'string','format':'uuid'},'type':" ENUM("'batch','individual'")
+		",'status':" ENUM("'queued','processing','succeeded','failed'") ",'transaction':" OR_NULL(REF("Hash")) ",'blob':" STR_NULL ",'root':" OR_NULL(REF("Hash")) ",'size':" OR_NULL(INT)
+		",'created_at':" REF("Time")) },
 	/* money */
 	{ "Balance", OBJECT("'available','held','earned','asset'", "'available':" REF("Amount") ",'held':" REF("Amount") ",'earned':"
 		OBJECT("'author','operator'", "'author':" REF("Amount") ",'operator':" REF("Amount")) ",'asset':" REF("Asset")) },
@@ -183,6 +186,7 @@ const struct route_detail ROUTE_DETAILS[] = {
 	  .response_also_type = "application/octet-stream" },
 	{ .route = "oip_infer_version", .request_type = JSON_TYPE, .request_schema = TENSORS, .response_type = JSON_TYPE, .response_schema = TENSOR_ANSWER,
 	  .response_also_type = "application/octet-stream" },
+	{ .route = "blobs_get", .response_type = JSON_TYPE, .response_schema = ANY_OBJECT },
 	{ .route = "oip_live", .response_type = JSON_TYPE, .response_schema = OBJECT("'live'", "'live':" BOOL) },
 	{ .route = "oip_ready", .response_type = JSON_TYPE, .response_schema = OBJECT("'ready'", "'ready':" BOOL) },
 	{ .route = "oip_server", .response_type = JSON_TYPE, .response_schema = OBJECT("'name','version','extensions'", "'name':" STR ",'version':" STR ",'extensions':" ARRAY(STR)) },
@@ -210,6 +214,7 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "", "path", "id", STR, "id as it was given" },
 	{ "", "path", "file", STR, "name of the file" },
 	{ "", "path", "link", STR, "as it stood in Location" },
+	{ "", "path", "blob", STR, "SHA-256 of the document, in base64url" },
 	{ "models_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':1000,'default':1000}", "at most so many" },
 	{ "keys_list versions_list transfers_list deposits_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
 	{ "nodes_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':50}", "at most so many" },

@@ -11,8 +11,8 @@ struct settings {
 		*model_aliases;
 	int64_t listen_port, chain_id, deposit_confirmations, platform_fee_bps, http_daemons, workers, reactors, queue_max, connections_max, upload_max_bytes,
 		node_timeout_ms, job_timeout_ms, stall_timeout_ms, instance_timeout_ms, drain_timeout_ms, poll_ms, attempts_max, payment_wait_ms, gas_fee_max, gas_priority_max,
-		rate_read, rate_write, rate_paid, rate_auth;
-	struct address opg_token, treasury, settler_contract, pay_to;
+		record_batch_max, record_batch_wait_ms, record_individual_hour, rate_read, rate_write, rate_paid, rate_auth;
+	struct address opg_token, treasury, settler_contract, pay_to, record_contract;
 	struct amount x402_exposure_payer, x402_exposure_all;
 	struct hash genesis_hash;
 	bool allow_private_nodes;

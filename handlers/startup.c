@@ -8,6 +8,7 @@
 #include "blob/blob.h"
 #include "chain/chain.h"
 #include "db/migrate.h"
+#include "db/records.h"
 #include "handlers/model_names.h"
 #include "handlers/pages.h"
 #include "handlers/startup.h"
@@ -145,6 +146,14 @@ enum err startup_check_settler(struct app *app, struct startup_why *why)
 		return REFUSE(why, e, "rpc_url: %s", chain_error());
 	if (!has_code)
 		return REFUSE(why, ERR_CONFLICT, "settler_contract: there is no contract at %s", address_format(&s->settler_contract).s);
+	if (address_is_zero(&s->record_contract))
+		return ERR_OK;
+	e = chain_has_code(app->chain, &s->record_contract, &has_code);
+	if (e)
+		return REFUSE(why, e, "rpc_url: %s", chain_error());
+	if (!has_code)
+		return REFUSE(why, ERR_CONFLICT, "record_contract: there is no contract at %s", address_format(&s->record_contract).s);
+	app->records_on = true;
 	return ERR_OK;
 }
 
@@ -166,6 +175,8 @@ enum err startup_sweep(struct db *db)
 
 	if (!e)
 		e = db_exec(db, "DELETE FROM node_nonce WHERE seen_at < now() - interval '10 minutes'", NULL, NULL);
+	if (!e)
+		e = db_records_sweep(db);
 	if (!e)
 		e = db_exec(db, "DELETE FROM idempotency WHERE at < now() - interval '30 days'", NULL, NULL);
 	if (!e)

@@ -53,7 +53,7 @@ async function multicall3Install({ client, read }) {
   if (id !== BigInt(CHAIN_ID)) throw new Error(`Multicall3 answers with the chain id ${id}`);
 }
 
-/// Returns {opg_token, permit2, settler, exact_proxy, upto_proxy, multicall3, genesis_hash, chain_id}. `callers` are the
+/// Returns {opg_token, permit2, settler, data_settlement, exact_proxy, upto_proxy, multicall3, genesis_hash, chain_id}. `callers` are the
 /// addresses that may settle by the Settler; its owner, account SETTLER_OWNER, can add others later. Refuses anything that is
 /// not an anvil of our chain id: the published key it deploys with must never meet another chain.
 export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((i) => chainAccount(i).address) } = {}) {
@@ -62,7 +62,7 @@ export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((
   if (!software.startsWith('anvil/')) throw new Error(`${rpc_url} is ${software}, not anvil`);
   const chain_id = await chain.client.getChainId();
   if (chain_id !== CHAIN_ID) throw new Error(`${rpc_url} has chain id ${chain_id}, not ${CHAIN_ID}`);
-  const { OPG, Settler, X402ExactPermit2Proxy, X402UptoPermit2Proxy } = contractsCompile();
+  const { DataSettlement, OPG, Settler, X402ExactPermit2Proxy, X402UptoPermit2Proxy } = contractsCompile();
   const { account, address } = chainAccount(SETTLER_OWNER);
   const opg_token = await chain.deploy(account, OPG);
   await permit2Install(chain);
@@ -70,10 +70,11 @@ export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((
   await proxyInstall(chain, UPTO_PROXY, X402UptoPermit2Proxy);
   await multicall3Install(chain);
   const settler = await chain.deploy(account, Settler, [address, callers]);
+  const data_settlement = await chain.deploy(account, DataSettlement, [address, callers]);
   const genesis = await chain.client.getBlock({ blockNumber: 0n });
   const [permit2, exact_proxy, upto_proxy, multicall3] = [PERMIT2, EXACT_PROXY, UPTO_PROXY, MULTICALL3].map((it) =>
     it.toLowerCase());
-  return { opg_token, permit2, settler, exact_proxy, upto_proxy, multicall3, genesis_hash: genesis.hash, chain_id };
+  return { opg_token, permit2, settler, data_settlement, exact_proxy, upto_proxy, multicall3, genesis_hash: genesis.hash, chain_id };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

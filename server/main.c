@@ -19,6 +19,7 @@
 #include "handlers/files.h"
 #include "handlers/guard.h"
 #include "handlers/pages.h"
+#include "handlers/records.h"
 #include "handlers/routes.h"
 #include "handlers/startup.h"
 #include "handlers/waiters.h"
@@ -26,6 +27,7 @@
 #include "node/node.h"
 #include "pay/deposits.h"
 #include "pay/reconcile.h"
+#include "pay/records.h"
 #include "pay/run.h"
 #include "pay/settler.h"
 #include "proof/verify_main.h"
@@ -38,6 +40,7 @@ struct gateway {
 	struct settings settings;
 	struct app app;
 	struct db *db; /* the janitor's, which is the main thread */
+	struct records_config records;
 };
 
 /* ---- what the parts tell the log ---- */
@@ -90,6 +93,7 @@ static enum err start_pay(struct gateway *g)
 		.job_ended = job_ended, .job_ended_arg = app, .log_job = log_job,
 	};
 	app->waiters = waiters_new();
+	app->records_waiting = records_waiting_new();
 	return db_instance_beat(g->db, &app->pay.instance);
 }
 
@@ -146,7 +150,7 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 		.chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to,
 		.contract = s->settler_contract, .confirmations = (uint64_t)s->deposit_confirmations,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
-		.log = log_settler, .key = app->settler_key, .head = &app->x402.head,
+		.log = log_settler, .key = app->settler_key, .head = &app->x402.head, .more = records_turn, .more_arg = &g->records,
 	};
 	uint64_t head = 0;
 	enum err e;
@@ -162,6 +166,7 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
 				   .exposure_all_max = s->x402_exposure_all, .head = head };
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
+	g->records = (struct records_config){ .contract = s->record_contract, .batch_max = s->record_batch_max, .batch_wait_ms = s->record_batch_wait_ms };
 	app->settler = settler_start(&settler);
 	app->pay.settle_now = settle_now;
 	app->pay.settle_now_arg = app->settler;
@@ -246,6 +251,7 @@ static void run(struct gateway *g, const sigset_t *signals)
 			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)), L_INT("times", failures + 1));
 		failures = e ? failures + 1 : 0;
 		waiters_tick(&g->app, g->db, false);
+		records_tick(&g->app, g->db, false);
 		if (deadline_passed(next_housekeeping)) {
 			housekeeping(g);
 			next_housekeeping = deadline_in(HOUSEKEEPING_MS);
@@ -265,6 +271,7 @@ static void drain(struct gateway *g)
 	LOG_EVENT(LOG_INFO, "draining", L_INT("running", runs));
 	atomic_store(&app->pay.draining, true);
 	do {
+		records_tick(app, g->db, true); /* answers that are complete but for a header */
 		waiters_tick(app, g->db, true); /* they get the job as it stands; a queued one is run after the restart */
 		if (runs_tick(&app->pay, g->db))
 			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("why", db_error(g->db)));
@@ -294,6 +301,7 @@ static void stop(struct gateway *g)
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);
 	waiters_free(app->waiters);
+	records_waiting_free(app->records_waiting);
 	chain_free(app->chain);
 	net_stop(app->trusted);
 	blob_store_close(app->blobs);

@@ -138,7 +138,7 @@ async function gatewayStart(procs, { base_url, port, chain, database_url, accoun
   const config = configWrite('gateway', {
     listen_host: '127.0.0.1', listen_port: port, base_url, database_url, rpc_url: chain.rpc_url, chain_id: CHAIN_ID,
     opg_token: chain.opg_token, treasury: accounts.treasury.address, genesis_hash: chain.genesis_hash,
-    settler_contract: chain.settler, pay_to: accounts.pay_to.address,
+    settler_contract: chain.settler, record_contract: chain.data_settlement, record_batch_wait_ms: 2000, pay_to: accounts.pay_to.address,
     settler_key_file: fileWrite('keys/settler.key', `${accounts.settler.private_key.slice(2)}\n`),
     gateway_key_file: key.file, jwt_secret_file: fileWrite('keys/jwt.secret', `${randomBytes(32).toString('hex')}\n`),
     blob_dir: inVar('blobs'), public_dir: inRoot('public'), allow_private_nodes: 'true', deposit_confirmations: 2,

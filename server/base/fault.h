@@ -35,6 +35,8 @@
 	X(settlement_written) /* x402: the signed transaction is committed, nobody has it */ \
 	X(settlement_sent)   /* x402: the chain has it */ \
 	X(settlement_mined)  /* x402: what it settled is committed */ \
+	X(record_queued)     /* what goes on chain of a call is known */ \
+	X(record_posted)     /* the events are committed, no transaction carries them */ \
 	X(payment_closed)    /* x402: the job's end is committed, nobody was told */
 
 #ifdef OPGATE_FAULTS

@@ -10,6 +10,7 @@
 
 #include "db/payments.h"
 #include "pay/charging.h"
+#include "pay/data_mode.h"
 #include "pay/quote.h"
 #include "proof/verdict.h"
 #include "relay/attempt.h"
@@ -64,6 +65,7 @@ struct run_spec {
 	struct quote *quote;
 	const struct payment_claim *payment; /* NULL: from the balance of `account` */
 	bool upfront;                        /* settled before the work */
+	enum data_mode data;                 /* what goes on chain when it is answered */
 };
 
 /* Places the hold and starts the first attempt: front.opened has come, front.ended will come. With an error or a status other than

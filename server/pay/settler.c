@@ -249,11 +249,11 @@ static enum err make_batch(const struct settler_config *c, const struct settling
 	return e;
 }
 
-static enum err sign_batch(const struct settler_config *c, struct db *db, const struct buf *data, uint64_t gas, const struct chain_fees *fees, struct buf *raw,
-			   struct signed_tx *ret)
+static enum err sign_call(const struct settler_config *c, struct db *db, const struct settler_order *call, const struct chain_fees *fees, struct buf *raw,
+			  struct signed_tx *ret)
 {
-	struct tx tx = { .chain_id = c->chain_id, .to = c->contract, .gas = gas, .max_fee = fees->fee, .max_priority_fee = fees->priority,
-			 .data = (const uint8_t *)data->data, .data_len = data->len };
+	struct tx tx = { .chain_id = c->chain_id, .to = *call->to, .gas = call->gas, .max_fee = fees->fee, .max_priority_fee = fees->priority,
+			 .data = (const uint8_t *)call->data->data, .data_len = call->data->len };
 	struct signed_tx s = { .chain_id = c->chain_id, .max_fee = amount_from_u64(fees->fee) };
 	uint64_t latest = 0;
 	enum err e;
@@ -272,31 +272,52 @@ static enum err sign_batch(const struct settler_config *c, struct db *db, const 
 	return e;
 }
 
-static enum err settle_batch(const struct settler_config *c, struct db *db, const struct settling *payments, size_t count)
+enum err settler_send(const struct settler_config *c, struct db *db, const struct settler_order *call)
 {
-	struct uuid ids[SETTLER_BATCH_MAX];
-	struct buf data = BUF_INIT(TX_RAW_MAX), raw = BUF_INIT(TX_RAW_MAX);
+	struct buf raw = BUF_INIT(TX_RAW_MAX);
 	struct chain_fees fees;
 	struct signed_tx tx;
-	uint64_t gas = 0;
-	enum err e = make_batch(c, payments, &count, &data, &gas);
+	enum err e = chain_fees(c->chain, &c->caps, &fees);
 
-	if (!e)
-		e = chain_fees(c->chain, &c->caps, &fees);
 	if (!e && !fees.affordable)
-		e = ERR_LIMIT; /* gas costs more than we pay: nothing is signed that could not be mined */
+		e = ERR_LIMIT; /* nothing is signed that could not be mined */
 	if (!e)
-		e = sign_batch(c, db, &data, gas, &fees, &raw, &tx);
-	for (size_t i = 0; i < count; i++)
-		ids[i] = payments[i].id;
+		e = sign_call(c, db, call, &fees, &raw, &tx);
 	if (!e)
-		e = db_settlement_write(db, &tx, ids, count);
+		e = call->write(db, &tx, call->arg);
 	FAULT(settlement_written);
 	if (!e)
 		send(c, raw.data, raw.len);
 	FAULT(settlement_sent);
-	buf_done(&data);
 	buf_done(&raw);
+	return e;
+}
+
+struct batch {
+	struct uuid ids[SETTLER_BATCH_MAX];
+	size_t count;
+};
+
+static enum err write_batch(struct db *db, const struct signed_tx *tx, void *arg)
+{
+	const struct batch *b = arg;
+
+	return db_settlement_write(db, tx, b->ids, b->count);
+}
+
+static enum err settle_batch(const struct settler_config *c, struct db *db, const struct settling *payments, size_t count)
+{
+	struct batch b;
+	struct buf data = BUF_INIT(TX_RAW_MAX);
+	struct settler_order call = { .to = &c->contract, .data = &data, .write = write_batch, .arg = &b };
+	enum err e = make_batch(c, payments, &count, &data, &call.gas);
+
+	b.count = count;
+	for (size_t i = 0; i < count; i++)
+		b.ids[i] = payments[i].id;
+	if (!e)
+		e = settler_send(c, db, &call);
+	buf_done(&data);
 	return e;
 }
 
@@ -360,7 +381,7 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 	size_t begun = 0;
 	uint64_t head = 0;
 	bool mine = false;
-	enum err e = chain_head(c->chain, &head), begin;
+	enum err e = chain_head(c->chain, &head), begin, more;
 
 	*ret_busy = false;
 	if (!e && c->head)
@@ -372,7 +393,8 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 	begin = settle_new(c, db, &begun);
 	e = look_after_all(c, db, head, ret_busy); /* what is under way does not suffer from what cannot begin */
 	*ret_busy |= begun > 0 && !begin;
-	return begin ? begin : e;
+	more = c->more ? c->more(c, db) : ERR_OK;
+	return begin ? begin : e ? e : more;
 }
 
 static enum err take_turn(const void *config, struct db *db, bool *ret_busy)

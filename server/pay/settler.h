@@ -22,11 +22,25 @@ struct settler_config {
 	uint64_t confirmations; /* after which a transaction is not looked at any more */
 	struct chain_fee_caps caps;
 	int64_t poll_ms;
+	/* Other work for the same key, after that for payments; or NULL. */
+	enum err (*more)(const struct settler_config *c, struct db *db);
+	const void *more_arg;
 	_Atomic uint64_t *head; /* kept at the newest block number seen; or NULL */
 	void (*ended)(void *arg, const struct uuid *payment); /* settled or failed */
 	void *arg;
 	void (*log)(const char *event, int64_t number, const char *detail);
 };
+
+/* One transaction by the settler's key: signed with the next nonce, written together with what it is for, sent, and from then on looked
+ * after like all others. Only inside a turn. ERR_LIMIT: gas costs more than we pay. */
+struct settler_order {
+	const struct address *to;
+	const struct buf *data;
+	uint64_t gas;
+	enum err (*write)(struct db *db, const struct signed_tx *tx, void *arg); /* db_settlement_begin, and the ties, in one transaction */
+	void *arg;
+};
+enum err settler_send(const struct settler_config *c, struct db *db, const struct settler_order *call) WARN_UNUSED;
 
 struct turns *settler_start(const struct settler_config *config); /* kick it when there is something to settle */
 
