@@ -7,6 +7,7 @@
 #include "handlers/jobs.h"
 #include "handlers/model_names.h"
 #include "handlers/paid.h"
+#include "handlers/records.h"
 #include "handlers/routes.h"
 #include "handlers/waiters.h"
 #include "handlers/x402.h"
@@ -96,6 +97,7 @@ enum err handle_jobs_create(struct request *req)
 	if (e)
 		return e;
 	FAULT(job_acknowledged);
+	records_headers(req, &job, p.spec.data);
 	runs_dispatch(&request_app(req)->pay, request_db(req));
 	reply_header(req, "Location", arena_printf(req->arena, "/v1/jobs/%s", uuid_format(&job).s));
 	return jobs_show_or_wait(req, &job);

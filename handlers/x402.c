@@ -6,6 +6,7 @@
 #include "handlers/front.h"
 #include "handlers/jobs.h"
 #include "handlers/links.h"
+#include "handlers/records.h"
 #include "handlers/routes.h"
 #include "handlers/x402.h"
 #include "pay/x402.h"
@@ -133,6 +134,7 @@ static enum err queue_paid(struct request *req, struct paid *p, struct payment_c
 		return e;
 	reply_header(req, "Opgate-Payment", uuid_format(&claim->id).s);
 	reply_header(req, "Cache-Control", "no-store");
+	records_headers(req, &job, p->spec.data);
 	return show_job(req, &job, account);
 }
 

@@ -97,6 +97,14 @@ static enum err collect(struct db *db)
 
 /* ---- events ---- */
 
+static enum err post(struct db *db, const struct record_queued *calls, size_t count, const struct hash *root, const struct hash *blob, const char *body)
+{
+	enum err e = db_record_post(db, calls, count, root, blob, body);
+
+	FAULT(record_posted);
+	return e;
+}
+
 static enum err post_singles(struct db *db)
 {
 	struct record_queued calls[SINGLES_MAX];
@@ -105,7 +113,7 @@ static enum err post_singles(struct db *db)
 	enum err e = db_records_queued(db, true, calls, SINGLES_MAX, &count, &age);
 
 	for (size_t i = 0; !e && i < count; i++)
-		e = db_record_post(db, &calls[i], 1, NULL, &calls[i].blob, NULL);
+		e = post(db, &calls[i], 1, NULL, &calls[i].blob, NULL);
 	return e;
 }
 
@@ -128,7 +136,7 @@ static enum err post_tree(struct db *db, const struct record_queued *calls, size
 	merkle_tree(statements, count, tree, places);
 	dump = merkle_dump(statements, count, tree, places);
 	sha256_of(dump, strlen(dump), &blob);
-	return db_record_post(db, calls, count, &tree[0], &blob, dump);
+	return post(db, calls, count, &tree[0], &blob, dump);
 }
 
 /* A tree is made when it is full, or its first call has waited long enough. */
@@ -141,7 +149,6 @@ static enum err post_batch(const struct records_config *r, struct db *db)
 
 	if (!e && count > 0 && (count == max || age >= r->batch_wait_ms))
 		e = post_tree(db, calls, count);
-	FAULT(record_posted);
 	return e;
 }
 
