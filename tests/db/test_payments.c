@@ -400,13 +400,69 @@ static void test_reaper_waits_for_the_chain(void **state)
 	assert_books("0");
 }
 
+/* Jobs in the background: claimed and asked for at once, and nobody takes one from the queue before its money is there. */
+static struct claimed claimed_for_later(void)
+{
+	struct claimed c = claim_new("exact", 100);
+
+	c.job.background = true;
+	c.job.body = "x";
+	c.job.body_len = 1;
+	assert_ok(db_payment_claim(pg, &c.claim, &c.job, &c.account));
+	assert_state(&c, "settling");
+	return c;
+}
+
+static size_t queued(void)
+{
+	struct uuid ids[8];
+	size_t count = 0;
+
+	assert_ok(db_jobs_queued(pg, ids, 8, &count));
+	return count;
+}
+
+static void test_queue_waits_for_the_money(void **state)
+{
+	struct claimed c = claimed_for_later();
+	struct uuid taken[4];
+	size_t count = 0;
+	int64_t tx;
+
+	(void)state;
+	assert_books("100");
+	assert_int_equal(queued(), 0);
+	tx = tx_write(&c);
+	mined(tx, &c, 0);
+	assert_int_equal(queued(), 1);
+	assert_books("0");
+	assert_ok(db_settlement_unmined(pg, tx)); /* taken back: it waits again */
+	assert_int_equal(queued(), 0);
+	mined(tx, &c, 0);
+	assert_ok(db_job_claim(pg, &c.job.id, &ME, 0, &NODE, operator_, amount(1), amount(0)));
+	assert_ok(close_as(&c, "settled", "delivered", 60, false));
+	assert_available(&c, "40");
+	assert_books("0");
+
+	c = claimed_for_later();
+	assert_ok(db_jobs_reap(pg, &ME, 1000, taken, 4, &count));
+	assert_int_equal(count, 0);
+	assert_ok(db_payment_failed(pg, &c.claim.id, "refused")); /* nobody waits for its deadline */
+	assert_int_equal(queued(), 0);
+	assert_ok(db_jobs_reap(pg, &ME, 1000, taken, 4, &count));
+	assert_int_equal(count, 1);
+	assert_ok(close_as(&c, "failed", "settlement_failed", 0, true));
+	assert_available(&c, "40");
+	assert_books("0");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_delivered), cmocka_unit_test(test_upto), cmocka_unit_test(test_upto_of_nothing), cmocka_unit_test(test_costs_nothing),
 		cmocka_unit_test(test_dropped), cmocka_unit_test(test_not_dropped_once_asked_for), cmocka_unit_test(test_racing_claims), cmocka_unit_test(test_exposure),
 		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced),
-		cmocka_unit_test(test_reaper_waits_for_the_chain),
+		cmocka_unit_test(test_reaper_waits_for_the_chain), cmocka_unit_test(test_queue_waits_for_the_money),
 	};
 
 	return cmocka_run_group_tests(tests, setup, pg_teardown);
