@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.20;
 
+import {Callers} from "./Callers.sol";
+
 /// Settles many payment authorizations in one transaction; each succeeds or fails alone.
 ///
 /// Who calls it: the gateway's settling keys, nobody else. It is the `facilitatorAddress` of every `upto` offer, because
@@ -18,7 +20,7 @@ pragma solidity ^0.8.20;
 ///
 /// Reading the events: every item has exactly one, `Settled` or `Skipped`. Tokens may emit look-alikes: only those whose
 /// address is this contract count. `ok` says that the call returned; what moved is told by the token's Transfer event.
-contract Settler {
+contract Settler is Callers {
     /// `kind` is one of the constants below. `token` is called for EIP-3009 kinds and ignored for the others. `ref` is the
     /// gateway's own name for the payment. `args` is what a transaction of its own would carry after the selector.
     struct Item {
@@ -60,31 +62,13 @@ contract Settler {
     /// For entering and leaving.
     uint256 private constant BASE_GAS = 3_000;
 
-    address public owner;
-    address public pendingOwner;
-    mapping(address => bool) public isCaller;
-
     event Settled(uint256 indexed index, bytes32 indexed ref, bool ok, bytes reason);
     event Skipped(uint256 indexed index, bytes32 indexed ref, Why why);
-    event CallerSet(address indexed caller, bool allowed);
-    event OwnershipOffered(address indexed owner, address indexed pendingOwner);
-    event OwnershipTaken(address indexed previousOwner, address indexed owner);
 
-    error NotCaller();
-    error NotOwner();
-    error NotPendingOwner();
-    error NoOwner();
     error TooManyItems();
     error NotEnoughGas();
 
-    constructor(address firstOwner, address[] memory callers) {
-        if (firstOwner == address(0)) revert NoOwner();
-        owner = firstOwner;
-        emit OwnershipTaken(address(0), firstOwner);
-        for (uint256 i = 0; i < callers.length; ++i) {
-            _setCaller(callers[i], true);
-        }
-    }
+    constructor(address firstOwner, address[] memory callers) Callers(firstOwner, callers) {}
 
     /// Tries the items in order. Bit i of the answer is set when item i succeeded, for a caller that simulates first.
     /// Reverts, with nothing settled, only for a wrong caller, too many items, calldata that cannot be read, or when there
@@ -112,32 +96,6 @@ contract Settler {
                 emit Settled(i, item.ref, ok, reason);
             }
         }
-    }
-
-    /// Lets a settling key call, or no longer.
-    function setCaller(address caller, bool allowed) external {
-        if (msg.sender != owner) revert NotOwner();
-        _setCaller(caller, allowed);
-    }
-
-    /// Offers ownership; nothing changes until it is accepted, so a mistyped address cannot lose the contract. The zero
-    /// address withdraws an offer.
-    function transferOwnership(address to) external {
-        if (msg.sender != owner) revert NotOwner();
-        pendingOwner = to;
-        emit OwnershipOffered(owner, to);
-    }
-
-    function acceptOwnership() external {
-        if (msg.sender != pendingOwner) revert NotPendingOwner();
-        emit OwnershipTaken(owner, msg.sender);
-        owner = msg.sender;
-        pendingOwner = address(0);
-    }
-
-    function _setCaller(address caller, bool allowed) private {
-        isCaller[caller] = allowed;
-        emit CallerSet(caller, allowed);
     }
 
     /// Which function of which contract an item calls. That the list is closed keeps a stolen settling key from using this

@@ -51,6 +51,8 @@ void db_text_array(struct db_params *p, const char *const *items, size_t count);
  * 08*, 53*, 57*, connection loss, deadline ERR_DB_DOWN; other constraint violations ERR_UNPROCESSABLE; else ERR_INTERNAL. */
 enum err db_query(struct db *db, const char *sql, const struct db_params *p, struct db_result **ret) WARN_UNUSED; /* p may be NULL */
 enum err db_exec(struct db *db, const char *sql, const struct db_params *p, int64_t *ret_rows_affected) WARN_UNUSED; /* ret may be NULL */
+/* Changes exactly one row, or ERR_CONFLICT. */
+enum err db_exec_one(struct db *db, const char *sql, const struct db_params *p) WARN_UNUSED;
 /* Exactly one row or ERR_NOT_FOUND. */
 enum err db_query_one(struct db *db, const char *sql, const struct db_params *p, struct db_result **ret) WARN_UNUSED;
 /* Several statements, no parameters, one implicit transaction: migrations and tests only. */

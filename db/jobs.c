@@ -274,7 +274,7 @@ enum err db_jobs_queued(struct db *db, struct uuid *ret, size_t max, size_t *ret
 
 	db_int(&p, (int64_t)max);
 	return collect_ids(db, "SELECT id FROM (SELECT id, created_at, row_number() OVER (PARTITION BY version ORDER BY created_at) AS place FROM job"
-			       " WHERE state = 'queued' AND NOT EXISTS (SELECT FROM payment p WHERE p.job = job.id AND p.state <> 'settled')) q WHERE place <= 16 ORDER BY created_at LIMIT $1::int", &p, ret, max, ret_count);
+			       " WHERE state = 'queued' AND NOT EXISTS (SELECT FROM payment p WHERE p.job = job.id AND p.state <> 'settled')) q WHERE place <= 16 ORDER BY place, created_at LIMIT $1::int", &p, ret, max, ret_count);
 }
 
 /* Only a job whose owner is silent, or that is past its deadline (with grace for its owner to end it), is taken; a queued one

@@ -94,7 +94,8 @@ enum err db_idempotency_get(struct db *db, int64_t account, const char *route, c
 
 /* ---- leases ---- */
 enum err db_instance_beat(struct db *db, const struct uuid *instance) WARN_UNUSED;
-/* Ids of queued background jobs, oldest first, at most 16 of one version: one that has no room must not hide the others. */
+/* Ids of queued background jobs, at most 16 of one version: first the oldest of each, then the second of each, and so on, so that
+ * versions without room do not hide the others. */
 enum err db_jobs_queued(struct db *db, struct uuid *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 /* Takes over up to max jobs whose gateway is silent, or that are past their deadline by grace: new lease, attempt + 1 so that the
  * old owner is fenced. The caller then resolves each by its state. */

@@ -12,6 +12,7 @@
 #include "base/metrics.h"
 #include "db/lane.h"
 
+#define GATHER_MS 8 /* payments whose like have come together lately wait that long for each other */
 #define OUTCOME_DEADLINE_MS 2000 /* then the submitter is told, who may come again; a thread of his is waiting */
 
 struct op {
@@ -23,6 +24,7 @@ struct op {
 	bool unknown;  /* an earlier try ended without an answer: it may have happened */
 	enum err err;
 	enum lane_status status;
+	int64_t account; /* of a claim */
 	sem_t done;
 };
 
@@ -34,21 +36,32 @@ struct lane {
 	size_t queued;
 	bool stopping;
 	struct db *db;
+	size_t together; /* the lane's own: payments that may come together, by those that did; in quarters, so that it is forgotten slowly */
 };
 
-#define SQL_OPEN "SELECT ord, status FROM job_open($1)"
-#define SQL_CLOSE "SELECT ord, status FROM job_close($1)"
+static const struct {
+	const char *sql;
+	bool opens;  /* it happened if the job is there; whoever waits for it needs to know */
+	bool claims; /* and the statement tells the account */
+} KINDS[] = {
+	[LANE_OPEN] = { "SELECT ord, status FROM job_open($1)", true, false },
+	[LANE_CLOSE] = { "SELECT ord, status FROM job_close($1)", false, false },
+	[LANE_PAYMENT_CLAIM] = { "SELECT ord, status, value FROM payments_claim($1)", true, true },
+	[LANE_PAYMENT_PRODUCE] = { "SELECT ord, status FROM payments_produce($1)", false, false },
+	[LANE_PAYMENT_CLOSE] = { "SELECT ord, status FROM payments_close($1)", false, false },
+};
 
 static const char *op_id(const struct op *op)
 {
-	return json_string_value(json_object_get(op->item, "id"));
+	return json_string_value(json_object_get(op->kind == LANE_PAYMENT_CLAIM ? json_object_get(op->item, "job") : op->item, "id"));
 }
 
 /* ok, …: final. retry: must be asked alone. */
 static bool status_parse(const char *s, enum lane_status *ret)
 {
 	static const char *const names[] = { [LANE_OK] = "ok", [LANE_KEY_REVOKED] = "key_revoked", [LANE_INSUFFICIENT] = "insufficient",
-					     [LANE_KEY_EXISTS] = "key_exists", [LANE_FENCED] = "fenced" };
+					     [LANE_KEY_EXISTS] = "key_exists", [LANE_FENCED] = "fenced", [LANE_CLAIMED_BEFORE] = "claimed_before",
+					     [LANE_EXPOSED] = "exposed" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(s, names[i])) {
@@ -77,7 +90,7 @@ static enum err run_batch(struct lane *lane, enum lane_kind kind, struct op **op
 		json_array_append(batch, ops[i]->item);
 	db_json(&p, batch);
 	FAULT(lane_batch_before);
-	e = db_query(lane->db, kind == LANE_OPEN ? SQL_OPEN : SQL_CLOSE, &p, &r);
+	e = db_query(lane->db, KINDS[kind].sql, &p, &r);
 	FAULT(lane_batch_after);
 	if (e)
 		return e;
@@ -87,6 +100,8 @@ static enum err run_batch(struct lane *lane, enum lane_kind kind, struct op **op
 
 		if (ord < 1 || (size_t)ord > count)
 			return ERR_INTERNAL;
+		if (KINDS[kind].claims)
+			ops[ord - 1]->account = db_get_int(r, i, "value");
 		if (status_parse(db_get_text(r, i, "status"), &status))
 			settle(ops[ord - 1], ERR_OK, status);
 	}
@@ -95,7 +110,8 @@ static enum err run_batch(struct lane *lane, enum lane_kind kind, struct op **op
 	return ERR_OK;
 }
 
-/* After a lost answer: did it happen? An opening is the existence of the job; a closing is its end by this very item. */
+/* After a lost answer: did it happen? An opening is the existence of the job; a closing is its end by this very item; what was
+ * produced is its answer, by this very attempt. */
 static enum err read_back(struct lane *lane, struct op *op, bool *ret_happened)
 {
 	_cleanup_result_ struct db_result *r = NULL;
@@ -103,14 +119,16 @@ static enum err read_back(struct lane *lane, struct op *op, bool *ret_happened)
 	enum err e;
 
 	db_text(&p, op_id(op));
-	e = db_query(lane->db, "SELECT state, outcome, attempt FROM job WHERE id = $1::uuid", &p, &r);
+	e = db_query(lane->db, "SELECT account, state, outcome, attempt FROM job WHERE id = $1::uuid", &p, &r);
 	if (e)
 		return e;
-	if (op->kind == LANE_OPEN)
-		*ret_happened = db_rows(r) == 1;
-	else
-		*ret_happened = db_rows(r) == 1 && !strcmp(db_get_text(r, 0, "outcome"), json_string_value(json_object_get(op->item, "outcome"))) &&
-				db_get_int(r, 0, "attempt") == json_integer_value(json_object_get(op->item, "attempt"));
+	*ret_happened = db_rows(r) == 1;
+	if (*ret_happened && KINDS[op->kind].opens)
+		op->account = db_get_int(r, 0, "account");
+	else if (*ret_happened)
+		*ret_happened = db_get_int(r, 0, "attempt") == json_integer_value(json_object_get(op->item, "attempt")) &&
+				(op->kind == LANE_PAYMENT_PRODUCE ? !strcmp(db_get_text(r, 0, "state"), "produced")
+								  : !strcmp(db_get_text(r, 0, "outcome"), json_string_value(json_object_get(op->item, "outcome"))));
 	return ERR_OK;
 }
 
@@ -138,7 +156,8 @@ static void run_alone(struct lane *lane, struct op *op)
 		if (!e) {
 			op->unknown = false;
 			e = run_batch(lane, op->kind, &op, 1);
-			if (tried && op->kind == LANE_OPEN && (e == ERR_CONFLICT || (!e && op->settled && op->status == LANE_KEY_EXISTS)) &&
+			if (tried && KINDS[op->kind].opens &&
+			    (e == ERR_CONFLICT || (!e && op->settled && (op->status == LANE_KEY_EXISTS || op->status == LANE_CLAIMED_BEFORE))) &&
 			    !read_back(lane, op, &happened) && happened) {
 				settle(op, ERR_OK, LANE_OK); /* it was our own earlier try that stood in the way */
 				return;
@@ -156,7 +175,7 @@ static void run_alone(struct lane *lane, struct op *op)
 		}
 		op->unknown = tried = true;
 		/* Whoever closes comes again by himself: he must not hold up those behind him. */
-		if (op->kind == LANE_CLOSE || deadline_passed(op->deadline)) {
+		if (!KINDS[op->kind].opens || deadline_passed(op->deadline)) {
 			settle(op, ERR_DB_DOWN, LANE_OK);
 			return;
 		}
@@ -180,12 +199,40 @@ static void run_kind(struct lane *lane, enum lane_kind kind, struct op *const *a
 	for (size_t i = 0; i < n; i++) {
 		if (e == ERR_DB_DOWN)
 			ops[i]->unknown = true;
-		if (!ops[i]->settled && down && (kind == LANE_CLOSE || deadline_passed(ops[i]->deadline)))
+		if (!ops[i]->settled && down && (!KINDS[kind].opens || deadline_passed(ops[i]->deadline)))
 			settle(ops[i], ERR_DB_DOWN, LANE_OK); /* the one before it has looked for all of them */
 		if (!ops[i]->settled)
 			run_alone(lane, ops[i]);
 		down = ops[i]->err == ERR_DB_DOWN;
 	}
+}
+
+/* The steps of a payment cost the database almost the same for eight as for one, and its chain takes much longer than the wait. Jobs
+ * paid from a balance, and a payment that is alone, wait for nobody. Enters and leaves with the lock. */
+static void gather(struct lane *lane)
+{
+	struct timespec until;
+
+	if (!lane->head || lane->head->kind < LANE_PAYMENT_CLAIM || lane->together <= 4)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += GATHER_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	while (4 * lane->queued < lane->together && !lane->stopping && pthread_cond_timedwait(&lane->wake, &lane->lock, &until) == 0)
+		;
+}
+
+static void note_gathered(struct lane *lane, struct op *const *ops, size_t n)
+{
+	size_t payments = 0;
+
+	for (size_t i = 0; i < n; i++)
+		payments += ops[i]->kind >= LANE_PAYMENT_CLAIM;
+	if (payments > 0)
+		lane->together = 4 * payments >= lane->together ? 4 * payments : lane->together - 1;
 }
 
 static size_t take_batch(struct lane *lane, struct op **ret)
@@ -195,6 +242,7 @@ static size_t take_batch(struct lane *lane, struct op **ret)
 	pthread_mutex_lock(&lane->lock);
 	while (!lane->head && !lane->stopping)
 		pthread_cond_wait(&lane->wake, &lane->lock);
+	gather(lane);
 	while (lane->head && n < LANE_BATCH_MAX) {
 		ret[n++] = lane->head;
 		lane->head = lane->head->next;
@@ -213,9 +261,13 @@ static void *lane_main(void *arg)
 	size_t n;
 
 	while ((n = take_batch(lane, ops)) > 0) {
+		note_gathered(lane, ops, n);
 		/* Closings first: they free the money that openings may need. */
 		run_kind(lane, LANE_CLOSE, ops, n);
+		run_kind(lane, LANE_PAYMENT_CLOSE, ops, n);
+		run_kind(lane, LANE_PAYMENT_PRODUCE, ops, n);
 		run_kind(lane, LANE_OPEN, ops, n);
+		run_kind(lane, LANE_PAYMENT_CLAIM, ops, n);
 		for (size_t i = 0; i < n; i++)
 			sem_post(&ops[i]->done);
 	}
@@ -225,11 +277,15 @@ static void *lane_main(void *arg)
 struct lane *lane_start(const char *database_url, int64_t statement_deadline_ms)
 {
 	struct lane *lane = xcalloc(1, sizeof(*lane));
+	pthread_condattr_t attr;
 
 	lane->db = db_new(database_url, statement_deadline_ms);
 	lane->tail = &lane->head;
 	pthread_mutex_init(&lane->lock, NULL);
-	pthread_cond_init(&lane->wake, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&lane->wake, &attr);
+	pthread_condattr_destroy(&attr);
 	if (pthread_create(&lane->thread, NULL, lane_main, lane))
 		abort();
 	return lane;
@@ -250,7 +306,7 @@ void lane_stop(struct lane *lane)
 	free(lane);
 }
 
-enum err lane_submit(struct lane *lane, enum lane_kind kind, json_t *take_item, enum lane_status *ret)
+static enum err submit(struct lane *lane, enum lane_kind kind, json_t *take_item, enum lane_status *ret, int64_t *ret_account)
 {
 	struct op op = { .kind = kind, .item = take_item, .deadline = deadline_in(OUTCOME_DEADLINE_MS) };
 	bool full;
@@ -274,5 +330,17 @@ enum err lane_submit(struct lane *lane, enum lane_kind kind, json_t *take_item, 
 	json_decref(op.item);
 	if (!op.err)
 		*ret = op.status;
+	if (!op.err && ret_account)
+		*ret_account = op.account;
 	return op.err;
+}
+
+enum err lane_submit(struct lane *lane, enum lane_kind kind, json_t *take_item, enum lane_status *ret)
+{
+	return submit(lane, kind, take_item, ret, NULL);
+}
+
+enum err lane_submit_claim(struct lane *lane, json_t *take_item, enum lane_status *ret, int64_t *ret_account)
+{
+	return submit(lane, LANE_PAYMENT_CLAIM, take_item, ret, ret_account);
 }

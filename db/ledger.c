@@ -84,6 +84,7 @@ enum err db_transfers(struct db *db, int64_t account, int64_t after, int limit, 
 	"   AND (coalesce(j.charged, 0) <> h.captured OR coalesce(t.amount, 0) <> h.captured)) AS wrong_captures," \
 	" (SELECT greatest(coalesce(sum(amount), 0), 0) FROM sums WHERE account NOT IN (8, 9, 10, 11)) AS liabilities," \
 	" (SELECT greatest(-coalesce(sum(amount), 0), 0) FROM sums WHERE account = 11) AS unsettled," \
+	" (SELECT coalesce(sum(amount), 0) FROM payout WHERE state = 'paid') AS paid_out," \
 	" (SELECT greatest(-coalesce(sum(amount), 0), 0) FROM sums WHERE account = 8) AS custody"
 
 enum err db_books(struct db *db, struct books *ret)
@@ -99,6 +100,7 @@ enum err db_books(struct db *db, struct books *ret)
 	ret->wrong_captures = db_get_int(r, 0, "wrong_captures");
 	ret->liabilities = db_get_amount(r, 0, "liabilities");
 	ret->unsettled = db_get_amount(r, 0, "unsettled");
+	ret->paid_out = db_get_amount(r, 0, "paid_out");
 	ret->custody = db_get_amount(r, 0, "custody");
 	return ERR_OK;
 }

@@ -20,6 +20,7 @@ struct books {
 	int64_t wrong_captures;   /* jobs whose books differ from their row (charged, split): must be 0 */
 	struct amount liabilities; /* what we owe to others: all but custody and our own fee and loss */
 	struct amount unsettled;   /* x402: accepted and not on chain yet; counts towards custody */
+	struct amount paid_out;    /* payouts that are booked as paid */
 	struct amount custody;     /* what the ledger says the treasury holds */
 };
 enum err db_books(struct db *db, struct books *ret) WARN_UNUSED;

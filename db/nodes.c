@@ -149,15 +149,16 @@ static enum err offer_write(struct db *db, const struct address *node, const str
 		return e;
 	db_address(&p, node);
 	db_hash(&p, &o->digest);
-	db_amount(&p, o->ask_input);
-	db_amount(&p, o->ask_output);
+	db_text(&p, listed_currency(&o->ask));
+	db_amount(&p, o->ask.input);
+	db_amount(&p, o->ask.output);
 	db_int(&p, o->capacity);
 	db_text(&p, o->precision);
 	db_hash(&p, &o->profile_hash);
 	e = db_exec(db,
-		"INSERT INTO offer (node, version, ask_input, ask_output, capacity, precision, profile_hash, state)"
-		" SELECT $1, v.id, $3, $4, $5, $6, $7, 'ready' FROM model_version v WHERE v.digest = $2"
-		" ON CONFLICT (node, version) DO UPDATE SET ask_input = EXCLUDED.ask_input, ask_output = EXCLUDED.ask_output,"
+		"INSERT INTO offer (node, version, currency, ask_input, ask_output, capacity, precision, profile_hash, state)"
+		" SELECT $1, v.id, $3, $4, $5, $6, $7, $8, 'ready' FROM model_version v WHERE v.digest = $2"
+		" ON CONFLICT (node, version) DO UPDATE SET currency = EXCLUDED.currency, ask_input = EXCLUDED.ask_input, ask_output = EXCLUDED.ask_output,"
 		" capacity = EXCLUDED.capacity, precision = EXCLUDED.precision, profile_hash = EXCLUDED.profile_hash, state = 'ready',"
 		" updated_at = now()", &p, &n);
 	return e ? e : n == 1 ? ERR_OK : ERR_UNPROCESSABLE;
@@ -198,8 +199,8 @@ static json_t *offer_json(const struct db_result *r, int row)
 	db_get_hash(r, row, "digest", &digest);
 	db_get_hash(r, row, "profile_hash", &profile);
 	_cleanup_free_ char *digest_text = xasprintf("sha256:%s", hash_format(&digest).s + 2);
-	return json_must(json_pack("{s:s, s:I, s:s, s:s, s:{s:s, s:s}, s:I, s:s, s:s, s:s}", "model", model, "version",
-		(json_int_t)db_get_int(r, row, "number"), "digest", digest_text, "surface", db_get_text(r, row, "surface"), "ask", "input",
+	return json_must(json_pack("{s:s, s:I, s:s, s:s, s:{s:s, s:s, s:s}, s:I, s:s, s:s, s:s}", "model", model, "version",
+		(json_int_t)db_get_int(r, row, "number"), "digest", digest_text, "surface", db_get_text(r, row, "surface"), "ask", "currency", db_get_text(r, row, "currency"), "input",
 		amount_format(db_get_amount(r, row, "ask_input")).s, "output", amount_format(db_get_amount(r, row, "ask_output")).s, "capacity",
 		(json_int_t)db_get_int(r, row, "capacity"), "precision", db_get_text(r, row, "precision"), "profile_hash", hash_format(&profile).s,
 		"state", db_get_text(r, row, "state")));
@@ -211,7 +212,7 @@ enum err db_offers_of_node(struct db *db, const struct address *node, json_t **r
 	DB_PARAMS p = { 0 };
 	db_address(&p, node);
 	enum err e = db_query(db,
-		"SELECT coalesce(a.handle, '0x' || encode(a.address, 'hex')) AS author, m.name, v.number, v.digest, v.surface, o.ask_input, o.ask_output,"
+		"SELECT coalesce(a.handle, '0x' || encode(a.address, 'hex')) AS author, m.name, v.number, v.digest, v.surface, o.currency, o.ask_input, o.ask_output,"
 		" o.capacity, o.precision, o.profile_hash, o.state FROM offer o JOIN model_version v ON v.id = o.version JOIN model m ON m.id = v.model"
 		" JOIN account a ON a.id = m.author WHERE o.node = $1 ORDER BY o.state, o.version LIMIT 1000", &p, &r);
 	if (e)
@@ -231,10 +232,10 @@ enum err db_offers_candidates(struct db *db, int64_t version_id, int64_t node_ti
 	db_int(&p, node_timeout_ms);
 	db_int(&p, (int64_t)max);
 	enum err e = db_query(db,
-		"SELECT n.address, n.url, n.operator, o.ask_input, o.ask_output, o.capacity, o.profile_hash, " MS("n.registered_at") " AS registered_ms"
-		" FROM offer o JOIN node n ON n.address = o.node WHERE o.version = $1 AND o.state = 'ready' AND n.state = 'active'"
+		"SELECT n.address, n.url, n.operator, o.currency = 'USD' AS usd, p.input AS ask_input, p.output AS ask_output, o.capacity, o.profile_hash, " MS("n.registered_at") " AS registered_ms"
+		" FROM offer o JOIN node n ON n.address = o.node CROSS JOIN LATERAL " OFFER_OPG("o") " p WHERE o.version = $1 AND o.state = 'ready' AND n.state = 'active'"
 		" AND n.heartbeat_at > clock_timestamp() - $2 * interval '1 millisecond'"
-		" ORDER BY o.ask_input::numeric + o.ask_output::numeric, n.address LIMIT $3", &p, &r);
+		" AND p.input + p.output IS NOT NULL ORDER BY p.input + p.output, n.address LIMIT $3", &p, &r);
 	if (e)
 		return e;
 	for (int i = 0; i < db_rows(r); i++) {
@@ -244,6 +245,7 @@ enum err db_offers_candidates(struct db *db, int64_t version_id, int64_t node_ti
 		o->operator_account = db_get_int(r, i, "operator");
 		o->ask_input = db_get_amount(r, i, "ask_input");
 		o->ask_output = db_get_amount(r, i, "ask_output");
+		o->usd = db_get_bool(r, i, "usd");
 		o->capacity = db_get_int(r, i, "capacity");
 		db_get_hash(r, i, "profile_hash", &o->profile_hash);
 		o->registered_at = db_get_int(r, i, "registered_ms");

@@ -3,7 +3,7 @@
 #ifndef OPGATE_DB_NODES_H
 #define OPGATE_DB_NODES_H
 
-#include "db/db.h"
+#include "db/rates.h"
 
 #define NODE_URL_MAX 256
 #define NODE_OFFERS_MAX 256
@@ -39,7 +39,7 @@ enum err db_node_drain(struct db *db, const struct address *node) WARN_UNUSED;  
 
 struct offer_new {
 	struct hash digest;
-	struct amount ask_input, ask_output;
+	struct listed_price ask;
 	int64_t capacity;
 	const char *precision;
 	const char *profile; /* document text */
@@ -50,7 +50,7 @@ struct offer_new {
  * an offer whose digest is no published version; ERR_FORBIDDEN when banned; ERR_NOT_FOUND when not registered. */
 enum err db_offers_replace(struct db *db, const struct address *node, const struct offer_new *offers, size_t count, size_t *ret_bad) WARN_UNUSED;
 
-/* The offers of one node as JSON: [{"model","version","digest","surface","ask":{"input","output"},"capacity","precision",
+/* The offers of one node as JSON: [{"model","version","digest","surface","ask":{"currency","input","output"},"capacity","precision",
  * "profile_hash","state"}], new reference. */
 enum err db_offers_of_node(struct db *db, const struct address *node, json_t **ret) WARN_UNUSED;
 
@@ -59,13 +59,14 @@ struct offer_row {
 	struct address node;
 	char url[NODE_URL_MAX];
 	int64_t operator_account;
-	struct amount ask_input, ask_output;
+	struct amount ask_input, ask_output; /* in OPG, by the rate of the moment */
+	bool usd;                            /* the node asks in USD: what moves is the rate */
 	int64_t capacity;
 	struct hash profile_hash;
 	int64_t registered_at; /* wall ms */
 };
 
-/* Ready offers of active nodes heard of within node_timeout_ms, cheapest first. */
+/* Ready offers of active nodes heard of within node_timeout_ms, cheapest first; those in USD only while there is a good rate. */
 enum err db_offers_candidates(struct db *db, int64_t version_id, int64_t node_timeout_ms, struct offer_row *ret, size_t max,
 			      size_t *ret_count) WARN_UNUSED;
 

@@ -5,6 +5,18 @@
 
 #include "db/jobs.h"
 
+struct payment_gas { /* what we are to pay for an approval that comes with a payment, wei of the chain's coin */
+	struct amount wei;                /* at most; counted against today's budgets of the purpose "sponsor" */
+	struct amount payer_max, all_max; /* those */
+	/* a transaction of the payer's that we broadcast; raw NULL: a permit, which is part of the settlement */
+	const void *raw;
+	size_t raw_len;
+	struct hash hash;
+	uint64_t nonce;
+	bool unlimited;       /* it approves all there can be */
+	struct amount top_up; /* coin the payer lacks for it, part of wei */
+};
+
 struct payment_claim {
 	struct uuid id;
 	uint64_t chain_id;
@@ -17,10 +29,17 @@ struct payment_claim {
 	uint64_t block;  /* one not after now */
 	bool limited;    /* served before it is settled, so only within these */
 	struct amount payer_max, all_max;
+	const char *identifier;       /* the payer's own name for it, or NULL */
+	int64_t identifier_window_ms; /* how long a name stands */
+	const struct payment_gas *gas; /* NULL: none */
 };
-/* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. A job in the background
- * waits in the queue until its payment, which is to be taken at once, is settled. ERR_CONFLICT: this authorization was claimed before (db_payment_find tells by whom). ERR_LIMIT: too much is served and not settled yet. */
+/* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. ERR_CONFLICT: this
+ * authorization was claimed before (db_payment_find tells by whom), or the name stands for another one (db_payment_identified).
+ * ERR_LIMIT: too much is served and not settled yet. ERR_FORBIDDEN: the budget does not cover its gas, or another approval is in the
+ * way. A job in the background waits in the queue until its payment, which is to be taken at once, is settled. */
 enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
+/* The same in one transaction with others of this moment, for claims without a name and without gas. */
+enum err db_payment_claim_shared(struct lane *lane, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
 
 struct payment_row {
 	struct db_result *r;
@@ -33,6 +52,7 @@ struct payment_row {
 	bool has_tx_hash;
 	struct hash tx_hash;
 	int64_t age_ms; /* since the claim */
+	json_t *payload; /* what was claimed, as payment_claim had it */
 };
 void db_payment_row_done(struct payment_row *p);
 #define _cleanup_payment_row_ __attribute__((cleanup(db_payment_row_done)))
@@ -40,6 +60,11 @@ enum err db_payment_get(struct db *db, const struct uuid *id, struct payment_row
 enum err db_payment_find(struct db *db, uint64_t chain_id, const struct address *verifier, const struct address *payer, const struct hash *nonce,
 			 struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
 enum err db_payment_of_job(struct db *db, const struct uuid *job, struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
+enum err db_payment_identified(struct db *db, const struct address *payer, const char *identifier, struct payment_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
+/* The payer's newest payment for exactly this request that was not dropped, at most so old; ERR_NOT_FOUND. */
+enum err db_payment_for_request(struct db *db, const struct address *payer, const struct hash *request_digest, int64_t max_age_ms, struct payment_row *ret) WARN_UNUSED;
+/* A challenge of sign-in-with-x is used up. ERR_CONFLICT: it was before. */
+enum err db_siwx_nonce_use(struct db *db, const char *nonce, int64_t lifetime_ms) WARN_UNUSED;
 /* Of these payments, those whose money came or never will. */
 enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count) WARN_UNUSED;
 
@@ -47,6 +72,9 @@ enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, 
 enum err db_payment_settle(struct db *db, const struct uuid *id, struct amount amount) WARN_UNUSED;
 /* Closes the job; dropped: the money never came (why). ERR_CONFLICT: fenced. */
 enum err db_payment_close(struct db *db, const struct uuid *id, const struct job_close *c, bool dropped, const char *why) WARN_UNUSED;
+enum err db_payment_close_shared(struct lane *lane, const struct uuid *id, const struct job_close *c, bool dropped, const char *why) WARN_UNUSED;
+/* The answer is stored and db_payment_settle done, both or neither, in one transaction with others of this moment. ERR_CONFLICT: fenced. */
+enum err db_payment_produce(struct lane *lane, const struct uuid *id, const struct job_close *c, struct amount amount) WARN_UNUSED;
 
 /* ---- the settler's side ---- */
 
@@ -59,7 +87,7 @@ struct settling { /* a payment to be taken */
 	uint64_t claim_block;
 	json_t *payload; /* new reference */
 };
-/* Payments to be settled that have no transaction yet, oldest first. */
+/* Payments to be settled that have no transaction yet and wait for no approval, oldest first. */
 enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 
 struct signed_tx {
@@ -73,8 +101,8 @@ struct signed_tx {
 };
 /* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
-/* Writes a signed transaction, inside the transaction that ties to it what it is for. ERR_CONFLICT: the nonce is taken. */
-enum err db_settlement_begin(struct db *db, const struct signed_tx *tx, int64_t *ret_id) WARN_UNUSED;
+/* The transaction and its first signed form, inside a transaction of the caller's that ties to it what it is for. ERR_CONFLICT: the nonce is taken. */
+enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t *ret_id) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
 /* A replacement: same nonce, other fees. */
@@ -107,10 +135,31 @@ struct arrival { /* a payment's Transfer in a receipt */
 enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
 			     const struct arrival *arrived, size_t arrived_count) WARN_UNUSED;
 enum err db_settlement_unmined(struct db *db, int64_t id) WARN_UNUSED; /* a reorganisation took it back: it is sent again */
-enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments get another transaction */
-enum err db_settlement_final(struct db *db, int64_t id) WARN_UNUSED;
-/* Is this one of our own transactions, whose receipts are read anyway? */
-enum err db_settlement_ours(struct db *db, const struct hash *tx_hash, bool *ret) WARN_UNUSED;
+enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments and payouts get another transaction */
+/* Final: it is not looked at any more. What it moved for payments that were given up is booked in the same transaction.
+ * ERR_CONFLICT: a job of theirs is still open, come again. */
+enum err db_settlement_final(struct db *db, int64_t id, const struct hash *tx_hash, const struct arrival *late, size_t late_count) WARN_UNUSED;
+/* A transaction of ours says what it settled: these payments are its own, even if they were tied to a later one meanwhile. */
+enum err db_settlement_take_over(struct db *db, int64_t id, const struct uuid *payments, size_t count) WARN_UNUSED;
+struct given_up { /* a payment nobody expects money for */
+	struct uuid id;
+	struct address payer;
+	struct amount amount;
+};
+/* Of these payments, those that were given up (failed ones too: their jobs are still open). */
+enum err db_payments_given_up(struct db *db, const struct uuid *payments, size_t count, struct given_up *ret, size_t *ret_count) WARN_UNUSED;
+/* How many payments are booked as settled by this transaction, besides these. */
+enum err db_settlement_disputed(struct db *db, int64_t id, const struct hash *tx_hash, const struct uuid *payments, size_t count, int64_t *ret) WARN_UNUSED;
+/* Whose transfer is that? */
+enum transfer_of {
+	TRANSFER_OTHERS,  /* not of a transaction of ours, or of one that has nothing more to say; and no payment has it */
+	TRANSFER_OURS,    /* of one whose receipt is still to be read: it may be another payment's */
+	TRANSFER_CLAIMED, /* it paid for a payment */
+};
+enum err db_transfer_of(struct db *db, const struct hash *tx_hash, uint32_t log, enum transfer_of *ret) WARN_UNUSED;
+/* The row of this nonce, if there is one: its state and, when it was replaced, its newest form. ERR_NOT_FOUND. */
+enum err db_settlement_at_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t nonce, bool *ret_replaced, int64_t *ret_id) WARN_UNUSED;
+enum err db_settlement_revive(struct db *db, int64_t id) WARN_UNUSED; /* replaced → signed: what took its nonce is gone */
 /* The money came with this Transfer. ERR_CONFLICT: that one paid for another payment. */
 enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash, uint32_t log) WARN_UNUSED;
 /* It will never come: the job is resolved by whoever waits for it, or by the reaper. */

@@ -7,14 +7,6 @@
 #include "crypto/crypto.h"
 #include "db/records.h"
 
-static enum err exec_one(struct db *db, const char *sql, const struct db_params *p)
-{
-	int64_t rows = 0;
-	enum err e = db_exec(db, sql, p, &rows);
-
-	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
-}
-
 enum err db_record_want(struct db *db, const struct uuid *job, bool individual, const void *input, size_t input_len)
 {
 	DB_PARAMS p = { 0 };
@@ -78,7 +70,7 @@ enum err db_record_drop(struct db *db, const struct uuid *job)
 	DB_PARAMS p = { 0 };
 
 	db_uuid(&p, job);
-	return exec_one(db, "UPDATE record SET state = 'dropped', input = NULL WHERE job = $1::uuid AND state = 'wanted'", &p);
+	return db_exec_one(db, "UPDATE record SET state = 'dropped', input = NULL WHERE job = $1::uuid AND state = 'wanted'", &p);
 }
 
 static enum err blob_add(struct db *db, const struct hash *id, const char *body)
@@ -116,7 +108,7 @@ static enum err write_queue(struct db *db, void *arg)
 	db_int(&p, (int64_t)f->signed_at);
 	db_address(&p, &f->payer);
 	db_hash(&p, q->body ? &blob : NULL);
-	return e ? e : exec_one(db, "UPDATE record SET state = 'queued', input = NULL, signer = $2, input_hash = $3, output_hash = $4, signature = $5, signed_at = $6::bigint,"
+	return e ? e : db_exec_one(db, "UPDATE record SET state = 'queued', input = NULL, signer = $2, input_hash = $3, output_hash = $4, signature = $5, signed_at = $6::bigint,"
 				    " payer = $7, blob = $8::bytea WHERE job = $1::uuid AND state = 'wanted' AND individual = ($8::bytea IS NOT NULL)", &p);
 }
 
@@ -237,11 +229,11 @@ static enum err write_tx(struct db *db, void *arg)
 	const struct writing *w = arg;
 	DB_PARAMS p = { 0 };
 	int64_t tx = 0;
-	enum err e = db_settlement_begin(db, w->tx, &tx);
+	enum err e = db_settlement_insert(db, w->tx, &tx);
 
 	db_int(&p, w->post);
 	db_int(&p, tx);
-	return e ? e : exec_one(db, "UPDATE record_post p SET tx = $2::bigint WHERE p.id = $1::bigint AND (p.tx IS NULL OR EXISTS"
+	return e ? e : db_exec_one(db, "UPDATE record_post p SET tx = $2::bigint WHERE p.id = $1::bigint AND (p.tx IS NULL OR EXISTS"
 				    " (SELECT FROM settlement_tx t WHERE t.id = p.tx AND t.state = 'replaced'))", &p);
 }
 

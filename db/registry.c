@@ -64,6 +64,11 @@ void registry_read_model(const struct db_result *r, int row, struct arena *arena
 	ret->ref = arena_printf(arena, "%s/%s", ret->owner, ret->name);
 }
 
+struct listed_price registry_read_price(const struct db_result *r, int row, const char *input, const char *output)
+{
+	return (struct listed_price){ .usd = !strcmp(db_get_text(r, row, "currency"), "USD"), .input = db_get_amount(r, row, input), .output = db_get_amount(r, row, output) };
+}
+
 void registry_read_version(const struct db_result *r, int row, struct version_row *ret)
 {
 	*ret = (struct version_row){
@@ -71,8 +76,8 @@ void registry_read_version(const struct db_result *r, int row, struct version_ro
 		.model = db_get_int(r, row, "model"),
 		.author = db_get_int(r, row, "author"),
 		.number = db_get_int(r, row, "number"),
-		.royalty_input = db_get_amount(r, row, "royalty_input"),
-		.royalty_output = db_get_amount(r, row, "royalty_output"),
+		.royalty = registry_read_price(r, row, "listed_input", "listed_output"),
+		.priced = !db_is_null(r, row, "royalty_input") && !db_is_null(r, row, "royalty_output"),
 		.max_output_units = db_get_int(r, row, "max_output_units"),
 		.published = !db_is_null(r, row, "digest"),
 		.created_at = db_get_int(r, row, "created_ms"),
@@ -81,6 +86,10 @@ void registry_read_version(const struct db_result *r, int row, struct version_ro
 	db_get_address(r, row, "author_address", &ret->author_address);
 	snprintf(ret->model_ref, sizeof(ret->model_ref), "%s/%s", db_get_text(r, row, "owner"), db_get_text(r, row, "name"));
 	snprintf(ret->surface, sizeof(ret->surface), "%s", db_get_text(r, row, "surface"));
+	if (ret->priced) {
+		ret->royalty_input = db_get_amount(r, row, "royalty_input");
+		ret->royalty_output = db_get_amount(r, row, "royalty_output");
+	}
 	if (ret->published)
 		db_get_hash(r, row, "digest", &ret->digest);
 }
@@ -245,13 +254,14 @@ enum err db_version_create(struct db *db, const struct version_new *version, str
 	db_int(&p, version->model);
 	db_int(&p, version->author);
 	db_text(&p, version->surface);
-	db_amount(&p, version->royalty_input);
-	db_amount(&p, version->royalty_output);
+	db_text(&p, listed_currency(&version->royalty));
+	db_amount(&p, version->royalty.input);
+	db_amount(&p, version->royalty.output);
 	db_int(&p, version->max_output_units);
 	return version_one(db,
 		"WITH n AS (UPDATE model SET last_number = last_number + 1 WHERE id = $1 AND author = $2 RETURNING id, last_number),"
-		" v AS (INSERT INTO model_version (model, number, surface, royalty_input, royalty_output, max_output_units)"
-		" SELECT n.id, n.last_number, $3, $4::numeric, $5::numeric, $6::bigint FROM n RETURNING *)"
+		" v AS (INSERT INTO model_version (model, number, surface, currency, royalty_input, royalty_output, max_output_units)"
+		" SELECT n.id, n.last_number, $3, $4, $5::numeric, $6::numeric, $7::bigint FROM n RETURNING *)"
 		" SELECT " MODEL_COLUMNS ", " VERSION_COLUMNS " FROM v JOIN model m ON m.id = v.model JOIN account a ON a.id = m.author", &p, ret);
 }
 

@@ -5,7 +5,7 @@
 #define OPGATE_DB_REGISTRY_H
 
 #include "base/arena.h"
-#include "db/db.h"
+#include "db/rates.h"
 
 #define MODEL_NAME_MAX 96
 #define MODEL_REF_MAX 160 /* author/name, NUL included */
@@ -34,6 +34,15 @@ enum err db_model_get(struct db *db, struct arena *arena, const struct model_ref
 /* NULL leaves a member as it is. ERR_NOT_FOUND: not the author's. */
 enum err db_model_patch(struct db *db, int64_t model, int64_t author, const char *title, const char *description) WARN_UNUSED;
 
+#define MODEL_SHARES_MAX 8
+struct model_share { /* a co-author's part of the royalty; the owner has the rest */
+	struct address address;
+	uint32_t bps;
+};
+/* Replaces all; from the next capture on. ERR_UNPROCESSABLE: more than the whole, or the owner is among them. */
+enum err db_model_shares_set(struct db *db, int64_t model, const struct model_share *shares, size_t count) WARN_UNUSED;
+enum err db_model_shares(struct db *db, int64_t model, struct model_share *ret /* MODEL_SHARES_MAX */, size_t *ret_count) WARN_UNUSED;
+
 /* One version; for the job code everything a hold needs. */
 struct version_row {
 	int64_t id, model, author; /* internal keys */
@@ -41,7 +50,9 @@ struct version_row {
 	char model_ref[MODEL_REF_MAX];
 	int64_t number;
 	char surface[8]; /* "tensor" or "chat" */
-	struct amount royalty_input, royalty_output;
+	struct listed_price royalty;
+	struct amount royalty_input, royalty_output; /* in OPG, by the rate of the moment */
+	bool priced;                                 /* false: in USD, and no good rate; the two above mean nothing */
 	int64_t max_output_units;
 	bool published;
 	struct hash digest; /* zero while a draft */
@@ -61,7 +72,7 @@ enum err db_versions_list(struct db *db, struct arena *arena, int64_t model, boo
 struct version_new {
 	int64_t model, author;
 	const char *surface;
-	struct amount royalty_input, royalty_output;
+	struct listed_price royalty;
 	int64_t max_output_units;
 };
 enum err db_version_create(struct db *db, const struct version_new *version, struct version_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND: not the author's */
@@ -87,7 +98,8 @@ struct model_listed {
 	struct model_row model;
 	struct version_row version;
 	int64_t offers;              /* ready, of nodes heard of lately */
-	struct amount ask_input, ask_output; /* of the cheapest; meaningless without offers */
+	bool asked;                  /* one of them has a price in OPG now */
+	struct amount ask_input, ask_output; /* of the cheapest, in OPG; meaningless unless asked */
 };
 struct model_filter {
 	int64_t model;          /* only this one; 0: all */
@@ -99,10 +111,21 @@ struct model_filter {
 };
 enum err db_models_list(struct db *db, struct arena *arena, const struct model_filter *filter, struct model_listed **ret, size_t *ret_count) WARN_UNUSED;
 
+/* Models whose newest published version is served right now, in the order they were made. surface NULL: both. *ret_total: without
+ * offset and max. */
+struct model_served {
+	struct version_row version;
+	int64_t changed_at; /* wall ms: published, or the last change of an offer */
+};
+enum err db_models_served(struct db *db, struct arena *arena, const char *surface, int64_t node_timeout_ms, int64_t offset, size_t max, struct model_served **ret,
+			  size_t *ret_count, int64_t *ret_total) WARN_UNUSED;
+
 /* A ready offer for any published version of a model, as the public may see it. */
 struct model_offer {
 	struct address node, operator_;
-	struct amount ask_input, ask_output;
+	struct listed_price ask;
+	bool priced;
+	struct amount ask_input, ask_output; /* in OPG, when priced */
 	int64_t capacity, version;
 	const char *precision;
 	struct hash profile_hash, digest;

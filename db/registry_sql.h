@@ -9,7 +9,8 @@
 	"m.id AS model, m.author, coalesce(a.handle, '0x' || encode(a.address, 'hex')) AS owner, a.address AS author_address, m.name, m.title," \
 	" m.description, (extract(epoch FROM m.created_at) * 1000)::bigint AS model_created_ms"
 #define VERSION_COLUMNS \
-	"v.id, v.number, v.surface, v.royalty_input, v.royalty_output, v.max_output_units, v.digest," \
+	"v.id, v.number, v.surface, v.currency, v.royalty_input AS listed_input, v.royalty_output AS listed_output," \
+	" opg_of(v.currency, v.royalty_input) AS royalty_input, opg_of(v.currency, v.royalty_output) AS royalty_output, v.max_output_units, v.digest," \
 	" (extract(epoch FROM v.created_at) * 1000)::bigint AS created_ms," \
 	" coalesce((extract(epoch FROM v.published_at) * 1000)::bigint, 0) AS published_ms"
 #define VERSION_TABLES "model_version v JOIN model m ON m.id = v.model JOIN account a ON a.id = m.author"
@@ -19,6 +20,8 @@
 
 void registry_push_author(struct db_params *p, const struct model_ref *ref); /* two parameters: handle, address */
 void registry_read_model(const struct db_result *r, int row, struct arena *arena, struct model_row *ret);
+/* The price in the named columns; `currency` goes with it. */
+struct listed_price registry_read_price(const struct db_result *r, int row, const char *input, const char *output);
 void registry_read_version(const struct db_result *r, int row, struct version_row *ret);
 
 #endif

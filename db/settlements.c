@@ -4,15 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "db/payments.h"
-
-static enum err exec_one(struct db *db, const char *sql, const struct db_params *p)
-{
-	int64_t rows = 0;
-	enum err e = db_exec(db, sql, p, &rows);
-
-	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
-}
+#include "db/approvals.h"
 
 static void fill_settling(const struct db_result *r, int i, struct settling *ret)
 {
@@ -24,6 +16,8 @@ static void fill_settling(const struct db_result *r, int i, struct settling *ret
 	snprintf(ret->scheme, sizeof(ret->scheme), "%s", db_get_text(r, i, "scheme"));
 }
 
+/* Some wait for an approval of the payer to be mined (approvals.c). */
+#define SQL_APPROVAL_IN(states) "EXISTS (SELECT FROM sponsored_approval a WHERE a.hash = payment.approval AND a.state IN (" states "))"
 #define SQL_SETTLING "SELECT id, payer, nonce, method, scheme, amount, payload, claim_block FROM payment WHERE state = 'settling'"
 
 static enum err list_settling(struct db *db, const char *sql, const struct db_params *p, struct settling *ret, size_t max, size_t *ret_count)
@@ -44,7 +38,15 @@ enum err db_payments_settling(struct db *db, struct settling *ret, size_t max, s
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, (int64_t)max);
-	return list_settling(db, SQL_SETTLING " AND tx IS NULL ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
+	return list_settling(db, SQL_SETTLING " AND tx IS NULL AND (approval IS NULL OR " SQL_APPROVAL_IN("'done'") ") ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
+}
+
+enum err db_payments_unapproved(struct db *db, struct settling *ret, size_t max, size_t *ret_count)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, (int64_t)max);
+	return list_settling(db, SQL_SETTLING " AND tx IS NULL AND " SQL_APPROVAL_IN("'failed'") " ORDER BY claimed_at LIMIT $1::int", &p, ret, max, ret_count);
 }
 
 enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret, size_t max, size_t *ret_count)
@@ -76,7 +78,7 @@ struct writing {
 	size_t count;
 };
 
-enum err db_settlement_begin(struct db *db, const struct signed_tx *tx, int64_t *ret_id)
+enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t *ret_id)
 {
 	_cleanup_result_ struct db_result *r = NULL;
 	DB_PARAMS p = { 0 };
@@ -87,22 +89,24 @@ enum err db_settlement_begin(struct db *db, const struct signed_tx *tx, int64_t 
 	db_int(&p, (int64_t)tx->nonce);
 	e = db_query_one(db, "INSERT INTO settlement_tx (chain_id, sender, nonce) VALUES ($1::bigint, $2, $3::bigint) RETURNING id", &p, &r);
 	if (!e)
+		e = db_settlement_replace(db, db_get_int(r, 0, "id"), tx);
+	if (!e)
 		*ret_id = db_get_int(r, 0, "id");
-	return e ? e : db_settlement_replace(db, *ret_id, tx);
+	return e;
 }
 
 static enum err write_tx(struct db *db, void *arg)
 {
 	const struct writing *w = arg;
 	int64_t id = 0;
-	enum err e = db_settlement_begin(db, w->tx, &id);
+	enum err e = db_settlement_insert(db, w->tx, &id);
 
 	for (size_t i = 0; !e && i < w->count; i++) {
 		DB_PARAMS q = { 0 };
 
 		db_uuid(&q, &w->payments[i]);
 		db_int(&q, id);
-		e = exec_one(db, "UPDATE payment SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL", &q);
+		e = db_exec_one(db, "UPDATE payment SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL", &q);
 	}
 	return e;
 }
@@ -122,7 +126,7 @@ enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx
 	db_int(&p, id);
 	db_bytes(&p, tx->raw, tx->raw_len);
 	db_amount(&p, tx->max_fee);
-	return exec_one(db, "INSERT INTO settlement_tx_version (hash, tx, raw, max_fee) VALUES ($1, $2::bigint, $3, $4::numeric)", &p);
+	return db_exec_one(db, "INSERT INTO settlement_tx_version (hash, tx, raw, max_fee) VALUES ($1, $2::bigint, $3, $4::numeric)", &p);
 }
 
 #define SQL_OPEN \
@@ -192,6 +196,34 @@ struct mined {
 	size_t count;
 };
 
+/* All that can be settled together; whatever is left over says by itself what is wrong with it. */
+static enum err write_arrived(struct db *db, const struct mined *m)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	_cleanup_json_ json_t *list = json_must(json_array());
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	for (size_t i = 0; i < m->count; i++)
+		json_array_append_new(list, json_must(json_pack("{s:s, s:I}", "payment", uuid_format(&m->arrived[i].payment).s, "log", (json_int_t)m->arrived[i].log)));
+	db_json(&p, list);
+	db_hash(&p, m->tx_hash);
+	e = db_query(db, "SELECT id FROM payments_settled($1::jsonb, $2) id", &p, &r);
+	for (size_t i = 0; !e && i < m->count; i++) {
+		bool done = false;
+
+		for (int row = 0; !done && row < db_rows(r); row++) {
+			struct uuid id;
+
+			db_get_uuid(r, row, "id", &id);
+			done = !memcmp(id.b, m->arrived[i].payment.b, sizeof(id.b));
+		}
+		if (!done)
+			e = db_payment_arrived(db, &m->arrived[i].payment, m->tx_hash, m->arrived[i].log);
+	}
+	return e;
+}
+
 /* Which form of a transaction was mined, for the event that it carries (records.c). */
 static enum err write_record_mined(struct db *db, const struct mined *m)
 {
@@ -212,9 +244,9 @@ static enum err write_mined(struct db *db, void *arg)
 	db_bool(&p, m->succeeded);
 	db_int(&p, (int64_t)m->block_number);
 	db_hash(&p, m->block_hash);
-	e = exec_one(db, "UPDATE settlement_tx SET state = 'mined', succeeded = $2::boolean, block_number = $3::bigint, block_hash = $4 WHERE id = $1::bigint AND state = 'signed'", &p);
-	for (size_t i = 0; !e && i < m->count; i++)
-		e = db_payment_arrived(db, &m->arrived[i].payment, m->tx_hash, m->arrived[i].log);
+	e = db_exec_one(db, "UPDATE settlement_tx SET state = 'mined', succeeded = $2::boolean, block_number = $3::bigint, block_hash = $4 WHERE id = $1::bigint AND state = 'signed'", &p);
+	if (!e && m->count > 0)
+		e = write_arrived(db, m);
 	return e ? e : write_record_mined(db, m);
 }
 
@@ -249,34 +281,15 @@ static enum err write_replaced(struct db *db, void *arg)
 	enum err e;
 
 	db_int(&p, *(const int64_t *)arg);
-	e = exec_one(db, "UPDATE settlement_tx SET state = 'replaced' WHERE id = $1::bigint AND state = 'signed'", &p);
-	return e ? e : db_exec(db, "UPDATE payment SET tx = NULL WHERE tx = $1::bigint AND state = 'settling'", &p, NULL);
+	e = db_exec_one(db, "UPDATE settlement_tx SET state = 'replaced' WHERE id = $1::bigint AND state = 'signed'", &p);
+	if (!e)
+		e = db_exec(db, "UPDATE payment SET tx = NULL WHERE tx = $1::bigint AND state = 'settling'", &p, NULL);
+	return e ? e : db_exec(db, "UPDATE payout SET state = 'pending', tx = NULL WHERE tx = $1::bigint AND state = 'sent'", &p, NULL);
 }
 
 enum err db_settlement_replaced(struct db *db, int64_t id)
 {
 	return db_transaction(db, write_replaced, &id);
-}
-
-enum err db_settlement_final(struct db *db, int64_t id)
-{
-	DB_PARAMS p = { 0 };
-
-	db_int(&p, id);
-	return exec_one(db, "UPDATE settlement_tx SET state = 'final' WHERE id = $1::bigint AND state = 'mined'", &p);
-}
-
-enum err db_settlement_ours(struct db *db, const struct hash *tx_hash, bool *ret)
-{
-	_cleanup_result_ struct db_result *r = NULL;
-	DB_PARAMS p = { 0 };
-	enum err e;
-
-	db_hash(&p, tx_hash);
-	e = db_query_one(db, "SELECT EXISTS (SELECT FROM settlement_tx_version v JOIN settlement_tx t ON t.id = v.tx WHERE v.hash = $1 AND t.state <> 'replaced') AS ours", &p, &r);
-	if (!e)
-		*ret = db_get_bool(r, 0, "ours");
-	return e;
 }
 
 enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash, uint32_t log)

@@ -147,6 +147,14 @@ enum err db_exec(struct db *db, const char *sql, const struct db_params *p, int6
 	return ERR_OK;
 }
 
+enum err db_exec_one(struct db *db, const char *sql, const struct db_params *p)
+{
+	int64_t rows = 0;
+	enum err e = db_exec(db, sql, p, &rows);
+
+	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
+}
+
 enum err db_query_one(struct db *db, const char *sql, const struct db_params *p, struct db_result **ret)
 {
 	struct db_result *r = NULL;

@@ -7,6 +7,8 @@
 #include "handlers/settings.h"
 #include "http/http.h"
 #include "pay/pay.h"
+#include "pay/reconcile.h"
+#include "pay/settler.h"
 #include "pay/x402.h"
 
 struct blob_store;
@@ -14,6 +16,8 @@ struct chain;
 struct net;
 struct turns;
 struct waiters;
+
+#define APP_OWN_MAX 4
 
 struct app {
 	struct settings *settings;
@@ -23,14 +27,20 @@ struct app {
 	struct net *hostile; /* nodes */
 	struct chain *chain;
 	struct turns *deposits;
+	struct turns *rates; /* NULL: no sources */
 	struct waiters *waiters;
 	struct pay pay;
 	struct x402 x402; /* chain NULL: off */
+	struct settler_view settler_view;
 	struct turns *settler; /* NULL: x402 is off */
 	bool records_on; /* there is a contract for what callers want on chain */
 	struct records_waiting *records_waiting;
-	struct secret_key gateway_key, settler_key;
-	struct address gateway, settler_sender; /* their addresses; the latter zero when x402 is off */
+	struct address own[APP_OWN_MAX]; /* treasury, pay_to and our contracts: what comes from them is no deposit, and nothing is paid out to them */
+	size_t own_count;
+	struct settler_view payouts_view;
+	struct turns *payouts; /* NULL: this gateway sends none */
+	struct secret_key gateway_key, settler_key, payout_key;
+	struct address gateway, settler_sender, payout_sender; /* their addresses; zero for a key that is not set */
 	uint8_t jwt_secret[32];
 };
 
@@ -38,6 +48,9 @@ static inline struct app *request_app(const struct request *req)
 {
 	return req->app;
 }
+
+void app_own_addresses(struct app *app); /* sets them; once, before anything runs */
+struct reconcile_with app_reconcile_with(const struct app *app);
 
 /* The calling worker's own connection (opened lazily by db.c). */
 static inline struct db *request_db(const struct request *req)

@@ -212,6 +212,15 @@ enum err guard_node(struct request *req, struct address *ret_node)
 	return e;
 }
 
+enum err guard_fresh(struct request *req)
+{
+	const struct principal *p = req->principal;
+	int64_t limit = request_app(req)->settings->payout_sign_in_ms;
+	if (clock_wall_ms() - p->signed_in_at * 1000 > limit)
+		return request_fail(req, ERR_BAD_TOKEN, "moving money needs a sign-in of the last %lld seconds: sign in again", (long long)limit / 1000);
+	return ERR_OK;
+}
+
 enum err guard_before(struct request *req)
 {
 	struct rate_key by_ip = rate_by_ip(req, req->route->rate, 'i');

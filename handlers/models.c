@@ -18,14 +18,14 @@ static enum err unit_price(struct amount ask, struct amount royalty, uint32_t fe
 	return e ? e : amount_add(sum, fee, ret);
 }
 
-/* null while nobody serves it. */
+/* null while nobody serves it, or its price in USD cannot be told in OPG. */
 static json_t *price_json(const struct request *req, const struct model_listed *m)
 {
 	uint32_t bps = (uint32_t)request_app(req)->settings->platform_fee_bps;
 	struct amount input, output;
-	if (m->offers == 0 || unit_price(m->ask_input, m->version.royalty_input, bps, &input) || unit_price(m->ask_output, m->version.royalty_output, bps, &output))
+	if (!m->asked || !m->version.priced || unit_price(m->ask_input, m->version.royalty_input, bps, &input) || unit_price(m->ask_output, m->version.royalty_output, bps, &output))
 		return json_must(json_null());
-	json_t *j = registry_price(input, output);
+	json_t *j = json_must(json_pack("{s:s,s:s}", "input", amount_format(input).s, "output", amount_format(output).s));
 	json_object_set_new(j, "asset", json_must(json_string("OPG")));
 	json_object_set_new(j, "decimals", json_must(json_integer(18)));
 	return j;
@@ -40,7 +40,7 @@ static json_t *model_json(const struct request *req, const struct model_listed *
 	if (v->id == 0)
 		return j;
 	json_t *more = json_must(json_pack("{s:s,s:I,s:s,s:o,s:o,s:I,s:I}", "surface", v->surface, "version", (json_int_t)v->number,
-		"digest", registry_digest(req->arena, &v->digest), "price", price_json(req, m), "royalty", registry_price(v->royalty_input, v->royalty_output),
+		"digest", registry_digest(req->arena, &v->digest), "price", price_json(req, m), "royalty", registry_price(&v->royalty),
 		"offers", (json_int_t)m->offers, "max_output_tokens", (json_int_t)v->max_output_units));
 	json_object_update(j, more);
 	json_decref(more);
@@ -157,7 +157,7 @@ enum err handle_models_patch(struct request *req)
 static json_t *offer_json(struct arena *arena, const struct model_offer *o)
 {
 	return json_must(json_pack("{s:s,s:s,s:o,s:I,s:s,s:s,s:I,s:s}", "node", address_format(&o->node).s, "operator", address_format(&o->operator_).s,
-		"ask", registry_price(o->ask_input, o->ask_output), "capacity", (json_int_t)o->capacity, "precision", o->precision,
+		"ask", registry_price(&o->ask), "capacity", (json_int_t)o->capacity, "precision", o->precision,
 		"profile_hash", hash_format(&o->profile_hash).s, "version", (json_int_t)o->version, "digest", registry_digest(arena, &o->digest)));
 }
 
@@ -182,6 +182,7 @@ static enum err model_reply(struct request *req, struct model_listed *m)
 	for (size_t i = 0; i < offer_count; i++) {
 		json_array_append_new(offers_json, offer_json(req->arena, &offers[i]));
 		if (offers[i].version == m->version.number && m->offers++ == 0) { /* the cheapest comes first */
+			m->asked = offers[i].priced;
 			m->ask_input = offers[i].ask_input;
 			m->ask_output = offers[i].ask_output;
 		}

@@ -3,6 +3,7 @@
 
 #include "db/deposits.h"
 #include "db/ledger.h"
+#include "db/rates.h"
 #include "handlers/input.h"
 #include "handlers/routes.h"
 #include "handlers/app.h"
@@ -42,6 +43,19 @@ static enum err list(struct request *req, enum err (*read)(struct db *, int64_t,
 	return e;
 }
 
+enum err handle_rates_get(struct request *req)
+{
+	struct usd_rate r = { .good = false };
+	enum err e = db_rate_get(request_db(req), &r);
+	bool none = e == ERR_NOT_FOUND;
+
+	if (e && !none)
+		return e;
+	reply_json(req, 200, json_must(json_pack("{s:s, s:s?, s:i, s:b, s:o, s:o}", "pair", "OPG/USD", "rate", none ? NULL : amount_format(r.value).s, "decimals", 18,
+						 "good", r.good, "at", json_time(r.at), "good_until", json_time(r.good_until))));
+	return ERR_OK;
+}
+
 enum err handle_transfers_list(struct request *req)
 {
 	return list(req, db_transfers);
@@ -56,7 +70,8 @@ enum err handle_reconciliation(struct request *req)
 {
 	struct app *app = request_app(req);
 	struct reconciliation r;
-	enum err e = reconcile(&app->pay, request_db(req), app->chain, &app->settings->opg_token, &app->settings->treasury, &app->settings->pay_to, &r);
+	const struct reconcile_with with = app_reconcile_with(app);
+	enum err e = reconcile(&app->pay, request_db(req), &with, &r);
 
 	if (!e)
 		reply_json(req, 200, reconciliation_json(&r));

@@ -6,6 +6,7 @@
 #include "db/nodes.h"
 #include "handlers/app.h"
 #include "handlers/input.h"
+#include "handlers/registry.h"
 #include "handlers/routes.h"
 #include "net/net.h"
 #include "proof/statements.h"
@@ -199,20 +200,17 @@ static const struct json_field offer_fields[] = {
 	{ .name = "precision", .kind = JSON_FIELD_STR, .offset = offsetof(struct offer_input, precision), .min = 0, .max = 32 },
 	{ .name = "profile", .kind = JSON_FIELD_STR, .offset = offsetof(struct offer_input, profile), .required = true, .min = 2, .max = NODE_PROFILE_MAX },
 };
-static const struct json_field ask_fields[] = {
-	{ .name = "input", .kind = JSON_FIELD_AMOUNT, .offset = offsetof(struct offer_new, ask_input), .required = true },
-	{ .name = "output", .kind = JSON_FIELD_AMOUNT, .offset = offsetof(struct offer_new, ask_output), .required = true },
-};
 
 static enum err offer_read(struct request *req, size_t index, const json_t *item, struct offer_new *ret)
 {
 	struct offer_input in = { .precision = "" };
 	struct json_why why = { "must be an object" };
 	enum err e = json_is_object(item) ? JSON_READ(item, offer_fields, &in, &why) : ERR_BAD_FIELD;
-	if (!e)
-		e = JSON_READ(in.ask, ask_fields, ret, &why);
 	if (e)
 		return request_fail(req, e, "offers[%zu]: %s", index, why.text);
+	e = registry_price_read(req, arena_printf(req->arena, "offers[%zu].ask", index), in.ask, true, &ret->ask);
+	if (e)
+		return e;
 	_cleanup_json_ json_t *profile = NULL;
 	if (json_parse(in.profile, strlen(in.profile), &profile, &why) || !json_is_object(profile))
 		return request_fail(req, ERR_BAD_FIELD, "offers[%zu].profile: must be the text of a JSON object", index);

@@ -15,7 +15,7 @@
 
 static json_t *schema_must(const char *text)
 {
-	return json_must(schema_read(text));
+	return json_must(json_quoted(text));
 }
 
 static json_t *ref_to(const char *kind, const char *name)

@@ -13,9 +13,10 @@ enum err handle_readyz(struct request *req)
 {
 	bool database = db_exec(request_db(req), "SELECT 1", NULL, NULL) == ERR_OK;
 	bool books = !atomic_load(&request_app(req)->pay.stopped);
+	bool x402 = request_app(req)->x402.chain && !x402_closed(&request_app(req)->x402); /* only a detail: keys are served without it */
 
-	reply_json(req, database && books ? 200 : 503, json_must(json_pack("{s:s, s:{s:b, s:b}}", "status", database && books ? "ok" : "unavailable", "checks",
-									     "database", database, "reconciliation", books)));
+	reply_json(req, database && books ? 200 : 503, json_must(json_pack("{s:s, s:{s:b, s:b, s:b}}", "status", database && books ? "ok" : "unavailable", "checks",
+									     "database", database, "reconciliation", books, "x402", x402)));
 	return ERR_OK;
 }
 

@@ -273,9 +273,15 @@ static enum err fit(struct request *req, struct paid *p)
 	return e ? e : quote_fit(p->quote, &limit);
 }
 
+enum err paid_price(struct request *req, struct paid *p, size_t body_len)
+{
+	enum err e = quote_make(&request_app(req)->pay, request_db(req), body_len, p->max_output, p->quote);
+
+	return !e && quote_varies(p->quote) ? fit(req, p) : e;
+}
+
 enum err paid_quote(struct request *req, struct paid *p)
 {
-	struct pay *pay = &request_app(req)->pay;
 	enum err e;
 
 	p->quote = arena_alloc(req->arena, sizeof(*p->quote));
@@ -288,9 +294,7 @@ enum err paid_quote(struct request *req, struct paid *p)
 	if (!p->surface) /* POST /v1/jobs: only now is it known how to read the body */
 		e = read_demands(req, p->quote->version.surface, p);
 	if (!e)
-		e = quote_make(pay, request_db(req), req->body_len, p->max_output, p->quote);
-	if (!e && quote_varies(p->quote))
-		e = fit(req, p);
+		e = paid_price(req, p, req->body_len);
 	if (e == ERR_NO_NODE)
 		return request_fail(req, e, "no node serves %.200s right now", p->model);
 	if (!e && p->has_max_price && amount_cmp(p->quote->hold.total, p->max_price) > 0)

@@ -24,6 +24,8 @@ struct paid {
 enum err paid_read(struct request *req, const char *model_or_null, const char *surface_or_null, struct paid *ret) WARN_UNUSED;
 /* Resolves the model, checks the surface and the price, fills the quote. */
 enum err paid_quote(struct request *req, struct paid *p) WARN_UNUSED;
+/* The last part of that: what a body so long may cost by p->quote->version. */
+enum err paid_price(struct request *req, struct paid *p, size_t body_len) WARN_UNUSED;
 /* The earlier job of this Idempotency-Key, if any: ERR_OK and *ret_found, or ERR_KEY_REUSED. */
 enum err paid_find_replay(struct request *req, const struct paid *p, struct uuid *ret_job, bool *ret_found) WARN_UNUSED;
 /* Words for a status other than LANE_OK and LANE_KEY_EXISTS. */

@@ -65,16 +65,38 @@ const char *registry_digest(struct arena *arena, const struct hash *digest)
 	return arena_printf(arena, "sha256:%s", hash_format(digest).s + 2);
 }
 
-json_t *registry_price(struct amount input, struct amount output)
+json_t *registry_price(const struct listed_price *p)
 {
-	return json_must(json_pack("{s:s,s:s}", "input", amount_format(input).s, "output", amount_format(output).s));
+	return json_must(json_pack("{s:s,s:s,s:s}", "currency", listed_currency(p), "input", amount_format(p->input).s, "output", amount_format(p->output).s));
+}
+
+enum err registry_price_read(struct request *req, const char *what, const json_t *object, bool output_required, struct listed_price *ret)
+{
+	struct price_input {
+		const char *currency;
+		struct amount input, output;
+	} in = { "OPG", AMOUNT_ZERO, AMOUNT_ZERO };
+	const struct json_field fields[] = {
+		{ .name = "currency", .kind = JSON_FIELD_STR, .offset = offsetof(struct price_input, currency) },
+		{ .name = "input", .kind = JSON_FIELD_AMOUNT, .offset = offsetof(struct price_input, input), .required = true },
+		{ .name = "output", .kind = JSON_FIELD_AMOUNT, .offset = offsetof(struct price_input, output), .required = output_required },
+	};
+	struct json_why why;
+	enum err e = JSON_READ(object, fields, &in, &why);
+
+	if (e)
+		return request_fail(req, e, "%s.%s", what, why.text);
+	if (strcmp(in.currency, "OPG") != 0 && strcmp(in.currency, "USD") != 0)
+		return request_fail(req, ERR_BAD_FIELD, "%s.currency: must be OPG or USD", what);
+	*ret = (struct listed_price){ .usd = !strcmp(in.currency, "USD"), .input = in.input, .output = in.output };
+	return ERR_OK;
 }
 
 json_t *registry_version_json(struct arena *arena, const struct version_row *v)
 {
 	return json_must(json_pack("{s:s,s:s,s:s,s:I,s:s,s:o,s:I,s:s,s:s?,s:o,s:o}",
 		"id", arena_printf(arena, "%s@%lld", v->model_ref, (long long)v->number), "object", "model.version", "model", v->model_ref,
-		"version", (json_int_t)v->number, "surface", v->surface, "price", registry_price(v->royalty_input, v->royalty_output),
+		"version", (json_int_t)v->number, "surface", v->surface, "price", registry_price(&v->royalty),
 		"max_output_tokens", (json_int_t)v->max_output_units, "state", v->published ? "published" : "draft",
 		"digest", v->published ? registry_digest(arena, &v->digest) : NULL, "created_at", json_time(v->created_at), "published_at", json_time(v->published_at)));
 }

@@ -15,7 +15,9 @@ enum err registry_draft(struct request *req, struct version_row *ret) WARN_UNUSE
 enum err registry_not_found(struct request *req, const char *ref) WARN_UNUSED;
 
 const char *registry_digest(struct arena *arena, const struct hash *digest); /* "sha256:…" */
-json_t *registry_price(struct amount input, struct amount output);           /* {"input","output"} */
+json_t *registry_price(const struct listed_price *p); /* {"currency","input","output"} */
+/* The same, read from a caller's object; `what` names it in words about what is wrong. */
+enum err registry_price_read(struct request *req, const char *what, const json_t *object, bool output_required, struct listed_price *ret) WARN_UNUSED;
 /* Without files and manifest. */
 json_t *registry_version_json(struct arena *arena, const struct version_row *v);
 

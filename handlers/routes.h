@@ -74,10 +74,25 @@ X(GET,   "/v1/settlements/{id}",   records_get,    WORKER, PUBLIC,   NULL, NULL,
 X(GET,   "/v1/blobs/{blob}",       blobs_get,      WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "A document that an event on chain names") \
 /* money */ \
 X(GET,   "/v1/balance",            balance_get,    WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "Balance", "Available, held and earned") \
+X(GET,   "/v1/rates",              rates_get,      WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Rate", "What one OPG is worth, for prices in USD") \
 X(GET,   "/v1/transfers",          transfers_list, WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "TransferList", "Ledger movements of the caller") \
 X(GET,   "/v1/payments/{id}",      payments_get,   WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Payment", "What became of an x402 payment; the id is the secret") \
 X(GET,   "/v1/deposits",           deposits_list,  WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "DepositList", "Deposits of the caller") \
 X(GET,   "/v1/reconciliation",     reconciliation, WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Reconciliation", "Ledger sum, balances, holds and custody against the chain") \
+/* discovery */ \
+X(GET,   "/discovery/resources",   discovery,      WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "DiscoveryResources", "What a wallet can buy here now: served models with their x402 terms (bazaar)") \
+X(GET,   "/facilitator/discovery/resources", facilitator_discovery, WORKER, PUBLIC, NULL, NULL, 0, "read", PROBLEM, NULL, "DiscoveryResources", "The same, where the clients of a facilitator look for it") \
+/* payouts */ \
+X(GET,   "/v1/earnings",           earnings_get,   WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "Earnings", "As author and as operator: earned, in flight, paid, available") \
+X(GET,   "/v1/statements",         statements_get, WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "Statement", "A line for each earning, from its job to the transaction that paid it") \
+X(GET,   "/v1/payouts/settings",   payouts_settings_get, WORKER, ACCOUNT, "read", NULL, 0, "read", PROBLEM, NULL, "PayoutSettings", "Where and when the caller is paid") \
+X(PUT,   "/v1/payouts/settings",   payouts_settings_put, WORKER, ACCOUNT, "payouts", NULL, 16 * KB, "write", PROBLEM, "PayoutSettingsPut", "PayoutSettings", "Change it; a new address is signed for, and waits") \
+X(DELETE,"/v1/payouts/addresses/{address}", payouts_address_cancel, WORKER, ACCOUNT, "payouts", NULL, 0, "write", PROBLEM, NULL, NULL, "Take an address off the list, at once") \
+X(GET,   "/v1/models/{author}/{name}/authors", authors_get, WORKER, ACCOUNT, "registry", NULL, 0, "read", PROBLEM, NULL, "Authors", "Whose the royalty of a model is; for its owner") \
+X(PUT,   "/v1/models/{author}/{name}/authors", authors_put, WORKER, ACCOUNT, "payouts", NULL, 4 * KB, "write", PROBLEM, "AuthorsPut", "Authors", "Share it with co-authors, from the next job on") \
+X(POST,  "/v1/withdrawals",        withdrawals_create, WORKER, ACCOUNT, "payouts", NULL, 4 * KB, "write", PROBLEM, "WithdrawalCreate", "Withdrawal", "Pay out earnings or balance") \
+X(GET,   "/v1/withdrawals",        withdrawals_list, WORKER, ACCOUNT, "read", NULL, 0, "read", PROBLEM, NULL, "WithdrawalList", "Payouts of the caller, scheduled ones too") \
+X(GET,   "/v1/withdrawals/{id}",   withdrawals_get, WORKER, ACCOUNT, "read", NULL, 0, "read", PROBLEM, NULL, "Withdrawal", "One of them") \
 /* pages */ \
 X(GET,   "/",                      page_index,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "The marketplace") \
 X(GET,   "/assets/{file}",         page_asset,     INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "Files of the pages")

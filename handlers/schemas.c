@@ -1,10 +1,6 @@
 /* See schemas.h. Requests refuse unknown members (base/json.h), so theirs say additionalProperties: false. */
 #include "handlers/schemas.h"
 
-#include <string.h>
-
-#include "base/mem.h"
-
 #define REF(name) "{'$ref':'#/components/schemas/" name "'}"
 #define STR "{'type':'string'}"
 #define STR_NULL "{'type':['string','null']}"
@@ -21,8 +17,12 @@
 #define INPUT(required, properties) "{'type':'object','additionalProperties':false,'required':[" required "],'properties':{" properties "}}"
 #define LIST_OF(name, more_required, more) \
 	OBJECT("'object','data','has_more'" more_required, "'object':" CONST("list") ",'data':" ARRAY(REF(name)) ",'has_more':" BOOL more)
-#define PRICE_AMOUNTS OBJECT("'input','output'", "'input':" REF("Amount") ",'output':" REF("Amount"))
+#define CURRENCY "{'type':'string','enum':['OPG','USD'],'default':'OPG'}"
+#define PRICE_AMOUNTS OBJECT("'currency','input','output'", "'currency':" CURRENCY ",'input':" REF("Amount") ",'output':" REF("Amount"))
 #define SURFACE ENUM("'chat','tensor'")
+#define SCHEDULE ENUM("'manual','daily','weekly'")
+#define PAYOUT_STATE ENUM("'pending','sent','paid','returned'")
+#define PAYOUT_SOURCE ENUM("'available','author','operator'")
 
 #define MODEL_REQUIRED "'id','object','created','owned_by','title'"
 #define MODEL_MEMBERS \
@@ -81,7 +81,7 @@ const struct schema SCHEMAS[] = {
 		",'price':" PRICE_AMOUNTS ",'max_output_tokens':" INT ",'state':" ENUM("'draft','published'") ",'digest':" OR_NULL(REF("Digest"))
 		",'created_at':" REF("Time") ",'published_at':" OR_NULL(REF("Time")) ",'files':" ARRAY(REF("File")) ",'manifest':" STR_NULL) },
 	{ "VersionList", LIST_OF("Version", "", "") },
-	{ "VersionCreate", INPUT("'surface','price'", "'surface':" SURFACE ",'price':" INPUT("'input'", "'input':" REF("Amount") ",'output':" REF("Amount"))
+	{ "VersionCreate", INPUT("'surface','price'", "'surface':" SURFACE ",'price':" INPUT("'input'", "'currency':" CURRENCY ",'input':" REF("Amount") ",'output':" REF("Amount"))
 		",'max_output_tokens':" RANGE(1, 1000000)) },
 	/* nodes */
 	{ "NodeOffer", OBJECT("'model','version','digest','surface','ask','capacity','precision','profile_hash','state'", "'model':" REF("ModelId") ",'version':" INT
@@ -95,8 +95,10 @@ const struct schema SCHEMAS[] = {
 		"'registration':{'type':'string','description':'NodeRegistration in its JSON form, signed by the node'}"
 		",'operator_signature':{'type':'string','pattern':'^0x[0-9a-f]{130}$','description':'by the operator, over the same statement'}") },
 	{ "Offers", INPUT("'offers'", "'offers':{'type':'array','maxItems':256,'items':" INPUT("'digest','ask','capacity','profile'",
-		"'digest':" REF("Digest") ",'ask':" INPUT("'input','output'", "'input':" REF("Amount") ",'output':" REF("Amount")) ",'capacity':" RANGE(1, 10000)
+		"'digest':" REF("Digest") ",'ask':" INPUT("'input','output'", "'currency':" CURRENCY ",'input':" REF("Amount") ",'output':" REF("Amount")) ",'capacity':" RANGE(1, 10000)
 		",'precision':" TEXT(0, 32) ",'profile':{'type':'string','minLength':2,'maxLength':8192,'description':'the text of the execution profile, a JSON object'}") "}") },
+	{ "Rate", OBJECT("'pair','rate','decimals','good','at','good_until'", "'pair':" CONST("OPG/USD") ",'rate':" OR_NULL(REF("Amount")) ",'decimals':{'const':18}"
+		",'good':{'type':'boolean','description':'false: what is priced in USD is not sold now'},'at':" OR_NULL(REF("Time")) ",'good_until':" OR_NULL(REF("Time"))) },
 	/* jobs */
 	{ "QuoteCreate", INPUT("'model'", "'model':" REF("ModelId") ",'input_bytes':" RANGE(0, 16777216) ",'max_output_tokens':" RANGE(1, 2147483647)) },
 	{ "Quote", OBJECT("'model','hold','input_units_max','output_units_max','candidates','asset'", "'model':" REF("ModelId") ",'hold':" REF("Amount")
@@ -140,12 +142,39 @@ const struct schema SCHEMAS[] = {
 	{ "Deposit", OBJECT("'id','tx','ordinal','amount','block','state','shortfall','seen_at','credited_at'", "'id':" INT ",'tx':" REF("Hash") ",'ordinal':" INT
 		",'amount':" REF("Amount") ",'block':" INT ",'state':" ENUM("'seen','credited','vanished','reversed'") ",'shortfall':" REF("Amount")
 		",'seen_at':" REF("Time") ",'credited_at':" OR_NULL(REF("Time"))) },
-	{ "Payment", OBJECT("'id','state','amount_max','amount','transaction','reason','asset'", "'id':{'type':'string','format':'uuid'},'state':{'enum':['claimed','settling','settled','failed','dropped','lost']},'amount_max':" REF("Amount") ",'amount':{},'transaction':{},'reason':{},'asset':" REF("Asset")) },
+	{ "Payment", OBJECT("'id','state','amount_max','amount','transaction','reason','asset'", "'id':{'type':'string','format':'uuid'},'state':{'enum':['claimed','settling','settled','failed','dropped','lost','credited']},'amount_max':" REF("Amount") ",'amount':{},'transaction':{},'reason':{},'asset':" REF("Asset")) },
 	{ "DepositList", LIST_OF("Deposit", ",'asset'", ",'asset':" REF("Asset")) },
-	{ "Reconciliation", OBJECT("'ok','ledger_sum','balances_ok','holds_ok','captures_ok','custody_ok','custody','checked_at'", "'ok':" BOOL ",'ledger_sum':" STR
-		",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody_ok':" OR_UNKNOWN ",'custody':" OBJECT("'on_chain','ledger','liabilities','ok'",
-			"'on_chain':" OR_NULL(REF("Amount")) ",'ledger':" REF("Amount") ",'liabilities':" REF("Amount") ",'ok':" OR_UNKNOWN)
+	/* payouts */
+	{ "Earned", OBJECT("'earned','in_flight','paid','available'", "'earned':" REF("Amount") ",'in_flight':" REF("Amount") ",'paid':" REF("Amount") ",'available':" REF("Amount")) },
+	{ "Earnings", OBJECT("'author','operator','asset'", "'author':" REF("Earned") ",'operator':" REF("Earned") ",'asset':" REF("Asset")) },
+	{ "StatementLine", OBJECT("'id','at','job','role','model','amount','payout','payout_state','transaction'", "'id':" STR ",'at':" REF("Time") ",'job':{'type':'string','format':'uuid'},'role':"
+		ENUM("'author','operator'") ",'model':" REF("ModelId") ",'amount':" REF("Amount") ",'payout':" STR_NULL ",'payout_state':" OR_NULL(PAYOUT_STATE) ",'transaction':" OR_NULL(REF("Hash"))) },
+	{ "Statement", LIST_OF("StatementLine", ",'asset'", ",'asset':" REF("Asset")) },
+	{ "PayoutAddress", OBJECT("'address','valid','valid_at'", "'address':" REF("Address") ",'valid':" BOOL ",'valid_at':" REF("Time")) },
+	{ "PayoutSettings", OBJECT("'address','schedule','minimum','minimum_of_platform','next_at','addresses','address_delay_ms','asset'", "'address':" REF("Address") ",'schedule':" SCHEDULE
+		",'minimum':" REF("Amount") ",'minimum_of_platform':" REF("Amount") ",'next_at':" OR_NULL(REF("Time")) ",'addresses':" ARRAY(REF("PayoutAddress")) ",'address_delay_ms':" INT ",'asset':" REF("Asset")) },
+	{ "PayoutSettingsPut", INPUT("'schedule'", "'schedule':" SCHEDULE ",'minimum':" REF("Amount") ",'address':" REF("Address")
+		",'statement':{'type':'string','description':'for an address that is not on the list: PayoutAddress in its JSON form, signed by the account'}") },
+	{ "AuthorShare", OBJECT("'address','bps'", "'address':" REF("Address") ",'bps':" RANGE(0, 10000)) },
+	{ "Authors", OBJECT("'model','authors'", "'model':" REF("ModelId") ",'authors':" ARRAY(REF("AuthorShare"))) },
+	{ "AuthorsPut", INPUT("'authors'", "'authors':{'type':'array','minItems':1,'maxItems':9,'description':'bps add up to 10000; the owner has what rounding leaves','items':"
+		INPUT("'address','bps'", "'address':" REF("Address") ",'bps':" RANGE(1, 10000)) "}") },
+	{ "Withdrawal", OBJECT("'id','object','source','address','amount','state','waits_for','asked_by','reason','transaction','asked_at','ended_at','asset'",
+		"'id':{'type':'string','format':'uuid'},'object':" CONST("withdrawal") ",'source':" PAYOUT_SOURCE ",'address':" REF("Address") ",'amount':" REF("Amount") ",'state':" PAYOUT_STATE
+		",'waits_for':" OR_NULL(ENUM("'funds'")) ",'asked_by':" ENUM("'account','schedule'") ",'reason':" STR_NULL ",'transaction':" OR_NULL(REF("Hash")) ",'asked_at':" REF("Time")
+		",'ended_at':" OR_NULL(REF("Time")) ",'asset':" REF("Asset")) },
+	{ "WithdrawalList", LIST_OF("Withdrawal", "", "") },
+	{ "WithdrawalCreate", INPUT("'source'", "'source':" PAYOUT_SOURCE ",'amount':" REF("Amount") ",'address':" REF("Address")) },
+	{ "Reconciliation", OBJECT("'ok','ledger_sum','balances_ok','holds_ok','captures_ok','custody_ok','payouts_ok','custody','checked_at'", "'ok':" BOOL ",'ledger_sum':" STR
+		",'balances_ok':" BOOL ",'holds_ok':" BOOL ",'captures_ok':" BOOL ",'custody_ok':" OR_UNKNOWN ",'payouts_ok':" OR_UNKNOWN ",'custody':" OBJECT("'on_chain','leaving','ledger','liabilities','ok'",
+			"'on_chain':" OR_NULL(REF("Amount")) ",'leaving':" OR_NULL(REF("Amount")) ",'ledger':" REF("Amount") ",'liabilities':" REF("Amount") ",'ok':" OR_UNKNOWN)
 		",'checked_at':" REF("Time")) },
+	/* discovery */
+	{ "DiscoveryResource", OBJECT("'resource','type','x402Version','accepts','lastUpdated','description','mimeType','extensions'", "'resource':" STR ",'type':" CONST("http")
+		",'x402Version':" INT ",'accepts':" ARRAY("{'type':'object','description':'PaymentRequirements of x402, for the example in extensions.bazaar'}") ",'lastUpdated':" REF("Time")
+		",'description':" STR ",'mimeType':" STR ",'tags':" ARRAY(STR) ",'extensions':{'type':'object'}") },
+	{ "DiscoveryResources", OBJECT("'x402Version','items','pagination'", "'x402Version':" INT ",'items':" ARRAY(REF("DiscoveryResource"))
+		",'pagination':" OBJECT("'limit','offset','total'", "'limit':" INT ",'offset':" INT ",'total':" INT)) },
 };
 const size_t SCHEMAS_COUNT = sizeof(SCHEMAS) / sizeof(SCHEMAS[0]);
 
@@ -193,6 +222,9 @@ const struct route_detail ROUTE_DETAILS[] = {
 	{ .route = "oip_model", .response_type = JSON_TYPE, .response_schema = OBJECT("'name','versions','platform','inputs','outputs'", "'name':" STR ",'versions':" ARRAY(STR)
 		",'platform':" STR ",'inputs':" ARRAY(ANY_OBJECT) ",'outputs':" ARRAY(ANY_OBJECT)) },
 	{ .route = "oip_model_ready", .response_type = JSON_TYPE, .response_schema = OBJECT("'name','ready'", "'name':" STR ",'ready':" BOOL) },
+	{ .route = "payouts_address_cancel", .status = 204 },
+	{ .route = "withdrawals_create", .status = 201 },
+	{ .route = "statements_get", .response_also_type = "text/csv" },
 	{ .route = "gateway_info", .response_type = JSON_TYPE, .response_schema = REF("Gateway") },
 	{ .route = "page_index", .response_type = "text/html", .response_schema = STR },
 	{ .route = "page_asset", .response_type = "*/*" },
@@ -216,10 +248,17 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "", "path", "link", STR, "as it stood in Location" },
 	{ "", "path", "blob", STR, "SHA-256 of the document, in base64url" },
 	{ "models_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':1000,'default':1000}", "at most so many" },
-	{ "keys_list versions_list transfers_list deposits_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
+	{ "keys_list versions_list transfers_list deposits_list withdrawals_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
 	{ "nodes_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':50}", "at most so many" },
+	{ "discovery facilitator_discovery", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':20}", "at most so many" },
+	{ "discovery facilitator_discovery", "query", "offset", "{'type':'integer','minimum':0,'default':0}", "leave out so many" },
+	{ "discovery facilitator_discovery", "query", "type", STR, "only of this kind: http is what there is" },
+	{ "discovery facilitator_discovery", "query", "payTo", REF("Address"), "only what is paid to this address" },
+	{ "discovery facilitator_discovery", "query", "scheme", STR, "only what can be paid by this scheme" },
+	{ "discovery facilitator_discovery", "query", "network", STR, "only what can be paid on this network" },
+	{ "discovery facilitator_discovery", "query", "extensions", STR, "only what declares this extension" },
 	{ "jobs_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':20}", "at most so many" },
-	{ "models_list keys_list versions_list nodes_list jobs_list transfers_list deposits_list", "query", "after", STR, "go on after this one, the last of the page before" },
+	{ "models_list keys_list versions_list nodes_list jobs_list transfers_list deposits_list withdrawals_list statements_get", "query", "after", STR, "go on after this one, the last of the page before" },
 	{ "models_list", "query", "author", STR, "only of this author" },
 	{ "models_list", "query", "surface", SURFACE, "only such models" },
 	{ "jobs_create", "query", "model", REF("ModelId"), "which model; needed here, for the body is for the node alone" },
@@ -229,14 +268,11 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "oip_infer oip_infer_version jobs_create", "header", "Inference-Header-Content-Length", INT, "bytes of the JSON part before binary tensor data" },
 	{ PAID, "header", "X-SETTLEMENT-TYPE", STR, "private, batch or individual: what of the answered call goes on chain; OpenGradient's other spellings are known" },
 	{ "jobs_create jobs_get links_get", "header", "Prefer", STR, "wait=N: answer when the job has ended, or after N seconds" },
+	{ "withdrawals_create", "header", "Idempotency-Key", TEXT(1, 255), "a repeated request with the same key is answered again, and pays once" },
+	{ "statements_get", "query", "limit", "{'type':'integer','minimum':1,'maximum':10000,'default':1000}", "at most so many" },
+	{ "statements_get", "query", "from", STR, "from this day or RFC 3339 time on" },
+	{ "statements_get", "query", "to", STR, "before this day or time" },
+	{ "statements_get", "query", "format", ENUM("'json','csv'"), "csv also by Accept: text/csv; Opgate-Next then says that there is more, and after= which line" },
 	{ "files_put", "header", "X-Content-SHA256", STR, "the upload is refused unless it has this digest" },
 };
 const size_t ROUTE_PARAMETERS_COUNT = sizeof(ROUTE_PARAMETERS) / sizeof(ROUTE_PARAMETERS[0]);
-
-json_t *schema_read(const char *text)
-{
-	_cleanup_free_ char *s = xstrdup(text);
-	for (char *p = s; (p = strchr(p, '\''));)
-		*p++ = '"';
-	return json_loads(s, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
-}

@@ -1,5 +1,5 @@
 /* What travels in bodies, queries and headers, as JSON Schema (2020-12), beside the handlers that read and write it. Called by
- * openapi.c and the tests. A schema's name is what routes.h says. To keep them readable in C they are written with ' for ". */
+ * openapi.c and the tests. A schema's name is what routes.h says. They are read with json_quoted. */
 #ifndef OPGATE_HANDLERS_SCHEMAS_H
 #define OPGATE_HANDLERS_SCHEMAS_H
 
@@ -33,8 +33,5 @@ struct route_parameter {
 };
 extern const struct route_parameter ROUTE_PARAMETERS[];
 extern const size_t ROUTE_PARAMETERS_COUNT;
-
-/* The value a schema's text stands for; NULL when it is malformed. New reference. */
-json_t *schema_read(const char *text);
 
 #endif

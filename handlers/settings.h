@@ -7,15 +7,17 @@
 #include "base/config.h"
 
 struct settings {
-	char *listen_host, *base_url, *database_url, *rpc_url, *gateway_key_file, *jwt_secret_file, *blob_dir, *public_dir, *admin_addresses, *settler_key_file, *cors_origin, *log_level,
-		*model_aliases;
-	int64_t listen_port, chain_id, deposit_confirmations, platform_fee_bps, http_daemons, workers, reactors, queue_max, connections_max, upload_max_bytes,
-		node_timeout_ms, job_timeout_ms, stall_timeout_ms, instance_timeout_ms, drain_timeout_ms, poll_ms, attempts_max, payment_wait_ms, gas_fee_max, gas_priority_max,
-		record_batch_max, record_batch_wait_ms, record_individual_hour, rate_read, rate_write, rate_paid, rate_auth;
-	struct address opg_token, treasury, settler_contract, pay_to, record_contract;
-	struct amount x402_exposure_payer, x402_exposure_all;
+	char *listen_host, *base_url, *database_url, *rpc_url, *gateway_key_file, *jwt_secret_file, *blob_dir, *public_dir, *admin_addresses,
+		*settler_key_file, *cors_origin, *log_level, *model_aliases, *payout_key_file, *usd_sources;
+	int64_t listen_port, chain_id, deposit_confirmations, platform_fee_bps, http_daemons, workers, reactors, queue_max, connections_max,
+		upload_max_bytes, node_timeout_ms, job_timeout_ms, stall_timeout_ms, instance_timeout_ms, drain_timeout_ms, poll_ms, attempts_max, payment_wait_ms,
+		gas_fee_max, gas_priority_max, record_batch_max, record_batch_wait_ms, record_individual_hour, rate_read, rate_write, rate_paid, rate_auth,
+		usd_poll_ms, usd_max_age_ms, usd_deviation_bps, usd_jump_bps, settlement_confirmations, settlement_patience_ms, payout_address_delay_ms,
+		payout_sign_in_ms;
+	struct address opg_token, treasury, settler_contract, pay_to, record_contract, payouts_contract;
+	struct amount x402_exposure_payer, x402_exposure_all, gas_balance_min, gas_sponsor_per_payer_day, gas_sponsor_per_day, payout_minimum;
 	struct hash genesis_hash;
-	bool allow_private_nodes;
+	bool allow_private_nodes, x402_identifier_required;
 };
 
 extern const struct setting SETTINGS[];

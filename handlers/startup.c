@@ -12,13 +12,14 @@
 #include "handlers/model_names.h"
 #include "handlers/pages.h"
 #include "handlers/startup.h"
+#include "pay/payouts.h"
 
-/* Accounts of the published development mnemonic ("test test … junk"), m/44'/60'/0'/0/0 … 9. Everybody has their keys. */
+/* Accounts of the published development mnemonic ("test test … junk"), m/44'/60'/0'/0/0 … 10. Everybody has their keys. */
 static const char *const PUBLISHED[] = {
 	"0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266", "0x70997970c51812dc3a010c7d01b50e0d17dc79c8", "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc",
 	"0x90f79bf6eb2c4f870365e785982e1f101e93b906", "0x15d34aaf54267db7d7c367839aaf71a00a2c6a65", "0x9965507d1a55bcc2695c58ba16fb37d819b0a4dc",
 	"0x976ea74026e726554db657fa54763abd0c3a0aa9", "0x14dc79964da2c08b23698b3d3cc7ca32193d9955", "0x23618e81e3f5cdf7f54c3d65f7fbc0abf5b21e8f",
-	"0xa0ee7a142d267c1f36714e4a8f75612f20a79720",
+	"0xa0ee7a142d267c1f36714e4a8f75612f20a79720", "0xbcd4042de499d14e55001ccbb24a551f3b954096",
 };
 
 static bool is_published(const struct address *a)
@@ -30,6 +31,18 @@ static bool is_published(const struct address *a)
 }
 
 #define REFUSE(why, e, ...) (snprintf((why)->text, sizeof((why)->text), __VA_ARGS__), (e))
+
+/* A key that sends transactions; an empty setting is none. */
+static enum err read_sender(const char *path, const char *setting, struct secret_key *ret_key, struct address *ret_address, struct startup_why *why)
+{
+	enum err e = *path ? secret_key_read_file(path, ret_key) : ERR_OK;
+
+	if (e)
+		return REFUSE(why, e, "%s: %s cannot be read as 64 hex digits", setting, path);
+	if (*path)
+		secret_key_address(ret_key, ret_address);
+	return ERR_OK;
+}
 
 enum err startup_keys(struct app *app, struct startup_why *why)
 {
@@ -44,13 +57,12 @@ enum err startup_keys(struct app *app, struct startup_why *why)
 		return REFUSE(why, e, "jwt_secret_file: %s cannot be read as 64 hex digits", app->settings->jwt_secret_file);
 	memcpy(app->jwt_secret, jwt.b, sizeof(app->jwt_secret));
 	secret_key_wipe(&jwt);
-	if (!*app->settings->settler_key_file)
-		return ERR_OK;
-	e = secret_key_read_file(app->settings->settler_key_file, &app->settler_key);
-	if (e)
-		return REFUSE(why, e, "settler_key_file: %s cannot be read as 64 hex digits", app->settings->settler_key_file);
-	secret_key_address(&app->settler_key, &app->settler_sender);
-	return ERR_OK;
+	e = read_sender(app->settings->settler_key_file, "settler_key_file", &app->settler_key, &app->settler_sender, why);
+	if (!e)
+		e = read_sender(app->settings->payout_key_file, "payout_key_file", &app->payout_key, &app->payout_sender, why);
+	if (!e && *app->settings->payout_key_file && address_equal(&app->payout_sender, &app->settler_sender))
+		return REFUSE(why, ERR_CONFLICT, "payout_key_file: it is the settling key; each needs transaction counts of its own");
+	return e;
 }
 
 enum err startup_check_database(struct db *db, struct startup_why *why)
@@ -92,7 +104,7 @@ static enum err check_published(struct app *app, const struct hash *genesis, str
 	static const struct hash none;
 	char version[128] = "";
 
-	if (!is_published(&app->gateway) && !is_published(&s->treasury) && !is_published(&app->settler_sender) && !is_published(&s->pay_to))
+	if (!is_published(&app->gateway) && !is_published(&s->treasury) && !is_published(&app->settler_sender) && !is_published(&app->payout_sender) && !is_published(&s->pay_to))
 		return ERR_OK;
 	if (!is_loopback_url(s->rpc_url) || chain_client_version(app->chain, version) || strncmp(version, "anvil/", 6) != 0 || hash_equal(&s->genesis_hash, &none) ||
 	    !hash_equal(&s->genesis_hash, genesis))
@@ -157,6 +169,19 @@ enum err startup_check_settler(struct app *app, struct startup_why *why)
 	return ERR_OK;
 }
 
+enum err startup_check_payouts(struct app *app, struct startup_why *why)
+{
+	const struct settings *s = app->settings;
+	enum err e;
+
+	if (address_is_zero(&s->payouts_contract))
+		return *s->payout_key_file ? REFUSE(why, ERR_CONFLICT, "payouts_contract: there is a payout_key_file, and nothing it could call") : ERR_OK;
+	e = payouts_check(app->chain, &s->payouts_contract, &s->opg_token, &s->treasury);
+	if (e == ERR_UNPROCESSABLE)
+		return REFUSE(why, e, "payouts_contract: there is no Payouts contract at %s that pays opg_token from the treasury", address_format(&s->payouts_contract).s);
+	return e ? REFUSE(why, e, "rpc_url: %s", chain_error()) : ERR_OK;
+}
+
 enum err startup_open_files(struct app *app, struct startup_why *why)
 {
 	enum err e = blob_store_open(app->settings->blob_dir, &app->blobs);
@@ -173,6 +198,8 @@ enum err startup_sweep(struct db *db)
 {
 	enum err e = db_exec(db, "DELETE FROM siwe_nonce WHERE expires_at < now()", NULL, NULL);
 
+	if (!e)
+		e = db_exec(db, "DELETE FROM siwx_nonce WHERE expires_at < now()", NULL, NULL);
 	if (!e)
 		e = db_exec(db, "DELETE FROM node_nonce WHERE seen_at < now() - interval '10 minutes'", NULL, NULL);
 	if (!e)

@@ -17,6 +17,8 @@ enum err startup_check_chain(struct app *app, struct startup_why *why) WARN_UNUS
 /* x402: a Settler contract and a receiver that is not the treasury. */
 enum err startup_check_names(const struct settings *settings, struct startup_why *why) WARN_UNUSED; /* model_aliases can be read */
 enum err startup_check_settler(struct app *app, struct startup_why *why) WARN_UNUSED;
+/* A Payouts contract of this token and treasury, where one is set. */
+enum err startup_check_payouts(struct app *app, struct startup_why *why) WARN_UNUSED;
 enum err startup_open_files(struct app *app, struct startup_why *why) WARN_UNUSED;
 /* Rows whose time is over: sign-in nonces, node nonces, old idempotency keys, dead instances. */
 enum err startup_sweep(struct db *db) WARN_UNUSED;

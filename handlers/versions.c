@@ -74,26 +74,17 @@ static const struct json_field version_fields[] = {
 	{ .name = "price", .kind = JSON_FIELD_OBJECT, .offset = offsetof(struct version_input, price), .required = true },
 	{ .name = "max_output_tokens", .kind = JSON_FIELD_INT, .offset = offsetof(struct version_input, max_output_tokens), .min = 1, .max = 1000000 },
 };
-struct price_input {
-	struct amount input, output;
-};
-static const struct json_field price_fields[] = {
-	{ .name = "input", .kind = JSON_FIELD_AMOUNT, .offset = offsetof(struct price_input, input), .required = true },
-	{ .name = "output", .kind = JSON_FIELD_AMOUNT, .offset = offsetof(struct price_input, output) },
-};
 
 static enum err version_read(struct request *req, struct version_new *ret)
 {
 	struct version_input in = { 0 };
-	struct price_input price = { AMOUNT_ZERO, AMOUNT_ZERO };
+	struct listed_price price;
 	struct amount most;
-	struct json_why why;
 	enum err e = INPUT_READ(req, version_fields, &in);
+	if (!e)
+		e = registry_price_read(req, "price", in.price, false, &price);
 	if (e)
 		return e;
-	e = JSON_READ(in.price, price_fields, &price, &why);
-	if (e)
-		return request_fail(req, e, "price.%s", why.text);
 	bool chat = strcmp(in.surface, "chat") == 0;
 	if (!chat && strcmp(in.surface, "tensor") != 0)
 		return request_fail(req, ERR_BAD_FIELD, "surface: must be chat or tensor");
@@ -102,8 +93,7 @@ static enum err version_read(struct request *req, struct version_new *ret)
 	if (amount_parse(ROYALTY_MAX, strlen(ROYALTY_MAX), &most) || amount_cmp(price.input, most) > 0 || amount_cmp(price.output, most) > 0)
 		return request_fail(req, ERR_BAD_FIELD, "price: at most " ROYALTY_MAX " a unit");
 	ret->surface = in.surface;
-	ret->royalty_input = price.input;
-	ret->royalty_output = price.output;
+	ret->royalty = price;
 	ret->max_output_units = in.max_output_tokens ? in.max_output_tokens : chat ? CHAT_OUTPUT_STANDARD : 0;
 	return ERR_OK;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "handlers/front.h"
 #include "handlers/jobs.h"
@@ -9,9 +10,9 @@
 #include "handlers/records.h"
 #include "handlers/routes.h"
 #include "handlers/x402.h"
+#include "handlers/x402_extend.h"
 #include "pay/x402.h"
 
-#define REPLAY_MS 3600000 /* how long a payment fetches its answer again */
 #define REORG_MAX 64      /* the settler's newest block may be one of a branch that goes away */
 
 static bool is_v1(const struct request *req)
@@ -24,7 +25,8 @@ static bool is_v1(const struct request *req)
 /* 402 (412 when Permit2 must be approved first) with the terms for both versions of the protocol. */
 static void reply_terms(struct request *req, const struct x402_terms *t, const char *error, const struct address *payer)
 {
-	_cleanup_free_ char *header = x402_required_header(t->offers, t->count, &t->resource, error, NULL);
+	_cleanup_json_ json_t *extensions = x402_declared_json(req, &t->declared);
+	_cleanup_free_ char *header = x402_required_header(t->offers, t->count, &t->resource, error, extensions);
 	_cleanup_free_ char *body = x402_required_body_v1(t->offers, t->count, &t->resource, error, payer);
 
 	reply_header(req, "PAYMENT-REQUIRED", header);
@@ -93,7 +95,8 @@ bool x402_answer(struct request *req, const struct run_end *end)
 	if (p->state == PAYMENT_SETTLED && end->err) /* paid for, and there is no answer */
 		reply_header(req, "Opgate-Credited", arena_printf(req->arena, "%s %s", amount_format(p->amount).s, address_format_eip55(&p->payer).s));
 	r = receipt_of(req, p, &amount);
-	receipt_header(req, &r);
+	if (r.success || r.version == 2) /* version 1 has no receipt for a failure */
+		receipt_header(req, &r);
 	return false;
 }
 
@@ -141,7 +144,7 @@ static enum err queue_paid(struct request *req, struct paid *p, struct payment_c
 /* ---- an earlier use of the same authorization ---- */
 
 /* The same payment for the same request: the answer, or what became of it. Not for ever: once on chain an authorization is no secret. */
-static enum err answer_earlier(struct request *req, const struct paid *p, const struct payment_row *row)
+enum err x402_answer_earlier(struct request *req, const struct paid *p, const struct payment_row *row)
 {
 	char type[128], *body = NULL;
 	size_t len = 0;
@@ -188,21 +191,36 @@ static enum err find_earlier(struct request *req, const struct x402_claim_key *k
 	return db_payment_find(request_db(req), key->chain_id, &key->contract, &key->payer, &nonce, ret);
 }
 
-static bool may_be_answered(const struct payment_row *row, const struct paid *p)
+/* A permit that came along is no part of it, and was stored only where it was needed. */
+static bool same_authorization(const json_t *stored, const json_t *form)
 {
-	return hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < REPLAY_MS;
+	_cleanup_json_ json_t *one = json_must(json_copy((json_t *)stored)), *two = json_must(json_copy((json_t *)form));
+
+	json_object_del(one, "permit");
+	json_object_del(two, "permit");
+	return json_equal(one, two);
 }
 
-/* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on. */
-static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment)
+/* `form`: the authorization that came. One that names the same nonce and says or signs something else is not the payment that was made:
+ * whoever sends it has seen the other on chain, or is trying. */
+static bool may_be_answered(const struct payment_row *row, const struct paid *p, const json_t *form)
+{
+	return same_authorization(row->payload, form) && hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < X402_REPLAY_MS;
+}
+
+/* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on; ret_claimed: the
+ * authorization was claimed, for something that this request does not get. */
+static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment, bool *ret_claimed)
 {
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	_cleanup_json_ json_t *form = NULL;
 	struct x402_claim_key key;
-	enum err e = x402_claim_key(&request_app(req)->x402, payment, &key) ? find_earlier(req, &key, &earlier) : ERR_NOT_FOUND;
+	enum err e = x402_claim_key(&request_app(req)->x402, payment, &key, &form) ? find_earlier(req, &key, &earlier) : ERR_NOT_FOUND;
 
 	if (e)
 		return e;
-	return may_be_answered(&earlier, p) ? answer_earlier(req, p, &earlier) : ERR_NOT_FOUND;
+	*ret_claimed = !may_be_answered(&earlier, p, form);
+	return *ret_claimed ? ERR_NOT_FOUND : x402_answer_earlier(req, p, &earlier);
 }
 
 static const char *used_reason(const struct x402_paid *paid)
@@ -212,15 +230,15 @@ static const char *used_reason(const struct x402_paid *paid)
 
 /* ---- a new one ---- */
 
-/* Served before it is settled only while that risks little: not for wallets with code (they can change their mind), not above the
- * caps (payment_claim says so); and a stream by `exact` cannot be held back until its end, so it is settled first. */
+/* Served before it is settled only while that risks little: not for wallets with code (they can change their mind), not while an approval
+ * is to be mined first, not above the caps (payment_claim says so); and a stream by `exact` cannot be held back until its end, so it is settled first. */
 static enum err claim_and_run(struct request *req, struct paid *p, const struct x402_paid *paid, struct payment_claim *claim, enum lane_status *ret_status)
 {
 	bool exact = paid->offer->scheme == X402_EXACT;
 	enum err e;
 
 	p->spec.payment = claim;
-	p->spec.upfront = exact && (p->stream || paid->payer_has_code);
+	p->spec.upfront = exact && (p->stream || paid->payer_has_code || (paid->sponsored && paid->gas.raw));
 	claim->limited = !p->spec.upfront;
 	e = front_run(req, &p->spec, ret_status);
 	if (e == ERR_LIMIT && exact) {
@@ -233,15 +251,16 @@ static enum err claim_and_run(struct request *req, struct paid *p, const struct 
 	return e == ERR_OVERLOADED ? request_fail(req, e, "every node that serves this model is busy") : e;
 }
 
-static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *paid, const struct x402_terms *terms)
+static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *paid, const struct x402_terms *terms, const char *id)
 {
 	struct x402 *x = &request_app(req)->x402;
 	struct payment_claim claim = { .chain_id = paid->key.chain_id, .verifier = paid->key.contract, .payer = paid->key.payer,
 				       .request_digest = p->spec.body_digest, .scheme = x402_scheme_name(paid->offer->scheme),
 				       .method = paid->auth.method == X402_EIP3009 ? "eip3009" : "permit2", .amount_max = paid->amount, .payload = paid->stored,
-				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max };
+				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max, .identifier = id,
+				       .identifier_window_ms = X402_REPLAY_MS, .gas = paid->sponsored ? &paid->gas : NULL };
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
-	uint64_t head = atomic_load(&x->head);
+	uint64_t head = atomic_load(&x->view->head);
 	enum lane_status status = LANE_OK;
 	enum err e;
 
@@ -250,39 +269,78 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	memcpy(claim.nonce.b, paid->key.nonce, sizeof(claim.nonce.b));
 	p->spec.idempotency_key = NULL;
 	e = p->background ? queue_paid(req, p, &claim, &status) : claim_and_run(req, p, paid, &claim, &status);
+	if (e == ERR_FORBIDDEN) { /* we do not pay for the approval: the payer may */
+		reply_terms(req, terms, "permit2_allowance_required", &paid->key.payer);
+		return ERR_OK;
+	}
 	if (e || status == LANE_OK)
+		return e;
+	e = x402_answer_identified(req, p, &paid->key.payer, id);
+	if (e != ERR_NOT_FOUND)
 		return e;
 	e = find_earlier(req, &paid->key, &earlier);
 	if (e)
 		return e;
-	if (may_be_answered(&earlier, p))
-		return answer_earlier(req, p, &earlier);
+	if (may_be_answered(&earlier, p, paid->stored))
+		return x402_answer_earlier(req, p, &earlier);
 	reply_terms(req, terms, used_reason(paid), &paid->key.payer);
 	return ERR_OK;
 }
 
-static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms)
+/* A copy of this payment may have come since we looked, and even be settled: then it gets that one's answer. ERR_NOT_FOUND: there is
+ * none. *ret_reason: it was used for something else, or for nothing. */
+static enum err answer_copy(struct request *req, const struct paid *p, const struct x402_paid *paid, const char **ret_reason)
 {
-	_cleanup_payment_row_ struct payment_row earlier = { 0 };
+	_cleanup_payment_row_ struct payment_row copy = { 0 };
+	enum err e = find_earlier(req, &paid->key, &copy);
+
+	if (!e && may_be_answered(&copy, p, paid->stored))
+		return x402_answer_earlier(req, p, &copy);
+	if (!e)
+		*ret_reason = used_reason(paid);
+	return e;
+}
+
+/* Answers, runs, or says in *ret_reason why not. */
+static enum err judge(struct request *req, struct paid *p, struct x402_check *check, struct x402_paid *paid, const struct x402_terms *terms, const char *id,
+		      bool claimed, const char **ret_reason)
+{
+	const char *used = NULL, *refused = NULL;
+	/* A wallet's signature is not checked yet; for it the claim finds the name. */
+	enum err e = check->eoa_signed ? x402_answer_identified(req, p, &paid->key.payer, id) : ERR_NOT_FOUND;
+
+	if (e != ERR_NOT_FOUND)
+		return e;
+	e = x402_ask_chain(&request_app(req)->x402, check, paid, &refused);
+	if (claimed) { /* what else is wrong with it is said first, as if we did not know */
+		*ret_reason = !e && refused ? refused : used_reason(paid);
+		return ERR_OK;
+	}
+	if (e || !refused)
+		return e ? e : run_paid(req, p, paid, terms, id);
+	e = answer_copy(req, p, paid, &used); /* a copy may have been faster than the chain's word */
+	if (e ? e != ERR_NOT_FOUND : !used)
+		return e;
+	*ret_reason = refused;
+	return ERR_OK;
+}
+
+static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms, bool claimed)
+{
 	struct x402_check check;
 	struct x402_paid paid;
-	const char *reason = x402_read(payment, terms, &check, &paid);
+	const char *id = NULL, *reason = x402_echo_refusal(req, payment, terms);
 	enum err e;
 
+	if (!reason)
+		reason = x402_read(payment, terms, &check, &paid);
 	if (reason) {
 		reply_terms(req, terms, reason, NULL);
 		return ERR_OK;
 	}
-	e = find_earlier(req, &paid.key, &earlier);
-	if (e == ERR_NOT_FOUND) {
-		e = x402_ask_chain(&request_app(req)->x402, &check, &paid, &reason);
-		if (!e && !reason)
-			e = run_paid(req, p, &paid, terms);
-	} else if (!e && may_be_answered(&earlier, p)) {
-		e = answer_earlier(req, p, &earlier); /* a copy was quicker, by less than it takes to read this one */
-	} else if (!e) {
-		reason = used_reason(&paid);
-	}
+	e = x402_identifier_of(req, payment, &id);
+	if (!e)
+		e = judge(req, p, &check, &paid, terms, id, claimed, &reason);
 	if (!e && reason)
 		reply_terms(req, terms, reason, &paid.key.payer);
 	x402_paid_done(&paid);
@@ -292,24 +350,32 @@ static enum err with_payment(struct request *req, struct paid *p, const struct x
 static enum err terms_for(struct request *req, const struct paid *p, const struct x402_payment *payment, struct x402_terms *ret)
 {
 	const struct x402 *x = &request_app(req)->x402;
-	const struct x402_resource resource = { .url = arena_printf(req->arena, "%s%s", request_app(req)->settings->base_url, req->path),
-						.description = arena_printf(req->arena, "inference by %s", p->quote->version.model_ref),
-						.mime_type = "application/json", .method = "POST" };
+	const struct x402_resource resource = x402_resource_of(req, req->path, p->quote->version.model_ref);
 	const char *sealed = payment ? x402_payment_quote(payment) : NULL;
+	enum err e = ERR_OK;
 
-	if (sealed && x402_terms_reopen(x, p->quote, req->route->name, req->body_len, &resource, sealed, ret) == ERR_OK)
-		return ERR_OK;
-	return x402_terms_make(x, p->quote, req->route->name, req->body_len, &resource, ret);
+	if (!sealed || x402_terms_reopen(x, p->quote, req->route->name, req->body_len, &resource, sealed, ret))
+		e = x402_terms_make(x, p->quote, req->route->name, req->body_len, &resource, ret);
+	if (!e)
+		ret->declared = x402_declared_of(req, p->quote->version.model_ref);
+	return e;
 }
 
 /* `payment` is NULL when none came, or none that could be read: `error` says so. */
 static enum err run_or_offer(struct request *req, struct paid *p, const struct x402_payment *payment, const char *error)
 {
 	struct x402_terms terms;
-	enum err e = payment ? repeat_earlier(req, p, payment) : ERR_NOT_FOUND;
+	const char *closed;
+	bool claimed = false;
+	enum err e = x402_answer_signed_in(req, p, &error);
 
+	if (e == ERR_NOT_FOUND && payment)
+		e = repeat_earlier(req, p, payment, &claimed);
 	if (e != ERR_NOT_FOUND)
 		return e;
+	closed = x402_closed(&request_app(req)->x402);
+	if (closed)
+		return request_fail(req, ERR_CHAIN_DOWN, "%s", closed);
 	e = paid_quote(req, p);
 	if (!e)
 		e = terms_for(req, p, payment, &terms);
@@ -320,7 +386,7 @@ static enum err run_or_offer(struct request *req, struct paid *p, const struct x
 	if (p->opengradient) /* its SDKs can pay by exact too, and take what comes first; there it is upto */
 		x402_terms_upto_first(&terms);
 	if (payment)
-		e = with_payment(req, p, payment, &terms);
+		e = with_payment(req, p, payment, &terms, claimed);
 	else
 		reply_terms(req, &terms, error, NULL);
 	x402_terms_done(&terms);
@@ -337,6 +403,8 @@ enum err x402_run(struct request *req, struct paid *p)
 
 	if (!request_app(req)->x402.chain)
 		return request_fail(req, ERR_UNAUTHENTICATED, "an API key or a token is required");
+	if (request_header_repeated(req, "PAYMENT-SIGNATURE") || request_header_repeated(req, "X-PAYMENT")) /* which one? neither */
+		return run_or_offer(req, p, NULL, X402_UNPAID_TEXT);
 	decoded = v2 ? x402_payment_decode(v2, &payment, &why) : v1 ? x402_payment_decode_v1(v1, &payment, &why) : X402_UNPAID;
 	if (decoded != X402_DECODED)
 		return run_or_offer(req, p, NULL, decoded == X402_UNPAID ? X402_UNPAID_TEXT : why.text);
@@ -358,7 +426,7 @@ enum err handle_payments_get(struct request *req)
 	reply_header(req, "Cache-Control", "no-store");
 	reply_json(req, 200, json_must(json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:{s:s, s:i}}", "id", uuid_format(&row.id).s, "state", row.state, "amount_max",
 						 amount_format(row.amount_max).s, "amount",
-						 !strcmp(row.state, "settled") ? json_string(amount_format(row.amount).s) : json_null(), "transaction",
+						 !strcmp(row.state, "settled") || !strcmp(row.state, "credited") ? json_string(amount_format(row.amount).s) : json_null(), "transaction",
 						 row.has_tx_hash ? json_string(hash_format(&row.tx_hash).s) : json_null(), "reason",
 						 row.reason ? json_string(row.reason) : json_null(), "asset", "symbol", "OPG", "decimals", 18)));
 	return ERR_OK;

@@ -27,8 +27,9 @@ const struct setting NODE_SETTINGS[] = {
 	S(STR, public_url, "", 0, 0, false, "where the gateway reaches this node; empty: the listening address"),
 	S(STR, data_dir, NULL, 0, 0, false, "folder for downloaded versions and backend logs"),
 	S(STR, serve, "all", 0, 0, false, "what to serve: all, or a comma list of model ids and sha256: digests"),
-	S(AMOUNT, ask_input, "0", 0, 0, false, "price per input unit, in base units"),
-	S(AMOUNT, ask_output, "0", 0, 0, false, "price per output unit, in base units"),
+	S(STR, ask_currency, "OPG", 0, 0, false, "OPG, or USD: turned into OPG by the gateway's rate at each job"),
+	S(AMOUNT, ask_input, "0", 0, 0, false, "price per input unit, in 10^-18 of that currency"),
+	S(AMOUNT, ask_output, "0", 0, 0, false, "price per output unit, likewise"),
 	S(INT, capacity, "8", 1, 10000, false, "jobs at a time, per version"),
 	S(STR, tensor_backend_command, "", 0, 0, false, "command of a tensor backend, words with {dir} and {port}; one process per version"),
 	S(STR, chat_backend_command, "", 0, 0, false, "command of a chat backend, words with {dir} and {port}; one process per version"),
@@ -114,6 +115,8 @@ static enum err settings_check(struct node_settings *s, struct config_why *why)
 		e = refuse(why, "operator_key_file or operator_signature_file: exactly one of them");
 	if (!e && !*s->tensor_backend_command && !*s->chat_backend_command && !*s->tensor_backend_url && !*s->chat_backend_url)
 		e = refuse(why, "tensor_backend_command, chat_backend_command: at least one backend is needed");
+	if (!e && strcmp(s->ask_currency, "OPG") != 0 && strcmp(s->ask_currency, "USD") != 0)
+		e = refuse(why, "ask_currency: must be OPG or USD");
 	if (!e && strlen(s->public_url) > 255)
 		e = refuse(why, "public_url: at most 255 bytes");
 	return e;

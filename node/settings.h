@@ -9,6 +9,7 @@ struct node_settings {
 	struct address gateway_address;
 	int64_t chain_id, listen_port, capacity, backend_start_timeout_ms, request_timeout_ms, stall_timeout_ms, poll_ms, workers, daemons,
 		connections_max, drain_timeout_ms;
+	char *ask_currency;
 	struct amount ask_input, ask_output;
 	char *tensor_backend_command, *chat_backend_command, *tensor_backend_url, *chat_backend_url, *tensor_backend_model,
 		*chat_backend_model, *tensor_backend_profile, *chat_backend_profile;

@@ -106,7 +106,7 @@ char *offers_body(struct agent *a, uint64_t *ret_generation)
 			continue;
 		char digest[72] = "sha256:";
 		hex_encode(s->digest.b, sizeof(s->digest.b), digest + 7);
-		json_array_append_new(offers, json_must(json_pack("{s:s, s:{s:s, s:s}, s:I, s:s, s:s}", "digest", digest, "ask", "input",
+		json_array_append_new(offers, json_must(json_pack("{s:s, s:{s:s, s:s, s:s}, s:I, s:s, s:s}", "digest", digest, "ask", "currency", a->settings.ask_currency, "input",
 			amount_format(a->settings.ask_input).s, "output", amount_format(a->settings.ask_output).s, "capacity",
 			(json_int_t)s->capacity, "precision", s->precision, "profile", s->profile)));
 	}

@@ -17,6 +17,9 @@ export const MULTICALL3 = '0xcA11bde05977b3631167028862bE2a173976CA11';
 /// Who deploys and owns the Settler, and the settling keys it knows from the start, as numbers of published accounts.
 export const SETTLER_OWNER = 9;
 export const SETTLER_CALLERS = [7, 8];
+/// The key that pays out, and whose tokens: the development treasury allows the contract everything.
+export const PAYOUT_CALLER = 10;
+export const TREASURY = 6;
 const PERMIT2_SOURCE = 'node_modules/@uniswap/v4-periphery/lib/permit2/test/utils/DeployPermit2.sol';
 const PERMIT2_ABI = parseAbi(['function DOMAIN_SEPARATOR() view returns (bytes32)']);
 const PROXY_ABI = parseAbi(['function PERMIT2() view returns (address)']);
@@ -53,8 +56,18 @@ async function multicall3Install({ client, read }) {
   if (id !== BigInt(CHAIN_ID)) throw new Error(`Multicall3 answers with the chain id ${id}`);
 }
 
-/// Returns {opg_token, permit2, settler, data_settlement, exact_proxy, upto_proxy, multicall3, genesis_hash, chain_id}. `callers` are the
-/// addresses that may settle by the Settler; its owner, account SETTLER_OWNER, can add others later. Refuses anything that is
+/// Payouts, paying from the treasury, which allows it to; its caller gets ether, because anvil gives it none.
+async function payoutsDeploy(chain, Payouts, opg_token) {
+  const [{ account, address }, caller, treasury] = [SETTLER_OWNER, PAYOUT_CALLER, TREASURY].map(chainAccount);
+  await chain.client.request({ method: 'anvil_setBalance', params: [caller.address, '0x56bc75e2d63100000'] });
+  const payouts = await chain.deploy(account, Payouts, [address, [caller.address], opg_token, treasury.address]);
+  const approve = { address: opg_token, abi: parseAbi(['function approve(address, uint256) returns (bool)']), functionName: 'approve' };
+  await chain.write(treasury.account, { ...approve, args: [payouts, 2n ** 256n - 1n] });
+  return payouts;
+}
+
+/// Returns {opg_token, permit2, settler, data_settlement, payouts, exact_proxy, upto_proxy, multicall3, genesis_hash, chain_id}.
+/// `callers` are the addresses that may settle by the Settler; its owner, account SETTLER_OWNER, can add others later. Refuses anything that is
 /// not an anvil of our chain id: the published key it deploys with must never meet another chain.
 export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((i) => chainAccount(i).address) } = {}) {
   const chain = chainOpen(rpc_url);
@@ -62,7 +75,7 @@ export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((
   if (!software.startsWith('anvil/')) throw new Error(`${rpc_url} is ${software}, not anvil`);
   const chain_id = await chain.client.getChainId();
   if (chain_id !== CHAIN_ID) throw new Error(`${rpc_url} has chain id ${chain_id}, not ${CHAIN_ID}`);
-  const { DataSettlement, OPG, Settler, X402ExactPermit2Proxy, X402UptoPermit2Proxy } = contractsCompile();
+  const { DataSettlement, OPG, Payouts, Settler, X402ExactPermit2Proxy, X402UptoPermit2Proxy } = contractsCompile();
   const { account, address } = chainAccount(SETTLER_OWNER);
   const opg_token = await chain.deploy(account, OPG);
   await permit2Install(chain);
@@ -71,10 +84,11 @@ export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((
   await multicall3Install(chain);
   const settler = await chain.deploy(account, Settler, [address, callers]);
   const data_settlement = await chain.deploy(account, DataSettlement, [address, callers]);
+  const payouts = await payoutsDeploy(chain, Payouts, opg_token);
   const genesis = await chain.client.getBlock({ blockNumber: 0n });
   const [permit2, exact_proxy, upto_proxy, multicall3] = [PERMIT2, EXACT_PROXY, UPTO_PROXY, MULTICALL3].map((it) =>
     it.toLowerCase());
-  return { opg_token, permit2, settler, data_settlement, exact_proxy, upto_proxy, multicall3, genesis_hash: genesis.hash, chain_id };
+  return { opg_token, permit2, settler, data_settlement, payouts, exact_proxy, upto_proxy, multicall3, genesis_hash: genesis.hash, chain_id };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -26,6 +26,8 @@
 #include "net/net.h"
 #include "node/node.h"
 #include "pay/deposits.h"
+#include "pay/payouts.h"
+#include "pay/rates.h"
 #include "pay/reconcile.h"
 #include "pay/records.h"
 #include "pay/run.h"
@@ -35,6 +37,7 @@
 #define STATEMENT_DEADLINE_MS 10000
 #define RPC_DEADLINE_MS 5000
 #define HOUSEKEEPING_MS 30000
+#define RECHECK_MS 2000
 
 struct gateway {
 	struct settings settings;
@@ -120,10 +123,31 @@ static void start_deposits(struct gateway *g)
 	struct deposits_config deposits = {
 		.chain = g->app.chain, .database_url = s->database_url,
 		.watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury },
-		.confirmations = (uint64_t)s->deposit_confirmations, .poll_ms = s->poll_ms, .log = log_deposits,
+		.own = g->app.own, .own_count = g->app.own_count, .confirmations = (uint64_t)s->deposit_confirmations, .poll_ms = s->poll_ms, .log = log_deposits,
 	};
 
 	g->app.deposits = deposits_start(&deposits);
+}
+
+static void log_rates(const char *event, int64_t number, const char *detail)
+{
+	LOG_EVENT(LOG_WARN, event, L_INT("number", number), L_STR("detail", detail));
+}
+
+static enum err start_rates(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct rates_config rates = { .net = g->app.trusted, .database_url = s->database_url, .poll_ms = s->usd_poll_ms, .deadline_ms = RPC_DEADLINE_MS,
+				      .max_age_ms = s->usd_max_age_ms, .deviation_bps = (uint32_t)s->usd_deviation_bps, .jump_bps = (uint32_t)s->usd_jump_bps, .log = log_rates };
+	char bad[RATE_SOURCE_MAX];
+
+	if (rate_sources_parse(s->usd_sources, rates.sources, &rates.count, bad)) {
+		snprintf(why->text, sizeof(why->text), "usd_sources: must be at most %d of fixed:0.05 or https://host/path#/pointer", RATE_SOURCES_MAX);
+		return ERR_BAD_FIELD;
+	}
+	if (rates.count)
+		g->app.rates = rates_start(&rates);
+	return ERR_OK;
 }
 
 static void settle_now(void *settler)
@@ -149,29 +173,59 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 	struct settler_config settler = {
 		.chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to,
 		.contract = s->settler_contract, .confirmations = (uint64_t)s->deposit_confirmations,
+		.answer_confirmations = (uint64_t)s->settlement_confirmations, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
-		.log = log_settler, .key = app->settler_key, .head = &app->x402.head, .more = records_turn, .more_arg = &g->records,
+		.log = log_settler, .key = app->settler_key, .view = &app->settler_view, .more = records_turn, .more_arg = &g->records,
 	};
-	uint64_t head = 0;
 	enum err e;
 
 	if (!*s->settler_key_file)
 		return ERR_OK;
 	e = startup_check_settler(app, why);
 	if (!e)
-		e = chain_head(app->chain, &head);
+		e = settler_look(&settler);
 	if (e)
 		return e;
-	app->x402 = (struct x402){ .chain = app->chain, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
+	app->x402 = (struct x402){ .chain = app->chain, .facts = chain_facts_new(app->chain, &s->opg_token), .chain_id = (uint64_t)s->chain_id, .token = s->opg_token, .pay_to = s->pay_to, .facilitator = s->settler_contract,
 				   .token_name = "OPG", .token_version = "1", .timeout_s = 300, .exposure_payer_max = s->x402_exposure_payer,
-				   .exposure_all_max = s->x402_exposure_all, .head = head };
+				   .exposure_all_max = s->x402_exposure_all, .view = &app->settler_view,
+				   .identifier_required = s->x402_identifier_required, .gas_caps = settler.caps,
+				   .sponsor_payer_max = s->gas_sponsor_per_payer_day, .sponsor_all_max = s->gas_sponsor_per_day };
+	e = x402_token_permits(app->chain, &s->opg_token, &app->x402.token_permits);
+	if (e)
+		return e;
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
 	g->records = (struct records_config){ .contract = s->record_contract, .batch_max = s->record_batch_max, .batch_wait_ms = s->record_batch_wait_ms };
+	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 sign-in", 12, &app->x402.siwx_key);
 	app->settler = settler_start(&settler);
 	app->pay.settle_now = settle_now;
 	app->pay.settle_now_arg = app->settler;
 	app->pay.payment_wait_ms = s->payment_wait_ms;
 	return ERR_OK;
+}
+
+static void log_payouts(const char *event, int64_t number, const char *detail)
+{
+	LOG_EVENT(*detail ? LOG_WARN : LOG_INFO, event, L_INT("number", number), L_STR("detail", detail));
+}
+
+/* Only when a payout key is configured: one gateway may send for all. */
+static enum err start_payouts(struct gateway *g, struct startup_why *why)
+{
+	const struct settings *s = &g->settings;
+	struct app *app = &g->app;
+	struct payouts_config payouts = {
+		.sender = { .work = &PAYOUTS_WORK, .chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token,
+			    .contract = s->payouts_contract, .key = app->payout_key, .confirmations = (uint64_t)s->deposit_confirmations,
+			    .answer_confirmations = 1, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min, .view = &app->payouts_view,
+			    .caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .log = log_payouts },
+		.treasury = s->treasury, .minimum = s->payout_minimum, .stopped = &app->pay.stopped,
+	};
+	enum err e = startup_check_payouts(app, why);
+
+	if (!e && *s->payout_key_file)
+		app->payouts = payouts_start(&payouts);
+	return e;
 }
 
 static enum err start(struct gateway *g)
@@ -183,6 +237,7 @@ static enum err start(struct gateway *g)
 	enum err e;
 
 	g->app.settings = &g->settings;
+	app_own_addresses(&g->app);
 	g->db = db_new(s->database_url, STATEMENT_DEADLINE_MS);
 	e = startup_check_names(s, &why);
 	if (!e)
@@ -203,6 +258,10 @@ static enum err start(struct gateway *g)
 		e = start_pay(g);
 	if (!e)
 		e = start_x402(g, &why);
+	if (!e)
+		e = start_payouts(g, &why);
+	if (!e)
+		e = start_rates(g, &why);
 	if (!e && (e = start_http(g)))
 		snprintf(why.text, sizeof(why.text), "listen_host, listen_port: cannot listen on %s port %lld; is it taken?", s->listen_host, (long long)s->listen_port);
 	if (e) {
@@ -217,21 +276,26 @@ static enum err start(struct gateway *g)
 
 /* ---- run: the janitor ---- */
 
-static void housekeeping(struct gateway *g)
+/* Returns when to come again: soon while the books fail. A reorganisation takes settled money away for a moment, and nothing is sold
+ * until it is known to be back or owed again. */
+static deadline_ms housekeeping(struct gateway *g)
 {
 	struct app *app = &g->app;
-	struct reconciliation r;
+	const struct reconcile_with with = app_reconcile_with(app);
+	struct reconciliation r = { .ok = true };
 	enum err e = db_fold(g->db);
 
 	if (!e)
 		e = startup_sweep(g->db);
 	if (!e)
-		e = reconcile(&app->pay, g->db, app->chain, &app->settings->opg_token, &app->settings->treasury, &app->settings->pay_to, &r);
+		e = reconcile(&app->pay, g->db, &with, &r);
 	if (e)
 		LOG_EVENT(LOG_WARN, "housekeeping_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)));
 	else if (!r.ok)
 		LOG_EVENT(LOG_ERROR, "reconciliation_failed", L_STR("ledger_sum", r.books.ledger_sum), L_INT("wrong_balances", r.books.wrong_balances),
-			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT));
+			  L_INT("wrong_holds", r.books.wrong_holds), L_INT("wrong_captures", r.books.wrong_captures), L_INT("custody_short", r.custody == CUSTODY_SHORT),
+			  L_INT("payouts_wrong", r.custody != CUSTODY_UNKNOWN && !r.payouts_ok));
+	return deadline_in(r.ok ? HOUSEKEEPING_MS : RECHECK_MS);
 }
 
 static void run(struct gateway *g, const sigset_t *signals)
@@ -252,10 +316,8 @@ static void run(struct gateway *g, const sigset_t *signals)
 		failures = e ? failures + 1 : 0;
 		waiters_tick(&g->app, g->db, false);
 		records_tick(&g->app, g->db, false);
-		if (deadline_passed(next_housekeeping)) {
-			housekeeping(g);
-			next_housekeeping = deadline_in(HOUSEKEEPING_MS);
-		}
+		if (deadline_passed(next_housekeeping))
+			next_housekeeping = housekeeping(g);
 	}
 }
 
@@ -291,23 +353,29 @@ static void stop(struct gateway *g)
 	if (app->http)
 		drain(g);
 	turns_stop(app->settler); /* what is written is sent by the next process; runs may still kick it */
+	turns_stop(app->payouts);
 	turns_stop(app->deposits);
+	turns_stop(app->rates);
 	net_stop(app->hostile); /* what is left of the runs ends now, through the workers */
 	if (app->http)
 		http_stop(app->http);
 	turns_free(app->settler);
+	turns_free(app->payouts);
 	turns_free(app->deposits);
+	turns_free(app->rates);
 	lane_stop(app->pay.lane);
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);
 	waiters_free(app->waiters);
 	records_waiting_free(app->records_waiting);
+	chain_facts_free(app->x402.facts);
 	chain_free(app->chain);
 	net_stop(app->trusted);
 	blob_store_close(app->blobs);
 	db_free(g->db);
 	crypto_wipe(&app->gateway_key, sizeof(app->gateway_key));
 	crypto_wipe(&app->settler_key, sizeof(app->settler_key));
+	crypto_wipe(&app->payout_key, sizeof(app->payout_key));
 	LOG_EVENT(LOG_INFO, "stopped", L_STR("gateway", address_format(&app->gateway).s));
 }
 

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { contractsCompile } from '../contracts.mjs';
-import { contractsDeploy } from '../deploy.mjs';
+import { contractsDeploy, PAYOUT_CALLER } from '../deploy.mjs';
 import { Api } from './api.mjs';
 import { ANVIL, anvilArguments, CHAIN_ID, chainAccount, chainOpen } from './chain.mjs';
 import { inRoot, inVar, root, varFolder } from './paths.mjs';
@@ -20,7 +20,7 @@ const STOP_ORDER = [...NODES, 'gateway', 'anvil', 'postgres'];
 const MARK = '.opgate-stack'; // says that the folder is ours to empty
 
 // Which published account plays which part.
-const ACCOUNTS = { admin: 0, author: 1, operator: 2, operator_b: 3, consumer: 4, payer: 5, treasury: 6, settler: 7, pay_to: 8 };
+const ACCOUNTS = { admin: 0, author: 1, operator: 2, operator_b: 3, consumer: 4, payer: 5, treasury: 6, settler: 7, pay_to: 8, payer_out: PAYOUT_CALLER };
 const DEPOSIT = 100n * OPG;
 
 export const opgateBinary = () => path.resolve(process.env.OPGATE_BIN || inRoot('build/opgate'));
@@ -140,6 +140,8 @@ async function gatewayStart(procs, { base_url, port, chain, database_url, accoun
     opg_token: chain.opg_token, treasury: accounts.treasury.address, genesis_hash: chain.genesis_hash,
     settler_contract: chain.settler, record_contract: chain.data_settlement, record_batch_wait_ms: 2000, pay_to: accounts.pay_to.address,
     settler_key_file: fileWrite('keys/settler.key', `${accounts.settler.private_key.slice(2)}\n`),
+    payouts_contract: chain.payouts, payout_key_file: fileWrite('keys/payout.key', `${accounts.payer_out.private_key.slice(2)}\n`),
+    payout_minimum: 1000, payout_address_delay_ms: 3000, payout_sign_in_ms: 60000,
     gateway_key_file: key.file, jwt_secret_file: fileWrite('keys/jwt.secret', `${randomBytes(32).toString('hex')}\n`),
     blob_dir: inVar('blobs'), public_dir: inRoot('public'), allow_private_nodes: 'true', deposit_confirmations: 2,
     platform_fee_bps: 1000, admin_addresses: accounts.admin.address, model_aliases: 'llama-of-the-house=demo/tiny-llama',
@@ -232,8 +234,8 @@ async function build(procs) {
 
   const { gateway, postgres, anvil } = procs.list;
   return {
-    base_url, rpc_url: chain.rpc_url, chain_id: CHAIN_ID, opg_token: chain.opg_token, treasury: accounts.treasury.address,
-    database_url, gateway_address, models, nodes,
+    base_url, rpc_url: chain.rpc_url, chain_id: CHAIN_ID, opg_token: chain.opg_token, treasury: accounts.treasury.address, pay_to: accounts.pay_to.address,
+    payouts: chain.payouts, database_url, gateway_address, models, nodes,
     pids: { gateway: gateway.pid, postgres: postgres.pid, anvil: anvil.pid },
     accounts: ['admin', 'author', 'operator', 'operator_b', 'consumer', 'payer'].map((role) => ({
       role: role.replace('_b', ''), address: accounts[role].address, private_key: accounts[role].private_key,

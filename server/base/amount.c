@@ -5,6 +5,7 @@
 
 #define UNITS_MAX (~(unsigned __int128)0 >> 1) /* 2^127-1 */
 #define BPS_ONE 10000u
+#define DECIMALS 18
 
 struct amount amount_from_u64(uint64_t units)
 {
@@ -29,6 +30,27 @@ enum err amount_parse(const char *s, size_t len, struct amount *ret)
 	}
 	ret->units = v;
 	return ERR_OK;
+}
+
+enum err amount_parse_decimal(const char *s, size_t len, struct amount *ret)
+{
+	const char *point = memchr(s, '.', len);
+	size_t whole = point ? (size_t)(point - s) : len, decimals = point ? len - whole - 1 : 0;
+	char digits[AMOUNT_STR_MAX + DECIMALS];
+	size_t n = 0;
+
+	if (whole == 0 || (whole > 1 && s[0] == '0') || (point && decimals == 0) || decimals > DECIMALS)
+		return ERR_BAD_FIELD;
+	if (whole >= AMOUNT_STR_MAX)
+		return ERR_OVERFLOW;
+	for (size_t i = 0; i < len; i++)
+		if (s + i != point)
+			digits[n++] = s[i];
+	while (decimals++ < DECIMALS)
+		digits[n++] = '0';
+	for (whole = 0; whole + 1 < n && digits[whole] == '0';)
+		whole++;
+	return amount_parse(digits + whole, n - whole, ret);
 }
 
 struct amount_str amount_format(struct amount a)

@@ -22,6 +22,8 @@ struct amount_str {
 
 struct amount amount_from_u64(uint64_t units);
 enum err amount_parse(const char *s, size_t len, struct amount *ret) WARN_UNUSED;    /* ERR_BAD_FIELD, ERR_OVERFLOW */
+/* "1.25" with up to 18 digits behind the point, to 10^-18: for sums that people write. ERR_BAD_FIELD, ERR_OVERFLOW */
+enum err amount_parse_decimal(const char *s, size_t len, struct amount *ret) WARN_UNUSED;
 struct amount_str amount_format(struct amount a);                                   /* amount_format(a).s */
 enum err amount_from_be(const uint8_t be[32], struct amount *ret) WARN_UNUSED;       /* uint256; ERR_OVERFLOW */
 void amount_to_be(struct amount a, uint8_t ret_be[32]);

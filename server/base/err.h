@@ -41,6 +41,7 @@
 	X(NODE_FAILED, "node_failed", 502, true, "the node failed; nothing was charged") \
 	X(BAD_RECEIPT, "bad_receipt", 502, true, "the node's receipt did not verify; nothing was charged") \
 	X(NO_NODE, "no_node", 503, true, "no node serves this model right now") \
+	X(NO_RATE, "no_rate", 503, true, "its price is in USD and there is no current rate; try again after Retry-After seconds") \
 	X(OVERLOADED, "overloaded", 503, true, "try again after Retry-After seconds") \
 	X(DB_DOWN, "database_unavailable", 503, true, "try again after Retry-After seconds") \
 	X(CHAIN_DOWN, "chain_unavailable", 503, true, "try again after Retry-After seconds") \

@@ -29,15 +29,33 @@
 	X(orphan_closed)     /* recovery: one of them is ended */ \
 	X(deposit_seen)      /* the logs of a block were read */ \
 	X(deposit_written)   /* deposits and cursor are committed */ \
+	X(deposit_rewound)   /* a reorganisation was noticed, what it took back is committed */ \
 	X(payment_claimed)   /* x402: authorization, money and job are committed */ \
-	X(payment_produced)  /* x402: the answer is stored, nothing is taken */ \
-	X(payment_settling)  /* x402: it is written that the money is to be taken */ \
+	X(payment_settling)  /* x402: it is written that the money is to be taken; the answer, if it came first, with it */ \
 	X(settlement_written) /* x402: the signed transaction is committed, nobody has it */ \
 	X(settlement_sent)   /* x402: the chain has it */ \
 	X(settlement_mined)  /* x402: what it settled is committed */ \
+	X(settlement_found_out) /* x402: the chain was asked why it did not settle a payment, nothing is written */ \
+	X(settlement_bumped) /* x402: a dearer form is committed, nobody has it */ \
+	X(settlement_replaced) /* x402: another transaction has its nonce, its payments are free again */ \
+	X(settlement_filled) /* x402: a transaction for a missing nonce is committed, nobody has it */ \
+	X(settlement_unmined) /* x402: a reorganisation is committed, what it settled is open again */ \
+	X(settlement_final)  /* x402: it is not looked at any more */ \
+	X(payment_closed)    /* x402: the job's end is committed, nobody was told */ \
 	X(record_queued)     /* what goes on chain of a call is known */ \
 	X(record_posted)     /* the events are committed, no transaction carries them */ \
-	X(payment_closed)    /* x402: the job's end is committed, nobody was told */
+	X(approval_funding)  /* x402: coin for a payer's approval: the signed transaction is committed, nobody has it */ \
+	X(approval_funded)   /* x402: the chain has it */ \
+	X(approval_sending)  /* x402: that the payer's approval may be sent is committed, nobody has it */ \
+	X(approval_sent)     /* x402: the chain has it */ \
+	X(payout_asked)      /* a payout's money left its source, who asked does not know yet */ \
+	X(payout_scheduled)  /* the same by schedule */ \
+	X(payout_signed)     /* its transaction is signed, nothing written */ \
+	X(payout_written)    /* the signed transaction is committed, nobody has it */ \
+	X(payout_sent)       /* the chain has it */ \
+	X(payout_mined)      /* where it was mined is committed, nothing booked */ \
+	X(payout_ending)     /* it is final, nothing booked */ \
+	X(payout_ended)      /* what it paid and what it did not is booked */
 
 #ifdef OPGATE_FAULTS
 enum fault {

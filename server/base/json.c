@@ -202,6 +202,14 @@ char *json_text(const json_t *j)
 	return text;
 }
 
+json_t *json_quoted(const char *text)
+{
+	_cleanup_free_ char *s = xstrdup(text);
+	for (char *p = s; (p = strchr(p, '\''));)
+		*p++ = '"';
+	return json_loads(s, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+}
+
 json_t *json_must(json_t *j)
 {
 	if (!j)

@@ -48,6 +48,9 @@ enum err json_read(const json_t *object, const struct json_field *fields, size_t
 /* Compact text, keys in insertion order; the caller frees. NULL input or failed packing aborts: it is a bug. */
 char *json_text(const json_t *j);
 
+/* JSON written with ' for ", as our own constants are, to keep them readable in C. NULL when it is malformed; new reference. */
+json_t *json_quoted(const char *text);
+
 /* A finished object from json_pack, or abort: a NULL here is a bug of ours (bad UTF-8 must be checked before). */
 json_t *json_must(json_t *j);
 

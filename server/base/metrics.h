@@ -23,7 +23,10 @@
 	X(DEPOSITS, "opgate_deposits_credited_total", "counter", "deposits credited") \
 	X(CLIENT_GONE, "opgate_client_gone_total", "counter", "clients that left before their answer") \
 	X(NODE_FAILURES, "opgate_node_failures_total", "counter", "attempts a node failed") \
+	X(SETTLER_GAS, "opgate_settler_gas_wei", "gauge", "what the settling key has for gas, at most 2^63-1; 0 before it is known") \
 	X(WORKER_QUEUE, "opgate_worker_queue", "gauge", "requests waiting for a worker") \
+	X(USD_RATES, "opgate_usd_rates_total", "counter", "OPG/USD rates that were accepted") \
+	X(USD_RATES_REFUSED, "opgate_usd_rates_refused_total", "counter", "times the sources gave no rate, or one that jumps") \
 	X(RECONCILED, "opgate_reconciliation_ok", "gauge", "1 when the last reconciliation held")
 
 enum metric {

@@ -138,3 +138,23 @@ enum err chain_payment_logs(struct chain *c, const struct chain_payment *p, stru
 		*ret_count = count;
 	return e;
 }
+
+enum err chain_log_tx(struct chain *c, const struct address *address, const struct hash topics[2], uint64_t block, struct hash *ret)
+{
+	_cleanup_json_ json_t *logs = NULL;
+	struct rpc_log l;
+	enum err e = rpc_call(c, "eth_getLogs", json_pack("[{s:o, s:o, s:s, s:[s, s]}]", "fromBlock", rpc_quantity(block), "toBlock", rpc_quantity(block), "address",
+							  address_format(address).s, "topics", hash_format(&topics[0]).s, hash_format(&topics[1]).s), &logs);
+
+	if (!e && !json_is_array(logs))
+		e = rpc_refuse("eth_getLogs answers no list");
+	if (!e && json_array_size(logs) == 0)
+		return ERR_NOT_FOUND;
+	if (!e)
+		e = rpc_read_log(json_array_get(logs, 0), &l);
+	if (!e && (!address_equal(&l.address, address) || l.topic_count < 2 || memcmp(l.topics, topics, 2 * sizeof(struct hash)) != 0 || l.block_number != block))
+		e = rpc_refuse("a log is not one asked for");
+	if (!e)
+		*ret = l.tx;
+	return e;
+}

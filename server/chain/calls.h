@@ -113,6 +113,29 @@ struct calls_settled {
 /* From a log; that its address is our contract's is for the caller to see. False: another event, or not exactly in form. */
 bool calls_read_settled(const struct hash *topics, size_t topic_count, const void *data, size_t len, struct calls_settled *ret);
 
+/* ---- Our Payouts (contracts/Payouts.sol): many transfers in one transaction, each id once ---- */
+struct calls_payout {
+	struct hash id;
+	struct address to;
+	struct u256 amount;
+};
+enum err calls_payouts_pay(const struct calls_payout *items, size_t count, struct buf *out) WARN_UNUSED;
+enum err calls_payouts_end_of(const struct hash *id, struct buf *out) WARN_UNUSED;
+enum err calls_read_end_of(const void *p, size_t len, bool *ret_ended, uint64_t *ret_block) WARN_UNUSED; /* whether, and where its event is */
+enum err calls_payouts_total(struct buf *out) WARN_UNUSED;
+enum err calls_payouts_token(struct buf *out) WARN_UNUSED;
+enum err calls_payouts_source(struct buf *out) WARN_UNUSED;
+extern const struct hash CALLS_PAYOUTS_PAID; /* the topic of its event Paid; the next is the id */
+struct calls_paid_out {
+	struct hash id;
+	enum { CALLS_PAID, CALLS_PAY_REFUSED, CALLS_PAY_SKIPPED } end;
+	struct address to;    /* this and the amount: not when SKIPPED */
+	struct u256 amount;
+	enum { CALLS_PAY_ENDED, CALLS_PAY_SHORT, CALLS_PAY_NOT_ENOUGH_GAS } why; /* SKIPPED: the contract's enum Why */
+};
+/* As calls_read_settled. */
+bool calls_read_paid_out(const struct hash *topics, size_t topic_count, const void *data, size_t len, struct calls_paid_out *ret);
+
 /* ---- Answers; ERR_BAD_FIELD for anything but the exact form ---- */
 enum err calls_read_u256(const void *p, size_t len, struct u256 *ret) WARN_UNUSED; /* exactly one word */
 enum err calls_read_bool(const void *p, size_t len, bool *ret) WARN_UNUSED;          /* one word, 0 or 1 */

@@ -28,6 +28,15 @@ enum err chain_head(struct chain *c, uint64_t *ret_number)
 	return quantity_call(c, "eth_blockNumber", ret_number);
 }
 
+enum err chain_check_id(struct chain *c, uint64_t expected)
+{
+	uint64_t id = 0;
+	enum err e = chain_id(c, &id);
+	if (!e && id != expected)
+		e = rpc_refuse("the endpoint is chain %llu, not %llu", (unsigned long long)id, (unsigned long long)expected);
+	return e;
+}
+
 enum err chain_client_version(struct chain *c, char ret[128])
 {
 	_cleanup_json_ json_t *result = NULL;
@@ -44,28 +53,44 @@ enum err chain_client_version(struct chain *c, char ret[128])
 	return ERR_OK;
 }
 
-enum err chain_block_by_number(struct chain *c, uint64_t number, struct chain_block *ret)
+static enum err block_read(const json_t *block, struct chain_block *ret)
 {
-	_cleanup_json_ json_t *block = NULL;
-	enum err e = rpc_call(c, "eth_getBlockByNumber", json_pack("[o, b]", rpc_quantity(number), 0), &block);
-	if (e)
-		return e;
-	if (json_is_null(block))
-		return ERR_NOT_FOUND;
 	struct chain_block b;
-	e = rpc_read_quantity(json_object_get(block, "number"), "block number", &b.number);
+	enum err e = rpc_read_quantity(json_object_get(block, "number"), "block number", &b.number);
 	if (!e)
 		e = rpc_read_hash(json_object_get(block, "hash"), "block hash", &b.hash);
 	if (!e)
 		e = rpc_read_hash(json_object_get(block, "parentHash"), "parent hash", &b.parent);
 	if (!e)
 		e = rpc_read_quantity(json_object_get(block, "timestamp"), "block timestamp", &b.timestamp);
+	if (!e)
+		*ret = b;
+	return e;
+}
+
+enum err chain_block_by_number(struct chain *c, uint64_t number, struct chain_block *ret)
+{
+	_cleanup_json_ json_t *block = NULL;
+	struct chain_block b;
+	enum err e = rpc_call(c, "eth_getBlockByNumber", json_pack("[o, b]", rpc_quantity(number), 0), &block);
+	if (e)
+		return e;
+	if (json_is_null(block))
+		return ERR_NOT_FOUND;
+	e = block_read(block, &b);
 	if (e)
 		return e;
 	if (b.number != number)
 		return rpc_refuse("asked for block %llu, got %llu", (unsigned long long)number, (unsigned long long)b.number);
 	*ret = b;
 	return ERR_OK;
+}
+
+enum err chain_block_latest(struct chain *c, struct chain_block *ret)
+{
+	_cleanup_json_ json_t *block = NULL;
+	enum err e = rpc_call(c, "eth_getBlockByNumber", json_pack("[s, b]", "latest", 0), &block);
+	return e ? e : block_read(block, ret);
 }
 
 enum err chain_call(struct chain *c, const struct address *to, const void *data, size_t len, uint64_t gas, uint64_t at, struct buf *out)

@@ -23,10 +23,12 @@ struct chain_block {
 };
 
 enum err chain_id(struct chain *c, uint64_t *ret) WARN_UNUSED;
+enum err chain_check_id(struct chain *c, uint64_t expected) WARN_UNUSED; /* ERR_CHAIN_DOWN: no answer, or another chain now */
 enum err chain_client_version(struct chain *c, char ret[128]) WARN_UNUSED; /* web3_clientVersion */
 enum err chain_head(struct chain *c, uint64_t *ret_number) WARN_UNUSED;
 /* ERR_NOT_FOUND when the node has no such block. */
 enum err chain_block_by_number(struct chain *c, uint64_t number, struct chain_block *ret) WARN_UNUSED;
+enum err chain_block_latest(struct chain *c, struct chain_block *ret) WARN_UNUSED;
 
 struct chain_transfer { /* an ERC-20 Transfer log */
 	struct hash tx, block;

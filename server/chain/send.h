@@ -84,6 +84,10 @@ struct chain_receipt {
  * compare its hash with the chain before believing in it. Free with chain_receipt_done. */
 enum err chain_receipt(struct chain *c, const struct hash *tx, struct chain_receipt *ret) WARN_UNUSED;
 void chain_receipt_done(struct chain_receipt *r);
+/* Is it true, as far as one endpoint can be held to its word? The chain's block of that number must be the receipt's and hold the
+ * transaction, and the logs that this block has from `a` and `b` must be those of the receipt. ERR_NOT_FOUND: the chain has another
+ * block there (or none yet). ERR_CONFLICT: the endpoint contradicts itself, the words say how. */
+enum err chain_receipt_check(struct chain *c, const struct chain_receipt *r, const struct address *a, const struct address *b) WARN_UNUSED;
 
 enum chain_tx_state { CHAIN_TX_UNKNOWN, CHAIN_TX_POOL, CHAIN_TX_MINED };
 struct chain_tx {
@@ -111,5 +115,7 @@ bool chain_log_pays(const struct chain_log *log, const struct chain_payment *p);
 enum err chain_authorization_tx(struct chain *c, const struct chain_payment *p, const struct hash *nonce, struct chain_arrival *ret) WARN_UNUSED;
 /* All transfers of exactly this amount from payer to `to`, oldest first, at most `max`. */
 enum err chain_payment_logs(struct chain *c, const struct chain_payment *p, struct chain_arrival *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+/* The transaction with the first log of `address` in this block that has these two topics first. ERR_NOT_FOUND. */
+enum err chain_log_tx(struct chain *c, const struct address *address, const struct hash topics[2], uint64_t block, struct hash *ret) WARN_UNUSED;
 
 #endif

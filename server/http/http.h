@@ -84,6 +84,7 @@ struct request {
 };
 
 const char *request_header(const struct request *req, const char *name); /* NULL when absent */
+bool request_header_repeated(const struct request *req, const char *name); /* sent more than once? */
 /* Bounded: an embedded NUL, or the same header twice where that is ambiguous, was refused before. */
 const char *request_param(const struct request *req, const char *name);  /* path parameter, percent-decoded */
 const char *request_query(const struct request *req, const char *name);  /* query parameter, decoded; NULL when absent */

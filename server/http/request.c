@@ -19,6 +19,30 @@ const char *request_header(const struct request *req, const char *name)
 	return NULL;
 }
 
+struct header_count {
+	const char *name;
+	unsigned count;
+};
+
+static enum MHD_Result header_count(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	struct header_count *c = cls;
+	(void)kind;
+	(void)value;
+	c->count += !strcasecmp(key, c->name);
+	return MHD_YES;
+}
+
+bool request_header_repeated(const struct request *req, const char *name)
+{
+	struct header_count c = { name, 0 };
+	if (!req->x->headers_copied)
+		MHD_get_connection_values(req->x->mhd, MHD_HEADER_KIND, header_count, &c);
+	for (const struct header *h = req->x->headers; req->x->headers_copied && h; h = h->next)
+		(void)header_count(&c, MHD_HEADER_KIND, h->name, h->value);
+	return c.count > 1;
+}
+
 static enum MHD_Result header_copy(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
 {
 	struct http_exchange *x = cls;

@@ -11,11 +11,13 @@
 static enum err rewind_chain(const struct deposits_config *c, struct db *db, uint64_t cursor)
 {
 	uint64_t number = cursor;
+	enum err e;
 
 	for (; number > 0; number--) {
 		struct chain_block block;
 		struct hash ours;
-		enum err e = db_watch_block(db, &c->watch, number, &ours);
+
+		e = db_watch_block(db, &c->watch, number, &ours);
 
 		if (e == ERR_NOT_FOUND)
 			break; /* older than anything remembered: look again from here */
@@ -26,28 +28,43 @@ static enum err rewind_chain(const struct deposits_config *c, struct db *db, uin
 		if (!e && hash_equal(&block.hash, &ours))
 			break;
 	}
+	e = chain_check_id(c->chain, (uint64_t)c->watch.chain_id); /* that another chain has other blocks means nothing */
+	if (e)
+		return e;
 	c->log("chain_reorganised", (int64_t)number + 1, "taking back deposits from this block on");
-	return db_watch_rewind(db, &c->watch, cursor, number + 1);
+	e = db_watch_rewind(db, &c->watch, cursor, number + 1);
+	FAULT(deposit_rewound);
+	return e;
+}
+
+static bool is_own(const struct deposits_config *c, const struct address *from)
+{
+	for (size_t i = 0; i < c->own_count; i++)
+		if (address_equal(&c->own[i], from))
+			return true;
+	return false;
 }
 
 static enum err look_at(const struct deposits_config *c, struct db *db, const struct chain_block *block)
 {
 	struct chain_transfer *transfers = NULL;
-	size_t count = 0;
+	size_t count = 0, deposits = 0;
 	enum err e = chain_transfers_in_block(c->chain, &c->watch.token, &c->watch.treasury, &block->hash, &transfers, &count);
 	_cleanup_free_ struct deposit_seen *seen = xcalloc(count ? count : 1, sizeof(*seen));
 	int64_t credited = 0;
 
 	for (size_t i = 0; !e && i < count; i++) {
-		seen[i] = (struct deposit_seen){ .tx = transfers[i].tx, .ordinal = transfers[i].ordinal, .from = transfers[i].from };
+		if (is_own(c, &transfers[i].from))
+			continue;
+		seen[deposits] = (struct deposit_seen){ .tx = transfers[i].tx, .ordinal = transfers[i].ordinal, .from = transfers[i].from };
 		/* More than the ledger can hold cannot be real OPG: stop and say so rather than credit something else. */
-		e = amount_from_be(transfers[i].value_be, &seen[i].amount);
+		e = amount_from_be(transfers[i].value_be, &seen[deposits++].amount);
 	}
 	free(transfers);
 	if (count > 0)
 		FAULT(deposit_seen);
 	if (!e)
-		e = db_watch_advance(db, &c->watch, block->number, &block->hash, seen, count, c->confirmations, &credited);
+		e = db_watch_advance(db, &c->watch, block->number, &block->hash, seen, deposits, c->confirmations, &credited);
 	if (credited > 0)
 		FAULT(deposit_written);
 	if (!e && credited > 0) {
@@ -77,9 +94,11 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 	struct hash ours;
 	uint64_t head = 0, cursor = 0;
 	bool has_hash = false;
-	enum err e = chain_head(c->chain, &head);
+	enum err e = chain_check_id(c->chain, (uint64_t)c->watch.chain_id); /* an endpoint may change its mind */
 
 	*ret_more = false;
+	if (!e)
+		e = chain_head(c->chain, &head);
 	if (!e)
 		e = db_watch_cursor(db, &c->watch, 0, &cursor, &ours, &has_hash);
 	if (e)

@@ -11,6 +11,8 @@ struct deposits_config {
 	struct chain *chain;
 	const char *database_url;
 	struct watch watch;
+	const struct address *own; /* what comes from these is ours already: x402 receipts swept to the treasury, our contracts */
+	size_t own_count;
 	uint64_t confirmations;
 	int64_t poll_ms;
 	/* Rate-limited words for the log: credited deposits, reorganisations, trouble. */

@@ -16,7 +16,7 @@ enum err payment_open(struct run *run, struct db *db, const struct run_spec *spe
 	enum err e;
 
 	open->hold = claim->amount_max;
-	e = db_payment_claim(db, claim, open, &run->account);
+	e = claim->limited && !claim->identifier && !claim->gas ? db_payment_claim_shared(run->pay->lane, claim, open, &run->account) : db_payment_claim(db, claim, open, &run->account);
 	FAULT(payment_claimed);
 	*ret_status = e == ERR_CONFLICT ? LANE_KEY_EXISTS : LANE_OK;
 	if (e)
@@ -58,7 +58,7 @@ void payment_begin(struct run *run, struct db *db)
 
 /* The end is written; dropped: the money never came. When the books refuse that end, one that charges nobody: a job always ends.
  * Once the money was asked for, what could not be written is not a failure but not known yet: nobody is told to pay again. */
-static void close_payment(struct run *run, struct db *db, enum outcome o, bool dropped)
+static void close_payment(struct run *run, enum outcome o, bool dropped)
 {
 	struct split split;
 	enum err e;
@@ -69,7 +69,7 @@ static void close_payment(struct run *run, struct db *db, enum outcome o, bool d
 
 		e = run_closing(run, o, &c, &split, &report);
 		if (!e)
-			e = db_payment_close(db, &run->payment.id, &c, dropped, dropped ? outcome_row(o)->name : NULL);
+			e = db_payment_close_shared(run->pay->lane, &run->payment.id, &c, dropped, dropped ? outcome_row(o)->name : NULL);
 		FAULT(payment_closed);
 		if (!e || e == ERR_CONFLICT || e == ERR_DB_DOWN || e == ERR_OVERLOADED || o == OUTCOME_INTERNAL_ERROR)
 			break;
@@ -79,38 +79,35 @@ static void close_payment(struct run *run, struct db *db, enum outcome o, bool d
 	run_over(run, o, e && run->payment.asked ? ERR_PAYMENT_PENDING : e, &split);
 }
 
-/* The answer is good: it is stored, and what it costs is to be taken. */
-static enum err produce(struct run *run, struct db *db, enum outcome o, struct split *ret_split)
+/* The answer is good: it is stored, and with that what it costs is to be taken. */
+static enum err produce(struct run *run, enum outcome o, struct split *ret_split)
 {
 	_cleanup_json_ json_t *report = NULL;
 	struct job_close c;
 	enum err e = run_closing(run, o, &c, ret_split, &report);
 
 	run->payment.amount = run->payment.upto ? amount_min(ret_split->total, run->payment.amount_max) : run->payment.amount_max;
-	if (!e)
-		e = db_job_produce(db, &c);
-	FAULT(payment_produced);
 	if (e)
 		return e;
-	run->payment.asked = true;
-	e = db_payment_settle(db, &run->payment.id, run->payment.amount);
+	e = db_payment_produce(run->pay->lane, &run->payment.id, &c, run->payment.amount);
 	FAULT(payment_settling);
+	run->payment.asked = e != ERR_CONFLICT && e != ERR_OVERLOADED; /* a lost answer says nothing */
 	return e;
 }
 
-void payment_conclude(struct run *run, struct db *db, enum outcome o)
+void payment_conclude(struct run *run, enum outcome o)
 {
 	struct split split;
 	enum err e;
 
 	if (run->payment.upfront || outcome_row(o)->charge == CHARGE_NOTHING) {
-		close_payment(run, db, o, !run->payment.upfront);
+		close_payment(run, o, !run->payment.upfront);
 		return;
 	}
 	run->outcome = o;
-	e = produce(run, db, o, &split);
+	e = produce(run, o, &split);
 	if (e) {
-		close_payment(run, db, OUTCOME_INTERNAL_ERROR, true);
+		close_payment(run, OUTCOME_INTERNAL_ERROR, true);
 		return;
 	}
 	if (run->passed) /* upto, streamed: the caller has all of it */
@@ -166,9 +163,9 @@ void payment_resume(void *arg)
 	if (!started)
 		health_release(run->pay->health, &run->quote.candidates[run->current].node, false);
 	if (!e && run->payment.state == PAYMENT_SETTLED)
-		close_payment(run, db, started ? run->outcome : OUTCOME_CLIENT_LEFT, false);
+		close_payment(run, started ? run->outcome : OUTCOME_CLIENT_LEFT, false);
 	else if (!e && run->payment.state == PAYMENT_FAILED)
-		close_payment(run, db, OUTCOME_SETTLEMENT_FAILED, true);
+		close_payment(run, OUTCOME_SETTLEMENT_FAILED, true);
 	else
 		run_over(run, started ? run->outcome : OUTCOME_SETTLEMENT_FAILED, ERR_PAYMENT_PENDING, &NOTHING); /* left to the next process */
 }

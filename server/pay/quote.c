@@ -40,6 +40,8 @@ enum err quote_make(struct pay *pay, struct db *db, size_t body_len, int64_t max
 		return e;
 	if (q->candidate_count == 0)
 		return ERR_NO_NODE;
+	if (!q->version.priced)
+		return ERR_NO_RATE;
 	q->ceiling = (struct price){ .royalty_input = q->version.royalty_input, .royalty_output = q->version.royalty_output, .fee_bps = pay->fee_bps };
 	q->input_units_max = chat ? (int64_t)body_len : 1;
 	q->output_units_max = !chat ? 0 : max_output >= 0 && max_output < q->version.max_output_units ? max_output : q->version.max_output_units;

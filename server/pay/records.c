@@ -163,15 +163,10 @@ static enum err event_call(const struct record_post *p, struct buf *out)
 	return p->batch ? merkle_batch_call(&p->root, p->size, blob, out) : merkle_individual_call(&s, &p->facts.payer, blob, out);
 }
 
-static enum err write_event(struct db *db, const struct signed_tx *tx, void *post)
-{
-	return db_record_post_write(db, tx, *(const int64_t *)post);
-}
-
 /* Asked first whether it would work: a contract that does not know our key must not cost us gas again and again. */
-static enum err would_work(const struct settler_config *c, const struct settler_order *call, bool *ret)
+static enum err would_work(const struct settler_config *c, const struct tx *tx, bool *ret)
 {
-	struct chain_message m = { .to = *call->to, .data = call->data->data, .len = call->data->len, .gas = call->gas };
+	struct chain_message m = { .to = tx->to, .data = tx->data, .len = tx->data_len, .gas = tx->gas };
 	struct buf answer = BUF_INIT(4096);
 	enum err e;
 
@@ -181,30 +176,47 @@ static enum err would_work(const struct settler_config *c, const struct settler_
 	return e;
 }
 
+static enum err send_event(const struct settler_config *c, struct db *db, struct tx *tx, int64_t post)
+{
+	struct buf raw = BUF_INIT(TX_RAW_MAX);
+	struct signed_tx signed_;
+	bool works = false;
+	enum err e = would_work(c, tx, &works);
+
+	if (!e && !works) {
+		c->log("record_refused", post, "record_contract would revert: does it know the settling key?");
+		e = ERR_UNPROCESSABLE;
+	}
+	if (!e)
+		e = settler_sign(c, db, tx, &raw, &signed_);
+	if (!e)
+		e = db_record_post_write(db, &signed_, post);
+	FAULT(settlement_written);
+	if (!e)
+		settler_send(c, raw.data, raw.len);
+	FAULT(settlement_sent);
+	buf_done(&raw);
+	return e;
+}
+
 static enum err send_due(const struct settler_config *c, const struct records_config *r, struct db *db)
 {
 	enum err e = ERR_OK;
 
 	for (int i = 0; !e && i < OPEN_MAX; i++) {
 		struct buf data = BUF_INIT(CALL_MAX);
-		struct settler_order call = { .to = &r->contract, .data = &data, .write = write_event };
+		struct tx tx = { .to = r->contract };
 		struct record_post post;
-		bool works = false;
 
 		e = db_record_post_due(db, OPEN_MAX, &post);
 		if (e)
 			break;
-		call.arg = &post.id;
 		e = event_call(&post, &data);
-		call.gas = EVENT_GAS + BYTE_GAS * data.len;
+		tx.gas = EVENT_GAS + BYTE_GAS * data.len;
+		tx.data = (const uint8_t *)data.data;
+		tx.data_len = data.len;
 		if (!e)
-			e = would_work(c, &call, &works);
-		if (!e && !works) {
-			c->log("record_refused", post.id, "record_contract would revert: does it know the settling key?");
-			e = ERR_UNPROCESSABLE;
-		}
-		if (!e)
-			e = settler_send(c, db, &call);
+			e = send_event(c, db, &tx, post.id);
 		buf_done(&data);
 	}
 	return e == ERR_NOT_FOUND ? ERR_OK : e;

@@ -265,7 +265,7 @@ void run_conclude(struct run *run, struct db *db, enum outcome o)
 	enum err e;
 
 	if (run->payment.set) {
-		payment_conclude(run, db, o);
+		payment_conclude(run, o);
 		return;
 	}
 	if (!run->close_until)

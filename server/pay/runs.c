@@ -250,14 +250,21 @@ static void unpark(struct pay *pay, bool database_answers)
 
 /* ---- the queue ---- */
 
-/* Candidates the hold does not cover are left out. */
+/* Candidates the hold does not cover are left out; who asks in USD takes what the job was promised, as if the rate had stood still. */
 static void keep_affordable(struct quote *q, const struct job_row *job)
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < q->candidate_count; i++)
-		if (amount_cmp(q->candidates[i].ask_input, job->ask_input_max) <= 0 && amount_cmp(q->candidates[i].ask_output, job->ask_output_max) <= 0)
-			q->candidates[kept++] = q->candidates[i];
+	for (size_t i = 0; i < q->candidate_count; i++) {
+		struct offer_row *o = &q->candidates[i];
+
+		if (o->usd) {
+			o->ask_input = amount_min(o->ask_input, job->ask_input_max);
+			o->ask_output = amount_min(o->ask_output, job->ask_output_max);
+		}
+		if (amount_cmp(o->ask_input, job->ask_input_max) <= 0 && amount_cmp(o->ask_output, job->ask_output_max) <= 0)
+			q->candidates[kept++] = *o;
+	}
 	q->candidate_count = kept;
 	q->ceiling.royalty_input = job->royalty_input;
 	q->ceiling.royalty_output = job->royalty_output;

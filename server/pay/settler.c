@@ -1,5 +1,4 @@
 /* See settler.h. No locks: one thread takes the turns. */
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,14 +7,15 @@
 #include "base/mem.h"
 #include "chain/abi.h"
 #include "chain/calls.h"
-#include "pay/settler.h"
+#include "pay/settler_internal.h"
 
 #define OPEN_MAX 64
 #define VERSIONS_MAX 64 /* an eighth more each: the cap comes first */
-#define RESEND_MS 4000
-#define BUMP_MS 30000
-#define LOST_MS 30000 /* its nonce is used and no form of it has a receipt: that long, for endpoints that lag */
+#define TROUBLES_MAX 3 /* failures in one turn after which the endpoint is left alone until the next */
 #define BUSY_POLL_MS 150
+#define IDLE_MIN_MS 15000 /* of a connection that holds the key: longer than a call to the chain may take */
+#define FIRST_POLL_MS 5
+#define GATHER_MS 25 /* payments asked for in this time share a transaction */
 
 /* ---- reading a receipt ---- */
 
@@ -31,6 +31,21 @@ static bool item_ok(const struct settler_config *c, const struct chain_receipt *
 			return said.end == CALLS_SETTLED;
 	}
 	return false;
+}
+
+size_t settler_said(const struct settler_config *c, const struct chain_receipt *r, struct uuid *ret, size_t max)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; r->ok && i < r->log_count && count < max; i++) {
+		const struct chain_log *l = &r->logs[i];
+		struct calls_settled said;
+
+		if (address_equal(&l->address, &c->contract) && calls_read_settled(l->topics, l->topic_count, l->data, l->data_len, &said) &&
+		    said.end == CALLS_SETTLED)
+			memcpy(ret[count++].b, said.ref.b, sizeof(ret->b));
+	}
+	return count;
 }
 
 /* The token's own word that the money moved: a Transfer from the payer to us of exactly this amount that no other payment has claimed. */
@@ -56,15 +71,14 @@ static void release(struct settling *payments, size_t count)
 		json_decref(payments[i].payload);
 }
 
-/* Payments of a mined transaction that it did not settle: the chain is asked why not. Also after a death in the middle of that. */
-static enum err ask_about_rest(const struct settler_config *c, struct db *db, int64_t tx)
+enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, int64_t tx, uint64_t at)
 {
 	struct settling payments[SETTLER_BATCH_MAX];
 	size_t count = 0;
 	enum err e = db_settlement_payments(db, tx, payments, SETTLER_BATCH_MAX, &count);
 
 	for (size_t i = 0; i < count; i++) {
-		enum err one = settler_find_out(c, db, &payments[i]);
+		enum err one = settler_find_out(c, db, &payments[i], at);
 
 		if (!one)
 			c->ended(c->arg, &payments[i].id);
@@ -75,15 +89,19 @@ static enum err ask_about_rest(const struct settler_config *c, struct db *db, in
 	return e;
 }
 
-/* It was mined: each payment in it is settled, or the chain is asked why not. */
-static enum err conclude(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r)
+/* It was mined: each payment in it is settled, or the chain is asked why not. What it settled is its own, even if a later one of ours
+ * was to try again: this one was thought to be lost then. */
+static enum err conclude(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r, uint64_t head)
 {
 	struct settling payments[SETTLER_BATCH_MAX];
+	struct uuid said[SETTLER_BATCH_MAX];
 	struct arrival arrived[SETTLER_BATCH_MAX];
 	_cleanup_free_ bool *taken = xcalloc(r->log_count + 1, sizeof(*taken));
 	size_t count = 0, arrived_count = 0;
-	enum err e = db_settlement_payments(db, t->id, payments, SETTLER_BATCH_MAX, &count);
+	enum err e = db_settlement_take_over(db, t->id, said, settler_said(c, r, said, SETTLER_BATCH_MAX));
 
+	if (!e)
+		e = db_settlement_payments(db, t->id, payments, SETTLER_BATCH_MAX, &count);
 	if (e)
 		return e;
 	for (size_t i = 0; i < count; i++) {
@@ -100,10 +118,10 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 	for (size_t i = 0; i < arrived_count; i++)
 		c->ended(c->arg, &arrived[i].payment);
 	c->log("settled", (int64_t)arrived_count, hash_format(&r->tx).s);
-	return arrived_count < count ? ask_about_rest(c, db, t->id) : ERR_OK;
+	return arrived_count < count ? settler_ask_about_rest(c, db, t->id, head > r->block_number ? head : r->block_number) : ERR_OK;
 }
 
-static void send(const struct settler_config *c, const void *raw, size_t len)
+void settler_send(const struct settler_config *c, const void *raw, size_t len)
 {
 	enum chain_sent s = chain_send_raw(c->chain, raw, len);
 
@@ -111,12 +129,16 @@ static void send(const struct settler_config *c, const void *raw, size_t len)
 		c->log("send_trouble", (int64_t)s, chain_sent_name(s)); /* whatever it says: the receipts decide */
 }
 
-/* Pools forget. */
-static enum err send_again(const struct settler_config *c, struct db *db, const struct open_tx *t)
+static bool may_send_again(const struct settler_config *c, const struct open_tx *t)
 {
-	if (t->idle_ms < RESEND_MS)
+	return t->idle_ms >= c->patience_ms / 8;
+}
+
+enum err settler_send_again(const struct settler_config *c, struct db *db, const struct open_tx *t)
+{
+	if (!may_send_again(c, t))
 		return ERR_OK;
-	send(c, t->raw, t->raw_len);
+	settler_send(c, t->raw, t->raw_len);
 	return db_settlement_tried(db, t->id);
 }
 
@@ -137,9 +159,9 @@ static enum err bump(const struct settler_config *c, struct db *db, const struct
 	if (!e)
 		e = chain_fees_bump(&then, &now, &c->caps, &more);
 	if (e == ERR_LIMIT) {
-		if (t->idle_ms >= RESEND_MS)
+		if (may_send_again(c, t))
 			c->log("fee_cap_reached", (int64_t)t->nonce, "a settlement waits for cheaper gas");
-		return send_again(c, db, t);
+		return settler_send_again(c, db, t);
 	}
 	if (!e) {
 		tx.max_priority_fee = more.priority;
@@ -152,62 +174,73 @@ static enum err bump(const struct settler_config *c, struct db *db, const struct
 
 		e = db_settlement_replace(db, t->id, &signed_);
 	}
-	if (!e)
-		send(c, raw.data, raw.len);
+	FAULT(settlement_bumped);
+	if (!e) {
+		c->log("settlement_bumped", (int64_t)t->nonce, hash_format(&hash).s);
+		settler_send(c, raw.data, raw.len);
+	}
 	buf_done(&raw);
 	return e;
 }
 
-/* Any of its forms may be the one that was mined. `used`: the key's next nonce on chain, asked before this. */
-static enum err look_for_receipt(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t used)
+enum err settler_receipt(const struct settler_config *c, struct db *db, const struct open_tx *t, struct chain_receipt *ret)
 {
 	struct hash hashes[VERSIONS_MAX];
 	size_t count = 0;
 	enum err e = db_settlement_hashes(db, t->id, hashes, VERSIONS_MAX, &count);
 
 	for (size_t i = 0; !e && i < count; i++) {
-		struct chain_receipt r;
-
-		e = chain_receipt(c->chain, &hashes[i], &r);
-		if (e == ERR_NOT_FOUND) {
-			e = ERR_OK;
-			continue;
-		}
-		if (e)
+		e = chain_receipt(c->chain, &hashes[i], ret);
+		if (e != ERR_NOT_FOUND)
 			return e;
-		e = conclude(c, db, t, &r);
+		e = ERR_OK;
+	}
+	return e ? e : ERR_NOT_FOUND;
+}
+
+/* A receipt counts when the chain's block and its logs say the same, and enough blocks are on top of it. */
+static enum err believe(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r, uint64_t head)
+{
+	enum err e;
+
+	if (c->answer_confirmations > 1 && head + 1 < r->block_number + c->answer_confirmations)
+		return ERR_OK;
+	e = chain_receipt_check(c->chain, r, &c->contract, &c->token);
+	if (e == ERR_CONFLICT && may_send_again(c, t)) {
+		c->log("endpoint_contradicts_itself", (int64_t)r->block_number, chain_error());
+		return settler_send_again(c, db, t); /* should it be that it was never mined */
+	}
+	if (e == ERR_NOT_FOUND || e == ERR_CONFLICT)
+		return ERR_OK; /* its block is not the chain's, or not yet: next time */
+	return e ? e : settler_work_of(c)->mined(c, db, t, r, head);
+}
+
+/* Any of its forms may be the one that was mined. `used`: the key's next nonce on chain, asked before this. */
+static enum err look_for_receipt(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head, uint64_t used)
+{
+	struct chain_receipt r;
+	enum err e = settler_receipt(c, db, t, &r);
+
+	if (!e) {
+		e = believe(c, db, t, &r, head);
 		chain_receipt_done(&r);
 		return e;
 	}
-	if (e)
+	if (e != ERR_NOT_FOUND)
 		return e;
 	if (t->nonce < used) { /* somebody else has the key, or the endpoint is behind with its receipts */
-		if (t->age_ms < LOST_MS)
+		if (t->age_ms < c->patience_ms)
 			return ERR_OK;
+		e = chain_check_id(c->chain, c->chain_id);
+		if (e)
+			return e;
 		c->log("settlement_replaced", (int64_t)t->nonce, "another transaction used the nonce of a settlement");
-		return db_settlement_replaced(db, t->id);
-	}
-	return t->age_ms > BUMP_MS ? bump(c, db, t) : send_again(c, db, t);
-}
-
-static enum err look_after(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head, uint64_t used)
-{
-	struct chain_block block;
-	enum err e;
-
-	if (!t->mined)
-		return look_for_receipt(c, db, t, used);
-	e = ask_about_rest(c, db, t->id);
-	if (e || (head + 1 < t->block_number + c->confirmations && head >= t->block_number))
+		e = db_settlement_replaced(db, t->id);
+		FAULT(settlement_replaced);
 		return e;
-	e = chain_block_by_number(c->chain, t->block_number, &block);
-	if (e && e != ERR_NOT_FOUND)
-		return e;
-	if (e || !hash_equal(&block.hash, &t->block_hash)) {
-		c->log("settlement_reorganised", (int64_t)t->block_number, "sent again");
-		return db_settlement_unmined(db, t->id);
 	}
-	return db_settlement_final(db, t->id);
+	/* What waits behind another one does not get further by a higher fee. */
+	return t->nonce == used && t->age_ms > c->patience_ms ? bump(c, db, t) : settler_send_again(c, db, t);
 }
 
 /* ---- new ones ---- */
@@ -249,22 +282,28 @@ static enum err make_batch(const struct settler_config *c, const struct settling
 	return e;
 }
 
-static enum err sign_call(const struct settler_config *c, struct db *db, const struct settler_order *call, const struct chain_fees *fees, struct buf *raw,
-			  struct signed_tx *ret)
+enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, struct buf *raw, struct signed_tx *ret)
 {
-	struct tx tx = { .chain_id = c->chain_id, .to = *call->to, .gas = call->gas, .max_fee = fees->fee, .max_priority_fee = fees->priority,
-			 .data = (const uint8_t *)call->data->data, .data_len = call->data->len };
-	struct signed_tx s = { .chain_id = c->chain_id, .max_fee = amount_from_u64(fees->fee) };
+	struct signed_tx s = { .chain_id = c->chain_id };
+	struct chain_fees fees;
 	uint64_t latest = 0;
-	enum err e;
+	enum err e = chain_fees(c->chain, &c->caps, &fees);
 
+	if (!e && !fees.affordable)
+		e = ERR_LIMIT; /* nothing is signed that could not be mined */
+	if (e)
+		return e;
+	s.max_fee = amount_from_u64(fees.fee);
 	secret_key_address(&c->key, &s.sender);
 	e = chain_nonce(c->chain, &s.sender, CHAIN_LATEST, &latest);
 	if (!e)
 		e = db_settlement_nonce(db, c->chain_id, &s.sender, latest, &s.nonce);
-	tx.nonce = s.nonce;
+	tx->chain_id = c->chain_id;
+	tx->nonce = s.nonce;
+	tx->max_fee = fees.fee;
+	tx->max_priority_fee = fees.priority;
 	if (!e)
-		e = tx_sign(&tx, &c->key, raw, &s.hash);
+		e = tx_sign(tx, &c->key, raw, &s.hash);
 	s.raw = raw->data;
 	s.raw_len = raw->len;
 	if (!e)
@@ -272,52 +311,28 @@ static enum err sign_call(const struct settler_config *c, struct db *db, const s
 	return e;
 }
 
-enum err settler_send(const struct settler_config *c, struct db *db, const struct settler_order *call)
-{
-	struct buf raw = BUF_INIT(TX_RAW_MAX);
-	struct chain_fees fees;
-	struct signed_tx tx;
-	enum err e = chain_fees(c->chain, &c->caps, &fees);
-
-	if (!e && !fees.affordable)
-		e = ERR_LIMIT; /* nothing is signed that could not be mined */
-	if (!e)
-		e = sign_call(c, db, call, &fees, &raw, &tx);
-	if (!e)
-		e = call->write(db, &tx, call->arg);
-	FAULT(settlement_written);
-	if (!e)
-		send(c, raw.data, raw.len);
-	FAULT(settlement_sent);
-	buf_done(&raw);
-	return e;
-}
-
-struct batch {
-	struct uuid ids[SETTLER_BATCH_MAX];
-	size_t count;
-};
-
-static enum err write_batch(struct db *db, const struct signed_tx *tx, void *arg)
-{
-	const struct batch *b = arg;
-
-	return db_settlement_write(db, tx, b->ids, b->count);
-}
-
 static enum err settle_batch(const struct settler_config *c, struct db *db, const struct settling *payments, size_t count)
 {
-	struct batch b;
-	struct buf data = BUF_INIT(TX_RAW_MAX);
-	struct settler_order call = { .to = &c->contract, .data = &data, .write = write_batch, .arg = &b };
-	enum err e = make_batch(c, payments, &count, &data, &call.gas);
+	struct uuid ids[SETTLER_BATCH_MAX];
+	struct buf data = BUF_INIT(TX_RAW_MAX), raw = BUF_INIT(TX_RAW_MAX);
+	struct tx tx = { .to = c->contract };
+	struct signed_tx signed_;
+	enum err e = make_batch(c, payments, &count, &data, &tx.gas);
 
-	b.count = count;
-	for (size_t i = 0; i < count; i++)
-		b.ids[i] = payments[i].id;
+	tx.data = (const uint8_t *)data.data;
+	tx.data_len = data.len;
 	if (!e)
-		e = settler_send(c, db, &call);
+		e = settler_sign(c, db, &tx, &raw, &signed_);
+	for (size_t i = 0; i < count; i++)
+		ids[i] = payments[i].id;
+	if (!e)
+		e = db_settlement_write(db, &signed_, ids, count);
+	FAULT(settlement_written);
+	if (!e)
+		settler_send(c, raw.data, raw.len);
+	FAULT(settlement_sent);
 	buf_done(&data);
+	buf_done(&raw);
 	return e;
 }
 
@@ -336,9 +351,17 @@ static enum err settle_new(const struct settler_config *c, struct db *db, size_t
 	return e;
 }
 
+static const struct settler_work PAYMENTS = { .begin = settle_new, .mined = conclude, .waiting = settler_ask_about_rest, .final = settler_make_final };
+
+const struct settler_work *settler_work_of(const struct settler_config *c)
+{
+	return c->work ? c->work : &PAYMENTS;
+}
+
 /* ---- the thread ---- */
 
-/* One owner for each key among all gateways: the lock lives and dies with this connection. */
+/* One owner for each key among all gateways: the lock lives and dies with this connection. A gateway that sleeps keeps its connection,
+ * so the database ends one that says nothing for long, and another gateway goes on. */
 static enum err own_key(const struct settler_config *c, struct db *db, bool *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;
@@ -348,7 +371,8 @@ static enum err own_key(const struct settler_config *c, struct db *db, bool *ret
 
 	secret_key_address(&c->key, &sender);
 	db_text(&p, address_format(&sender).s);
-	e = db_query_one(db, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) OR"
+	db_int(&p, 2 * c->patience_ms > IDLE_MIN_MS ? 2 * c->patience_ms : IDLE_MIN_MS);
+	e = db_query_one(db, "SELECT set_config('idle_session_timeout', $2, false), EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) OR"
 			     " pg_try_advisory_lock(hashtextextended('settler:' || $1, 0)) AS mine", &p, &r);
 	if (!e)
 		*ret = db_get_bool(r, 0, "mine");
@@ -361,40 +385,52 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 	struct address sender;
 	uint64_t used = 0;
 	size_t count = 0;
-	enum err e;
+	unsigned troubles = 0;
+	bool stands = true;
+	enum err e, first;
 
 	secret_key_address(&c->key, &sender);
-	e = db_settlements_open(db, c->chain_id, &sender, open, OPEN_MAX, &count);
-	if (!e && count > 0)
-		e = chain_nonce(c->chain, &sender, CHAIN_LATEST, &used);
+	first = db_settlements_open(db, c->chain_id, &sender, open, OPEN_MAX, &count);
+	if (!first && count > 0)
+		first = chain_nonce(c->chain, &sender, CHAIN_LATEST, &used);
+	if (!first)
+		first = settler_blocks_stand(c, open, count, head, &stands);
+	troubles = first ? TROUBLES_MAX : 0;
 	for (size_t i = 0; i < count; i++) {
-		if (!e)
-			e = look_after(c, db, &open[i], head, used);
 		*busy |= !open[i].mined;
-		free(open[i].raw);
+		if (troubles == TROUBLES_MAX)
+			continue;
+		e = open[i].mined ? settler_look_after_mined(c, db, &open[i], head, stands) : look_for_receipt(c, db, &open[i], head, used);
+		troubles += e != ERR_OK;
+		first = first ? first : e;
 	}
-	return e;
+	if (!first)
+		first = settler_fill_gap(c, db, open, count, used);
+	for (size_t i = 0; i < count; i++)
+		free(open[i].raw);
+	return first;
 }
 
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy)
 {
 	size_t begun = 0;
-	uint64_t head = 0;
-	bool mine = false;
-	enum err e = chain_head(c->chain, &head), begin, more;
+	struct chain_block head;
+	bool mine = false, approving = false;
+	enum err e = settler_look_at_chain(c, &head), approved = ERR_OK, more = ERR_OK, begin;
 
 	*ret_busy = false;
-	if (!e && c->head)
-		atomic_store(c->head, head);
 	if (!e)
 		e = own_key(c, db, &mine);
 	if (e || !mine)
 		return e;
-	begin = settle_new(c, db, &begun);
-	e = look_after_all(c, db, head, ret_busy); /* what is under way does not suffer from what cannot begin */
-	*ret_busy |= begun > 0 && !begin;
-	more = c->more ? c->more(c, db) : ERR_OK;
-	return begin ? begin : e ? e : more;
+	if (settler_work_of(c) == &PAYMENTS)
+		approved = settler_approvals(c, db, head.number, &approving);
+	begin = settler_work_of(c)->begin(c, db, &begun);
+	e = look_after_all(c, db, head.number, ret_busy); /* what is under way does not suffer from what cannot begin */
+	*ret_busy |= approving || (begun > 0 && !begin);
+	if (settler_work_of(c) == &PAYMENTS && c->more)
+		more = c->more(c, db);
+	return begin ? begin : e ? e : approved ? approved : more;
 }
 
 static enum err take_turn(const void *config, struct db *db, bool *ret_busy)
@@ -404,7 +440,7 @@ static enum err take_turn(const void *config, struct db *db, bool *ret_busy)
 
 struct turns *settler_start(const struct settler_config *config)
 {
-	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = BUSY_POLL_MS, .turn = take_turn,
+	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = BUSY_POLL_MS, .first_ms = FIRST_POLL_MS, .gather_ms = GATHER_MS, .turn = take_turn,
 					    .log = config->log, .failed_event = "settler_failed" };
 
 	return turns_start(&turns, config, sizeof(*config));

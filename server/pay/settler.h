@@ -4,6 +4,7 @@
 #ifndef OPGATE_PAY_SETTLER_H
 #define OPGATE_PAY_SETTLER_H
 
+#include "chain/chain_time.h"
 #include "chain/send.h"
 #include "chain/tx.h"
 #include "db/payments.h"
@@ -13,42 +14,69 @@
 #define SETTLER_SIGNATURE_MAX 2048
 #define SETTLER_CALL_MAX 8192 /* what contracts/Settler.sol takes */
 
+/* What its turns learn, for those who make offers; it is the only one who writes. */
+struct settler_view {
+	_Atomic uint64_t head;    /* the newest block number seen */
+	struct chain_time time;
+	_Atomic bool wrong_chain; /* the endpoint is another chain now: nothing is sent, nothing believed */
+	_Atomic bool low_gas;     /* the settling key could not pay for much more */
+	int64_t gas_seen_ms;      /* its own */
+};
+
+struct settler_config;
+
+/* What a key's transactions are for: x402 payments, or payouts (payouts.h). Everything else about them is the same. */
+struct settler_work {
+	enum err (*begin)(const struct settler_config *c, struct db *db, size_t *ret_count);             /* signs and sends what is new */
+	enum err (*mined)(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r, uint64_t head);
+	enum err (*waiting)(const struct settler_config *c, struct db *db, int64_t tx, uint64_t head);  /* each turn while it is mined and not final */
+	enum err (*final)(const struct settler_config *c, struct db *db, const struct open_tx *t);
+};
+
 struct settler_config {
+	const struct settler_work *work; /* NULL: payments */
 	struct chain *chain;
 	const char *database_url;
 	uint64_t chain_id;
 	struct address token, pay_to, contract; /* contract: Settler */
 	struct secret_key key;
 	uint64_t confirmations; /* after which a transaction is not looked at any more */
+	uint64_t answer_confirmations; /* with which a payment counts as settled; 1: a receipt is enough */
+	int64_t patience_ms; /* for a transaction that is not mined; and for endpoints that lag */
+	struct amount gas_min; /* wei: with less, `low_gas` */
 	struct chain_fee_caps caps;
 	int64_t poll_ms;
-	/* Other work for the same key, after that for payments; or NULL. */
+	/* Other work for the settling key, after that for payments; or NULL. Not for other kinds of work. */
 	enum err (*more)(const struct settler_config *c, struct db *db);
 	const void *more_arg;
-	_Atomic uint64_t *head; /* kept at the newest block number seen; or NULL */
+	struct settler_view *view;
 	void (*ended)(void *arg, const struct uuid *payment); /* settled or failed */
 	void *arg;
 	void (*log)(const char *event, int64_t number, const char *detail);
 };
 
-/* One transaction by the settler's key: signed with the next nonce, written together with what it is for, sent, and from then on looked
- * after like all others. Only inside a turn. ERR_LIMIT: gas costs more than we pay. */
-struct settler_order {
-	const struct address *to;
-	const struct buf *data;
-	uint64_t gas;
-	enum err (*write)(struct db *db, const struct signed_tx *tx, void *arg); /* db_settlement_begin, and the ties, in one transaction */
-	void *arg;
-};
-enum err settler_send(const struct settler_config *c, struct db *db, const struct settler_order *call) WARN_UNUSED;
-
 struct turns *settler_start(const struct settler_config *config); /* kick it when there is something to settle */
+
+/* A look at the chain, for a view that is filled before the first turn. ERR_CHAIN_DOWN: no answer, or another chain. */
+enum err settler_look(const struct settler_config *c) WARN_UNUSED;
 
 /* One turn, for tests. ret_busy: something is under way, come back soon. */
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy) WARN_UNUSED;
 
-/* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? */
-enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p) WARN_UNUSED;
+/* For those who do the work: signs with the key's next nonce; chain, nonce and fees are filled in (ERR_LIMIT: gas costs more than we
+ * pay). `ret` borrows from raw. */
+enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, struct buf *raw, struct signed_tx *ret) WARN_UNUSED;
+/* Gives signed bytes to the chain, once they are written. Whatever it says: the receipts decide. */
+void settler_send(const struct settler_config *c, const void *raw, size_t len);
+
+/* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? `at`: a
+ * block not before our call. ERR_CONFLICT: another transaction of ours must be read first, come again. */
+enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at) WARN_UNUSED;
+/* Why it will never come, for the payer; `used`: the authorization is, by whatever. */
+const char *settler_reason(const struct settler_config *c, const struct settling *p, bool used);
+
+/* Approvals that payments wait for: one step each. `head`: a block number seen. *ret_busy: some are not ended. */
+enum err settler_approvals(const struct settler_config *c, struct db *db, uint64_t head, bool *ret_busy) WARN_UNUSED;
 
 /* The settlement call of one payment: what a transaction of its own would carry, selector included. ERR_BAD_FIELD: the stored
  * authorization cannot be read. */

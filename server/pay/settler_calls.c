@@ -66,10 +66,22 @@ static enum err eip3009(const json_t *o, struct buf *out)
 	return calls_eip3009_transfer(&a, &rsv, out);
 }
 
+/* The payer's EIP-2612 permit for Permit2, where one came with the payment. */
+static enum err permit2612(const json_t *o, struct calls_permit *ret)
+{
+	enum err e = number(o, "value", &ret->value);
+
+	if (!e)
+		e = number(o, "deadline", &ret->deadline);
+	return e ? e : member(o, "signature", ret->sig.b, sizeof(ret->sig.b));
+}
+
 static enum err permit2(const struct settler_config *c, const struct settling *p, struct buf *out)
 {
 	const json_t *o = p->payload;
 	struct calls_x402 s = { .upto = !strcmp(p->scheme, "upto"), .upto_facilitator = c->contract };
+	const json_t *permit = json_object_get(o, "permit");
+	struct calls_permit sponsored;
 	uint8_t sig[SETTLER_SIGNATURE_MAX];
 	enum err e = member(o, "from", s.owner.b, 20);
 
@@ -87,9 +99,12 @@ static enum err permit2(const struct settler_config *c, const struct settling *p
 		e = number(o, "validAfter", &s.valid_after);
 	if (!e)
 		e = signature(o, sig, sizeof(sig), &s.sig_len);
+	if (!e && permit)
+		e = permit2612(permit, &sponsored);
 	if (e)
 		return e;
 	s.sig = sig;
+	s.sponsored = permit ? &sponsored : NULL;
 	return calls_x402_settle(&s, out);
 }
 

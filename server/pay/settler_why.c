@@ -3,10 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "chain/calls.h"
 #include "pay/settler.h"
 
-static enum err nonce_used(const struct settler_config *c, const struct settling *p, bool *ret)
+static enum err nonce_used(const struct settler_config *c, const struct settling *p, uint64_t at, bool *ret)
 {
 	bool eip3009 = !strcmp(p->method, "eip3009");
 	struct buf call = BUF_INIT(256), answer = BUF_INIT(4096);
@@ -17,7 +18,7 @@ static enum err nonce_used(const struct settler_config *c, const struct settling
 	calls_permit2_nonce_place(&nonce, &word, &bit);
 	e = eip3009 ? calls_eip3009_state(&p->payer, &p->nonce, &call) : calls_permit2_nonce_bitmap(&p->payer, &word, &call);
 	if (!e)
-		e = chain_call(c->chain, eip3009 ? &c->token : &CALLS_PERMIT2, call.data, call.len, 100000, UINT64_MAX, &answer);
+		e = chain_call(c->chain, eip3009 ? &c->token : &CALLS_PERMIT2, call.data, call.len, 100000, at, &answer);
 	if (!e)
 		e = calls_read_u256(answer.data, answer.len, &value);
 	if (!e)
@@ -27,49 +28,58 @@ static enum err nonce_used(const struct settler_config *c, const struct settling
 	return e == ERR_BAD_FIELD ? ERR_CHAIN_DOWN : e;
 }
 
-/* Permit2 leaves no trace of a nonce: any transfer of exactly this amount since the claim will do, once. Our own transactions say
- * themselves what they paid for. */
-static enum err find_arrivals(const struct settler_config *c, struct db *db, const struct settling *p, struct chain_arrival *ret, size_t *ret_count)
+/* Permit2 leaves no trace of a nonce: any transfer of exactly this amount since the claim will do, once. */
+static enum err find_transfers(const struct settler_config *c, const struct settling *p, struct chain_arrival *ret, size_t *ret_count)
 {
 	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = c->pay_to, .amount = p->amount, .from_block = p->claim_block };
-	size_t found = 0, count = 0;
 	enum err e;
 
-	if (!strcmp(p->method, "eip3009")) {
-		e = chain_authorization_tx(c->chain, &what, &p->nonce, &ret[0]);
-		found = !e;
-		e = e == ERR_NOT_FOUND ? ERR_OK : e;
-	} else {
-		e = chain_payment_logs(c->chain, &what, ret, CHAIN_PAYMENT_LOGS_MAX, &found);
-	}
-	for (size_t i = 0; !e && i < found; i++) {
-		bool ours = false;
-
-		e = db_settlement_ours(db, &ret[i].tx, &ours);
-		if (!e && !ours)
-			ret[count++] = ret[i];
-	}
-	if (!e)
-		*ret_count = count;
-	return e;
+	if (strcmp(p->method, "eip3009") != 0)
+		return chain_payment_logs(c->chain, &what, ret, CHAIN_PAYMENT_LOGS_MAX, ret_count);
+	e = chain_authorization_tx(c->chain, &what, &p->nonce, &ret[0]);
+	*ret_count = !e;
+	return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p)
+/* The first of them that is nobody else's. A transaction of ours whose receipt is still to be read says itself what it paid for. */
+static enum err take_transfer(struct db *db, const struct settling *p, const struct chain_arrival *found, size_t count, bool *ret_taken)
 {
-	bool eip3009 = !strcmp(p->method, "eip3009"), used = false;
-	struct chain_arrival found[CHAIN_PAYMENT_LOGS_MAX];
-	size_t count = 0;
-	enum err e = nonce_used(c, p, &used);
+	bool wait = false;
 
-	if (!e && used)
-		e = find_arrivals(c, db, p, found, &count);
-	if (e)
-		return e;
+	*ret_taken = false;
 	for (size_t i = 0; i < count; i++) {
-		e = db_payment_arrived(db, &p->id, &found[i].tx, found[i].log);
-		if (e != ERR_CONFLICT) /* that transfer paid for another one */
+		enum transfer_of of = TRANSFER_CLAIMED;
+		enum err e = db_transfer_of(db, &found[i].tx, found[i].log, &of);
+
+		wait |= of == TRANSFER_OURS;
+		if (!e && of == TRANSFER_OTHERS) {
+			e = db_payment_arrived(db, &p->id, &found[i].tx, found[i].log);
+			*ret_taken = !e;
+			if (e != ERR_CONFLICT) /* another gateway was first with that one */
+				return e;
+		}
+		if (e && e != ERR_CONFLICT)
 			return e;
 	}
+	return wait ? ERR_CONFLICT : ERR_OK;
+}
+
+enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at)
+{
+	bool used = false, taken = false;
+	struct chain_arrival found[CHAIN_PAYMENT_LOGS_MAX];
+	size_t count = 0;
+	enum err e = nonce_used(c, p, at, &used);
+
+	if (!e && used)
+		e = find_transfers(c, p, found, &count);
+	if (!e)
+		e = take_transfer(db, p, found, count, &taken);
+	FAULT(settlement_found_out);
+	if (!e && !taken)
+		e = chain_check_id(c->chain, c->chain_id); /* what another chain says of this payment is nothing */
+	if (e || taken)
+		return e;
 	/* Never used; or used for nothing that came here: cancelled, or signed again for somebody else. */
-	return db_payment_failed(db, &p->id, !eip3009 ? "permit2_simulation_failed" : used ? "invalid_exact_evm_nonce_already_used" : "invalid_exact_evm_transaction_failed");
+	return db_payment_failed(db, &p->id, settler_reason(c, p, used));
 }

@@ -1,4 +1,4 @@
-/* See turns.h. The lock guards the stop and kick flags; everything else is the thread's own. */
+/* See turns.h. The lock guards the stop flag and the kicks; everything else is the thread's own. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,13 +19,14 @@ struct turns {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* on the monotonic clock: a wall clock set back would stretch the pause */
-	bool stopping, kicked;
+	bool stopping;
+	unsigned kicks; /* since the last turn */
+	unsigned together; /* the thread's own: kicks that may come together, by those that did; in quarters, so that it is forgotten slowly */
 };
 
-static bool pause_or_stop(struct turns *t, int64_t ms)
+static struct timespec monotonic_in(int64_t ms)
 {
 	struct timespec until;
-	bool stop;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += ms / 1000;
@@ -34,28 +35,51 @@ static bool pause_or_stop(struct turns *t, int64_t ms)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000L;
 	}
+	return until;
+}
+
+static bool pause_or_stop(struct turns *t, int64_t ms, bool *ret_kicked)
+{
+	struct timespec until = monotonic_in(ms);
+	bool stop;
+
 	pthread_mutex_lock(&t->lock);
-	while (!t->stopping && !t->kicked && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
+	while (!t->stopping && t->kicks == 0 && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
 		;
-	t->kicked = false;
+	until = monotonic_in(t->config.gather_ms);
+	while (!t->stopping && t->kicks > 0 && 4 * t->kicks < t->together && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
+		;
+	*ret_kicked = t->kicks > 0;
+	if (t->kicks > 0)
+		t->together = 4 * t->kicks >= t->together ? 4 * t->kicks : t->together - 1;
+	t->kicks = 0;
 	stop = t->stopping;
 	pthread_mutex_unlock(&t->lock);
 	return stop;
+}
+
+static int64_t busy_pause(const struct turns_config *c, int64_t last, bool kicked)
+{
+	int64_t first = c->first_ms > 0 && c->first_ms < c->busy_ms ? c->first_ms : c->busy_ms;
+
+	return kicked || last == 0 ? first : 2 * last < c->busy_ms ? 2 * last : c->busy_ms;
 }
 
 static void *turns_main(void *arg)
 {
 	struct turns *t = arg;
 	struct db *db = db_new(t->database_url, STATEMENT_DEADLINE_MS);
-	int64_t failures = 0;
+	int64_t failures = 0, busy_ms = 0;
+	bool busy = false, kicked = false;
 
-	for (bool busy = false; !pause_or_stop(t, busy ? t->config.busy_ms : t->config.poll_ms);) {
+	while (!pause_or_stop(t, busy ? busy_ms : t->config.poll_ms, &kicked)) {
 		enum err e = t->config.turn(t->arg, db, &busy);
 
 		if (e && (failures & (failures - 1)) == 0)
 			t->config.log(t->config.failed_event, failures, e == ERR_CHAIN_DOWN ? chain_error() : e == ERR_DB_DOWN ? db_error(db) : err_info(e)->code);
 		failures = e ? failures + 1 : 0;
 		busy = busy && !e;
+		busy_ms = busy ? busy_pause(&t->config, busy_ms, kicked) : 0;
 	}
 	db_free(db);
 	return NULL;
@@ -84,7 +108,7 @@ struct turns *turns_start(const struct turns_config *config, const void *arg, si
 static void set_flags(struct turns *t, bool stop)
 {
 	pthread_mutex_lock(&t->lock);
-	t->kicked = true;
+	t->kicks++;
 	t->stopping |= stop;
 	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->lock);

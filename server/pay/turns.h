@@ -1,6 +1,6 @@
 /* A thread that takes turns at something: one turn, a pause, the next; with a database connection of its own. The deposit watcher and
  * the settler are such threads. The pause is measured by the monotonic clock, ends early at a kick, and is short while a turn says
- * that it is busy. */
+ * that it is busy: what was begun just now may be done at once, what was not done then may take long. */
 #ifndef OPGATE_PAY_TURNS_H
 #define OPGATE_PAY_TURNS_H
 
@@ -10,7 +10,9 @@ struct turns;
 
 struct turns_config {
 	const char *database_url;
-	int64_t poll_ms, busy_ms; /* pause after a turn that was idle or failed; after one that was busy */
+	int64_t poll_ms, busy_ms; /* pause after a turn that was idle or failed; after one that was busy, at most */
+	int64_t first_ms;         /* the first busy pause after a kick; each further one is twice as long. 0: all are busy_ms */
+	int64_t gather_ms;        /* from a kick to its turn at most, when others came with earlier ones, so that they share it */
 	enum err (*turn)(const void *arg, struct db *db, bool *ret_busy);
 	void (*log)(const char *event, int64_t number, const char *detail);
 	const char *failed_event; /* logged at the first failure in a row, and then ever more rarely */

@@ -3,14 +3,28 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "chain/calls.h"
 #include "pay/x402.h"
 
 #define QUOTE_LIFE_S 600
-#define CALL_GAS 300000
 #define WALLET_GAS 80000 /* what a settlement leaves a wallet for its own check (settler_calls.c) */
 #define SIGNATURE_MAX 2048 /* more fits into no settlement */
+
+/* ---- the chain, as the settler sees it ---- */
+
+const char *x402_closed(const struct x402 *x)
+{
+	if (atomic_load(&x->view->wrong_chain))
+		return "the chain's endpoint answers for another chain: payments cannot be settled";
+	return atomic_load(&x->view->low_gas) ? "the settling key is short of gas: payments cannot be settled" : NULL;
+}
+
+int64_t x402_now_s(const struct x402 *x)
+{
+	return chain_time_now_s(&x->view->time, clock_mono_ms(), clock_wall_ms());
+}
 
 /* ---- terms ---- */
 
@@ -26,6 +40,7 @@ static void make_offers(const struct x402 *x, bool chat, struct x402_terms *t)
 					 .asset = x->token, .pay_to = x->pay_to, .max_timeout_s = x->timeout_s, .name = x->token_name,
 					 .version = x->token_version, .quote = t->sealed };
 
+	t->now_s = x402_now_s(x);
 	t->offers[0] = base;
 	t->offers[1] = base;
 	t->offers[1].method = X402_PERMIT2;
@@ -119,6 +134,7 @@ enum err x402_terms_reopen(const struct x402 *x, struct quote *q, const char *ro
 void x402_paid_done(struct x402_paid *p)
 {
 	x402_auth_done(&p->auth);
+	x402_sponsor_done(&p->sponsor);
 	json_decref(p->stored);
 	p->stored = NULL;
 }
@@ -142,7 +158,7 @@ static void store_number(json_t *o, const char *name, const struct x402_number *
 }
 
 /* What settler_calls.c reads. */
-static json_t *plain_form(const struct x402_auth *a, const struct x402_check *check)
+static json_t *plain_form(const struct x402_auth *a, const uint8_t *signature, size_t signature_len)
 {
 	json_t *o = json_must(json_object());
 
@@ -152,20 +168,27 @@ static json_t *plain_form(const struct x402_auth *a, const struct x402_check *ch
 	store_number(o, "validAfter", &a->valid_after);
 	store_number(o, "validBefore", &a->valid_before);
 	store_number(o, "nonce", &a->nonce);
-	store_bytes(o, "signature", check->signature, check->signature_len);
+	store_bytes(o, "signature", signature, signature_len);
 	return o;
 }
 
-bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret)
+bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret, json_t **ret_form)
 {
+	const uint8_t *signature;
+	size_t len;
 	const struct x402_offer offer = { .chain_id = x->chain_id, .asset = x->token };
 	struct x402_auth auth;
 
 	if (x402_auth_read(payment, payment->scheme && !strcmp(payment->scheme, "upto") ? X402_UPTO : X402_EXACT, &auth))
 		return false;
-	*ret = x402_claim_key_of(&offer, &auth);
+	bool ok = x402_signature(&auth, &signature, &len);
+
+	if (ok) {
+		*ret = x402_claim_key_of(&offer, &auth);
+		*ret_form = plain_form(&auth, signature, len);
+	}
 	x402_auth_done(&auth);
-	return true;
+	return ok;
 }
 
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret)
@@ -180,117 +203,117 @@ const char *x402_read(const struct x402_payment *payment, const struct x402_term
 	reason = x402_auth_read(payment, p.offer->scheme, &p.auth);
 	if (reason)
 		return reason;
-	reason = x402_check_begin(p.offer, payment, &p.auth, (int64_t)time(NULL), ret_check);
+	reason = x402_check_begin(p.offer, payment, &p.auth, terms->now_s, ret_check);
 	if (!reason && ret_check->signature_len > SIGNATURE_MAX)
-		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : "invalid_exact_evm_signature";
+		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : payment->version == 1 ? "invalid_exact_evm_payload_signature" : "invalid_exact_evm_signature";
+	if (!reason)
+		reason = x402_sponsor_read(payment, p.offer, &p.auth, terms->now_s, &p.sponsor);
 	if (reason) {
 		x402_auth_done(&p.auth);
 		return reason;
 	}
 	if (u256_to_amount(&ret_check->pays, &p.amount)) { /* version 1 may pay more than was asked: all of it is booked */
-		x402_auth_done(&p.auth);
-		return "invalid_exact_evm_payload_authorization_value_mismatch";
+		x402_paid_done(&p);
+		return payment->version == 1 ? "insufficient_funds" : "invalid_exact_evm_payload_authorization_value_mismatch"; /* nobody has as much */
 	}
 	p.key = x402_claim_key_of(p.offer, &p.auth);
-	p.stored = plain_form(&p.auth, ret_check);
+	p.stored = plain_form(&p.auth, ret_check->signature, ret_check->signature_len);
 	*ret = p;
 	return NULL;
 }
 
 /* ---- facts ---- */
 
-static enum err ask(const struct x402 *x, const struct address *to, struct buf *call, struct u256 *ret)
-{
-	struct buf answer = BUF_INIT(4096);
-	enum err e = chain_call(x->chain, to, call->data, call->len, CALL_GAS, UINT64_MAX, &answer);
-
-	if (!e)
-		e = calls_read_u256(answer.data, answer.len, ret);
-	buf_done(call);
-	buf_done(&answer);
-	return e == ERR_BAD_FIELD ? ERR_CHAIN_DOWN : e;
-}
-
-static enum err ask_nonce(const struct x402 *x, const struct x402_auth *a, struct x402_facts *f)
-{
-	struct buf call = BUF_INIT(256);
-	struct u256 word, value;
-	struct hash nonce;
-	uint8_t bit = 0;
-	enum err e;
-
-	u256_to_be(&a->nonce.v, nonce.b);
-	calls_permit2_nonce_place(&a->nonce.v, &word, &bit);
-	e = a->method == X402_EIP3009 ? calls_eip3009_state(&a->from, &nonce, &call) : calls_permit2_nonce_bitmap(&a->from, &word, &call);
-	if (!e)
-		e = ask(x, a->method == X402_EIP3009 ? &x->token : &CALLS_PERMIT2, &call, &value);
-	if (!e)
-		f->nonce_used = (a->method == X402_EIP3009 ? !u256_is_zero(&value) : calls_permit2_nonce_used(&value, bit)) ? X402_YES : X402_NO;
-	return e;
-}
-
-static enum err ask_wallet(const struct x402 *x, const struct x402_check *check, const struct x402_auth *a, struct x402_facts *f)
+bool x402_wallet_accepts(const struct x402 *x, const struct address *wallet, const struct hash *digest, const void *signature, size_t len)
 {
 	struct buf call = BUF_INIT(8192), answer = BUF_INIT(4096);
-	enum err e = calls_erc1271(&check->digest, check->signature, check->signature_len, &call);
+	enum err e = calls_erc1271(digest, signature, len, &call);
+	bool accepts;
 
 	if (!e)
-		e = chain_call(x->chain, &a->from, call.data, call.len, WALLET_GAS, UINT64_MAX, &answer);
-	/* A wallet that reverts or answers anything else has not accepted. */
-	f->erc1271_ok = !e && calls_erc1271_accepts(answer.data, answer.len) ? X402_YES : X402_NO;
+		e = chain_call(x->chain, wallet, call.data, call.len, WALLET_GAS, UINT64_MAX, &answer);
+	accepts = !e && calls_erc1271_accepts(answer.data, answer.len);
 	buf_done(&call);
 	buf_done(&answer);
+	return accepts;
+}
+
+static struct chain_ask ask_of(const struct x402_auth *a)
+{
+	struct chain_ask ask = { .payer = a->from, .permit2 = a->method == X402_PERMIT2 };
+	struct u256 word;
+	uint8_t bit;
+
+	calls_permit2_nonce_place(&a->nonce.v, &word, &bit);
+	u256_to_be(ask.permit2 ? &word : &a->nonce.v, ask.place.b);
+	return ask;
+}
+
+static bool nonce_used(const struct x402_auth *a, const struct u256 *state)
+{
+	struct u256 word;
+	uint8_t bit;
+
+	calls_permit2_nonce_place(&a->nonce.v, &word, &bit);
+	return a->method == X402_PERMIT2 ? calls_permit2_nonce_used(state, bit) : !u256_is_zero(state);
+}
+
+enum err x402_ask_facts(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, struct x402_facts *ret)
+{
+	const struct x402_auth *a = &paid->auth;
+	const struct chain_ask ask = ask_of(a);
+	struct chain_facts said;
+	enum err e = chain_facts_ask(x->facts, &ask, &said);
+
+	if (e)
+		return e;
+	struct x402_facts f = { .asset_has_code = X402_YES, .proxy_deployed = X402_YES, /* checked at start */
+				.payer_has_code = said.has_code ? X402_YES : X402_NO, .nonce_used = nonce_used(a, &said.nonce) ? X402_YES : X402_NO,
+				.balance_known = true, .balance = said.balance, .allowance_known = ask.permit2, .allowance = said.allowance };
+	/* A call of its own: the wallet's code is the payer's, and what it does must not hold up or spoil the answer for others. */
+	if (said.has_code)
+		f.erc1271_ok = x402_wallet_accepts(x, &a->from, &check->digest, check->signature, check->signature_len) ? X402_YES : X402_NO;
+	paid->payer_has_code = said.has_code;
+	*ret = f;
 	return ERR_OK;
 }
 
-static enum err ask_code(const struct x402 *x, const struct address *a, enum x402_fact *ret)
+static void store_permit(json_t *o, const struct calls_permit *permit)
 {
-	bool has = false;
-	enum err e = chain_has_code(x->chain, a, &has);
+	const struct x402_number value = { .v = permit->value }, deadline = { .v = permit->deadline };
+	json_t *p = json_must(json_object());
 
-	if (!e)
-		*ret = has ? X402_YES : X402_NO;
-	return e;
+	store_number(p, "value", &value);
+	store_number(p, "deadline", &deadline);
+	store_bytes(p, "signature", permit->sig.b, sizeof(permit->sig.b));
+	json_object_set_new(o, "permit", p);
 }
 
-static enum err ask_balances(const struct x402 *x, const struct x402_check *check, const struct x402_auth *a, struct x402_facts *f)
+/* Only where nothing but the allowance is missing. */
+static enum err ask_sponsor(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, struct x402_facts *f, const char **ret_reason)
 {
-	struct buf call = BUF_INIT(256);
-	enum err e = ERR_OK;
+	struct x402_facts with = *f;
+	enum err e;
 
-	if (check->needs & X402_NEED_BALANCE) {
-		e = calls_erc20_balance_of(&a->from, &call);
-		if (!e)
-			e = ask(x, &x->token, &call, &f->balance);
-		f->balance_known = !e;
-	}
-	if (!e && check->needs & X402_NEED_ALLOWANCE) {
-		call = BUF_INIT(256);
-		e = calls_erc20_allowance(&a->from, &CALLS_PERMIT2, &call);
-		if (!e)
-			e = ask(x, &x->token, &call, &f->allowance);
-		f->allowance_known = !e;
-	}
+	with.allowance_sponsored = true;
+	if (!paid->sponsor.by || amount_is_zero(x->sponsor_payer_max) || amount_is_zero(x->sponsor_all_max) || !x402_check_finish(check, f) || x402_check_finish(check, &with))
+		return ERR_OK;
+	e = x402_sponsor_ask(x, check, paid, ret_reason);
+	f->allowance_sponsored = !e && paid->sponsored;
+	if (f->allowance_sponsored && paid->sponsor.by == X402_BY_PERMIT)
+		store_permit(paid->stored, &paid->sponsor.permit);
 	return e;
 }
 
 enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason)
 {
-	const struct x402_auth *a = &paid->auth;
-	struct x402_facts f = { .asset_has_code = X402_YES, .proxy_deployed = X402_YES }; /* checked at start */
-	enum err e = ERR_OK;
+	const char *unsponsored = NULL;
+	struct x402_facts f;
+	enum err e = x402_ask_facts(x, check, paid, &f);
 
-	if (check->needs & (X402_NEED_PAYER_CODE | X402_NEED_ERC1271))
-		e = ask_code(x, &a->from, &f.payer_has_code);
-	if (!e && f.payer_has_code == X402_YES && check->needs & X402_NEED_ERC1271)
-		e = ask_wallet(x, check, a, &f);
-	if (!e && check->needs & X402_NEED_NONCE)
-		e = ask_nonce(x, a, &f);
 	if (!e)
-		e = ask_balances(x, check, a, &f);
-	if (e)
-		return e;
-	paid->payer_has_code = f.payer_has_code == X402_YES;
-	*ret_reason = x402_check_finish(check, &f);
-	return ERR_OK;
+		e = ask_sponsor(x, check, paid, &f, &unsponsored);
+	if (!e)
+		*ret_reason = unsponsored ? unsponsored : x402_check_finish(check, &f);
+	return e;
 }

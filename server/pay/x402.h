@@ -3,26 +3,37 @@
 #ifndef OPGATE_PAY_X402_H
 #define OPGATE_PAY_X402_H
 
-#include <stdatomic.h>
-
+#include "chain/facts.h"
 #include "chain/send.h"
 #include "db/payments.h"
 #include "pay/pay.h"
 #include "pay/quote.h"
+#include "pay/settler.h"
 #include "pay/x402_check.h"
+#include "pay/x402_extensions.h"
 #include "pay/x402_headers.h"
 #include "pay/x402_quote.h"
+#include "pay/x402_sponsor.h"
 
 struct x402 { /* built once by main; NULL in app when x402 is off */
 	struct chain *chain;
+	struct chain_facts_line *facts;
 	uint64_t chain_id;
 	struct address token, pay_to, facilitator; /* facilitator: the Settler contract */
 	const char *token_name, *token_version;
-	struct hash quote_key;
+	struct hash quote_key, siwx_key;
+	struct chain_fee_caps gas_caps;
+	struct amount sponsor_payer_max, sponsor_all_max; /* wei a day for approvals; either zero: none is paid for */
+	bool token_permits; /* the token knows EIP-2612 */
+	bool identifier_required; /* payments without a payment-identifier are refused */
 	uint32_t timeout_s;
 	struct amount exposure_payer_max, exposure_all_max;
-	_Atomic uint64_t head; /* the newest block the settler has seen */
+	const struct settler_view *view; /* what the settler sees of the chain */
 };
+
+/* Can what is accepted now be settled? NULL, or why not. */
+const char *x402_closed(const struct x402 *x);
+int64_t x402_now_s(const struct x402 *x); /* by the chain's clock: the contracts judge deadlines by it */
 
 #define X402_OFFERS_MAX 3
 
@@ -32,6 +43,8 @@ struct x402_terms { /* of one request */
 	struct x402_resource resource;
 	struct x402_quote quote;
 	char *sealed; /* owned */
+	int64_t now_s; /* on the chain's clock */
+	struct x402_declared declared; /* what the 402 says beside the offers; filled by whoever knows the route */
 };
 void x402_terms_done(struct x402_terms *t);
 
@@ -55,14 +68,26 @@ struct x402_paid { /* a good payment */
 	struct amount amount; /* of the offer */
 	json_t *stored;       /* the authorization in plain form, for the settler */
 	bool payer_has_code;
+	struct x402_sponsor sponsor; /* an approval that came with it */
+	bool sponsored;              /* it is needed and good, and would cost us `gas` */
+	struct payment_gas gas;
 };
 void x402_paid_done(struct x402_paid *p);
 
-/* What the payment would be claimed as, whatever else is wrong with it. False: it has no such thing. */
-bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret);
+/* What the payment would be claimed as, whatever else is wrong with it, and the form it would be stored in (a new reference). False:
+ * it has no such thing. */
+bool x402_claim_key(const struct x402 *x, const struct x402_payment *payment, struct x402_claim_key *ret, json_t **ret_form);
 /* Everything that can be said without the chain; *ret_reason NULL: go on with x402_facts_check. */
 const char *x402_read(const struct x402_payment *payment, const struct x402_terms *terms, struct x402_check *ret_check, struct x402_paid *ret);
-/* Asks the chain what the check needs. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
+/* Asks the chain what the check needs. */
+enum err x402_ask_facts(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, struct x402_facts *ret) WARN_UNUSED;
+/* And judges. *ret_reason NULL: good. ERR_CHAIN_DOWN: could not be learned. */
 enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason) WARN_UNUSED;
+/* Has the token EIP-2612? Clients that are told so sign a permit, whatever the token says. */
+enum err x402_token_permits(struct chain *chain, const struct address *token, bool *ret) WARN_UNUSED;
+/* The part of x402_ask_chain about the approval that came along: *ret_reason NULL: good, and paid->gas says what it costs us. */
+enum err x402_sponsor_ask(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason) WARN_UNUSED;
+/* Does a wallet with code call this its signature (ERC-1271)? Whatever else happens when it is asked: no. */
+bool x402_wallet_accepts(const struct x402 *x, const struct address *wallet, const struct hash *digest, const void *signature, size_t len);
 
 #endif

@@ -164,6 +164,16 @@ static bool unwrap(struct x402_check *c)
 	return true;
 }
 
+bool x402_signature(const struct x402_auth *auth, const uint8_t **ret, size_t *ret_len)
+{
+	struct x402_check c = { .signature = auth->signature, .signature_len = auth->signature_len };
+	if (!auth->signature_hex || (auth->method != X402_PERMIT2 && !unwrap(&c)))
+		return false;
+	*ret = c.signature;
+	*ret_len = c.signature_len;
+	return true;
+}
+
 /* ---- the checks ---- */
 
 /* a against b, either beyond the range. */

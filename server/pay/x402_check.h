@@ -13,6 +13,8 @@ extern const struct address X402_PERMIT2_CONTRACT, X402_EXACT_PROXY, X402_UPTO_P
 
 /* The EIP-712 digest the payer signed for this offer; false when a member does not fit its type. */
 bool x402_digest(const struct x402_offer *offer, const struct x402_auth *auth, struct hash *ret);
+/* The signature that would settle: an ERC-6492 wrapping taken off (EIP-3009). Borrowed from the auth; false when it cannot be read. */
+bool x402_signature(const struct x402_auth *auth, const uint8_t **ret, size_t *ret_len) WARN_UNUSED;
 /* Who signed the digest: 65 bytes, v 0, 1, 27 or 28, any s. ERR_BAD_SIGNATURE. */
 enum err x402_recover(const struct hash *digest, const uint8_t *signature, size_t len, struct address *ret) WARN_UNUSED;
 /* Permit2 keeps used nonces as bits: word = nonce >> 8, bit = nonce & 255. */

@@ -88,9 +88,13 @@ static bool is_nothing(const json_t *j)
 	return json_is_null(j) || json_is_false(j) || (json_is_number(j) && json_number_value(j) == 0) || (json_is_string(j) && json_string_length(j) == 0);
 }
 
+/* Blanks around a header's value are not part of it, but those behind it are still there. */
 static json_t *header_parse(const char *header)
 {
+	header = header ? header + strspn(header, " \t") : NULL;
 	size_t len = header ? strlen(header) : 0, text_len;
+	while (len && strchr(" \t", header[len - 1]))
+		len--;
 	_cleanup_free_ char *text = len ? x402_base64_decode(header, len, &text_len) : NULL;
 	json_error_t error;
 	return text ? json_loadb(text, text_len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &error) : NULL;
@@ -133,7 +137,7 @@ enum x402_decoded x402_payment_decode(const char *header, struct x402_payment *r
 
 enum x402_decoded x402_payment_decode_v1(const char *header, struct x402_payment *ret, struct x402_why *why)
 {
-	if (!header || !*header) {
+	if (!header || !header[strspn(header, " \t")]) {
 		why_set(why, X402_UNPAID_TEXT_V1);
 		return X402_UNPAID;
 	}
@@ -204,7 +208,8 @@ static const json_t *info_of(const json_t *extension)
 	return info ? info : extension;
 }
 
-/* These members of sign-in-with-x are new in every 402, so a client can only repeat old ones. */
+/* Members that need not come back as they are: those of sign-in-with-x are new in every 402, so a client can only repeat old ones; and
+ * the 2.11 clients send an approval instead of what we said of it, not with it. */
 static json_t *info_stable(const char *key, const json_t *extension)
 {
 	json_t *info = json_must(json_copy((json_t *)info_of(extension)));
@@ -213,6 +218,8 @@ static json_t *info_stable(const char *key, const json_t *extension)
 		json_object_del(info, "issuedAt");
 		json_object_del(info, "expirationTime");
 	}
+	if (strcmp(key, "eip2612GasSponsoring") == 0 || strcmp(key, "erc20ApprovalGasSponsoring") == 0)
+		json_object_del(info, "description");
 	return info;
 }
 

@@ -86,6 +86,17 @@ const struct doc_type NODE_REQUEST_TYPE =
 	TYPE("NodeRequest(address node,address gateway,string method,string path,bytes32 bodyHash,uint64 issuedAt,bytes32 nonce)",
 	     NODE_REQUEST_FIELDS);
 
+static const struct doc_field PAYOUT_ADDRESS_FIELDS[] = {
+	FIELD(DOC_ADDRESS, "account", payout_address, account),
+	FIELD(DOC_ADDRESS, "to", payout_address, to),
+	FIELD(DOC_ADDRESS, "gateway", payout_address, gateway),
+	FIELD(DOC_UINT64, "issuedAt", payout_address, issued_at),
+	FIELD(DOC_BYTES32, "nonce", payout_address, nonce),
+};
+
+const struct doc_type PAYOUT_ADDRESS_TYPE =
+	TYPE("PayoutAddress(address account,address to,address gateway,uint64 issuedAt,bytes32 nonce)", PAYOUT_ADDRESS_FIELDS);
+
 void request_hash(const char *method, const char *path, const char *content_type, const char *inference_header_length,
 		  const void *body, size_t body_len, struct hash *ret)
 {

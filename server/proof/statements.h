@@ -61,6 +61,15 @@ struct node_request {
 extern const struct doc_type NODE_REQUEST_TYPE;
 /* NodeRequest(address node,address gateway,string method,string path,bytes32 bodyHash,uint64 issuedAt,bytes32 nonce) */
 
+/* Account → gateway: pay me there, too. */
+struct payout_address {
+	struct address account, to, gateway;
+	uint64_t issued_at;
+	struct hash nonce;
+};
+extern const struct doc_type PAYOUT_ADDRESS_TYPE;
+/* PayoutAddress(address account,address to,address gateway,uint64 issuedAt,bytes32 nonce) */
+
 /* requestHash: SHA-256 of "METHOD SP path LF" "content-type LF" "Inference-Header-Content-Length or empty LF" SHA-256(body). */
 void request_hash(const char *method, const char *path, const char *content_type, const char *inference_header_length,
 		  const void *body, size_t body_len, struct hash *ret);

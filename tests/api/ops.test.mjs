@@ -22,7 +22,7 @@ before(async () => {
 
 test('it lives, it is ready, and says so', async () => {
   assert.deepEqual(assertStatus(await call('GET', '/livez'), 200).json, { status: 'ok' });
-  assert.deepEqual(assertStatus(await call('GET', '/readyz'), 200).json, { status: 'ok', checks: { database: true, reconciliation: true } });
+  assert.deepEqual(assertStatus(await call('GET', '/readyz'), 200).json, { status: 'ok', checks: { database: true, reconciliation: true, x402: true } });
   assert.deepEqual(assertStatus(await call('GET', '/v2/health/live'), 200).json, { live: true });
   assert.deepEqual(assertStatus(await call('GET', '/v2/health/ready'), 200).json, { ready: true });
   assert.equal(assertStatus(await call('GET', '/v2'), 200).json.name, 'opgate');
@@ -152,15 +152,17 @@ test('every route of the document answers, and as the document says', async () =
     'POST /v1/keys': { name: 'another' }, 'PATCH /v1/me': { handle: `h-${uuid().slice(0, 8)}` }, 'POST /v1/models': { name: 'described' }, 'POST /v1/models/{author}/{name}/versions': { surface: 'tensor', price: { input: '1' } },
     'POST /v1/quotes': { model: adder.id, input_bytes: 10 }, 'POST /v1/jobs': adderBody(1), 'POST /v1/chat/completions': { ...chat, messages: [{ role: 'user', content: 'hi' }] }, 'POST /v1/completions': { ...chat, prompt: 'hi' },
     'POST /v2/models/{model}/infer': adderBody(1), 'POST /v2/models/{model}/versions/{version}/infer': adderBody(1), 'POST /v1/verify': { receipt }, 'PATCH /v1/models/{author}/{name}': { title: 'x' },
+    'PUT /v1/payouts/settings': { schedule: 'manual' }, 'POST /v1/withdrawals': { source: 'available', amount: '1000' }, 'PUT /v1/models/{author}/{name}/authors': { authors: [{ address: author.address, bps: 10000 }] },
   };
   const as_author = /^(GET \/v1\/models\/\{author\}|(POST|PATCH|PUT|DELETE) \/v1\/(auth|me|keys|models))/;
+  const as_signed_in = /^(POST|PUT|DELETE) \/v1\/(payouts|withdrawals)/;
   const refused = [];
   for (const [pattern, operations] of Object.entries(openapi.paths))
     for (const method of Object.keys(operations).map((name) => name.toUpperCase())) {
       const what = `${method} ${pattern}`;
       const writes = method !== 'GET';
       const takes_body = writes && method !== 'DELETE';
-      const key = as_author.test(what) ? author.token : payer.key;
+      const key = as_author.test(what) ? author.token : as_signed_in.test(what) ? payer.token : payer.key;
       const upload = pattern.includes('/files/');
       const body = upload ? Buffer.from('x') : bodies[what] ?? (takes_body ? '{}' : undefined);
       const query = what === 'POST /v1/jobs' ? `?model=${adder.id}` : '';
@@ -172,7 +174,8 @@ test('every route of the document answers, and as the document says', async () =
   // What takes more than this test has: signatures of a wallet or a node, a whole model, a job that still runs, one that a wallet
   // paid for or that is on chain.
   assert.deepEqual(refused.toSorted(), [
-    'GET /v1/blobs/{blob} 404', 'GET /v1/links/{link} 404', 'GET /v1/links/{link}/output 404', 'GET /v1/links/{link}/receipt 404', 'GET /v1/payments/{id} 404', 'GET /v1/settlements/{id} 404',
+    'DELETE /v1/payouts/addresses/{address} 404', 'GET /v1/blobs/{blob} 404', 'GET /v1/links/{link} 404', 'GET /v1/links/{link}/output 404', 'GET /v1/links/{link}/receipt 404',
+    'GET /v1/payments/{id} 404', 'GET /v1/settlements/{id} 404', 'GET /v1/withdrawals/{id} 404',
     'POST /v1/auth/siwe 400', 'POST /v1/jobs/{id}/cancel 409', 'POST /v1/models/{author}/{name}/versions/{version}/publish 422', 'POST /v1/nodes 400', 'POST /v1/nodes/{address}/drain 401',
     'POST /v1/nodes/{address}/heartbeat 401', 'POST /v1/nodes/{address}/receipts 401', 'PUT /v1/nodes/{address}/offers 401',
   ]);

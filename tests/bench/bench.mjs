@@ -1,5 +1,6 @@
 // The measurements behind docs/OPERATIONS.md, on a stack of its own that is gone afterwards; see tests/bench/run.
 //   http: the gateway's whole paid path next to nginx in front of the same node    lane: the ledger next to pgbench
+//   x402: wallets that pay for each request, next to the official stack
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -10,11 +11,12 @@ import { stackDown, stackUp } from '../../script/lib/stack.mjs';
 import { httpOk, portsFree, progress, waitFor } from '../../script/lib/wait.mjs';
 import { median, output, row, runs, RUNS, SECONDS, wrk } from './measure.mjs';
 import { BenchNode } from './node.mjs';
+import { x402 } from './x402.mjs';
 
 const BIN = path.resolve(process.env.BENCH_BIN ?? inRoot('build/bench'));
-const parts = process.argv.length > 2 ? process.argv.slice(2) : ['http', 'lane'];
-if (parts.some((part) => !['http', 'lane'].includes(part))) {
-  console.error('usage: tests/bench/run [http] [lane]');
+const parts = process.argv.length > 2 ? process.argv.slice(2) : ['http', 'lane', 'x402'];
+if (parts.some((part) => !['http', 'lane', 'x402'].includes(part))) {
+  console.error('usage: tests/bench/run [http] [lane] [x402]');
   process.exit(2);
 }
 
@@ -54,24 +56,36 @@ http {
   await waitFor('nginx answers', () => httpOk(`http://127.0.0.1:${port}/ok`), { alive: () => procs.demand('nginx') });
 }
 
-/// A tensor model of its own, served by bench_node alone: the stack's nodes are stopped.
-async function modelPublish(author) {
-  const files = [{ path: 'bench.onnx', bytes: fs.readFileSync(inRoot('examples/models/adder.onnx')) }, { path: 'README.md', bytes: Buffer.from('For the bench.\n') }];
-  return author.modelPublish({ name: 'bench', title: 'Bench', description: 'For measuring.', surface: 'tensor', price: { input: '500' }, files });
+/// A tensor and a chat model, served by bench_node alone: the stack's nodes are stopped. Its answers are tensors for both.
+async function modelsPublish(author) {
+  const file = (name) => ({ path: name, bytes: fs.readFileSync(inRoot('examples/models', name)) });
+  const readme = { path: 'README.md', bytes: Buffer.from('For the bench.\n') };
+  const about = { title: 'Bench', description: 'For measuring.', price: { input: '500', output: '0' } };
+  return {
+    tensor: await author.modelPublish({ ...about, name: 'bench', surface: 'tensor', price: { input: '500' }, files: [file('adder.onnx'), readme] }),
+    chat: await author.modelPublish({ ...about, name: 'bench-chat', surface: 'chat', max_output_tokens: 10, files: [file('tiny-llama-q8_0.gguf'), readme] }),
+  };
 }
 
-async function http(dev, procs) {
-  const [nginx_port, node_port] = await portsFree(2);
+/// A node that answers at once, and what it serves: {node, models, pid}.
+async function nodeStart(dev, procs) {
+  const [port] = await portsFree(1);
   const api = new Api(dev.base_url);
-  const node = new BenchNode(api, { ...dev, operator_key: dev.accounts.find(({ role }) => role === 'operator').private_key, url: `http://127.0.0.1:${node_port}` });
+  const node = new BenchNode(api, { ...dev, operator_key: dev.accounts.find(({ role }) => role === 'operator').private_key, url: `http://127.0.0.1:${port}` });
   fs.writeFileSync(inVar('keys/bench.key'), node.private_key.slice(2), { mode: 0o600 });
-  const node_args = [String(node_port), inVar('keys/bench.key'), String(dev.chain_id), node.profile_hash];
-  await procs.start('bench-node', { file: path.join(BIN, 'bench_node'), args: node_args });
+  await procs.start('bench-node', { file: path.join(BIN, 'bench_node'), args: [String(port), inVar('keys/bench.key'), String(dev.chain_id), node.profile_hash] });
   await waitFor('bench_node answers', () => httpOk(node.url), { alive: () => procs.demand('bench-node') });
-  await nginxStart(procs, [nginx_port, node_port]);
-  const model = await modelPublish(api.as(dev.api_keys.author));
+  const models = await modelsPublish(api.as(dev.api_keys.author));
   await node.register();
-  await node.offer(model.digest);
+  await node.offer(Object.values(models).map(({ digest }) => digest));
+  return { node, models };
+}
+
+async function http(dev, procs, serving) {
+  const [nginx_port] = await portsFree(1);
+  const { node, models: { tensor: model } } = serving;
+  const api = new Api(dev.base_url);
+  await nginxStart(procs, [nginx_port, new URL(node.url).port]);
 
   const nginx_url = `http://127.0.0.1:${nginx_port}`;
   const json = { 'Content-Type': 'application/json' };
@@ -80,24 +94,20 @@ async function http(dev, procs) {
   const paid = { ...post, url: `${dev.base_url}/v2/models/${model.id}/infer`, headers: { ...json, Authorization: `Bearer ${dev.api_keys.consumer}` } };
   const pid = (name) => procs.list[name].pid;
   const [nginx, upstream, gateway, postgres] = ['nginx', 'bench-node', 'gateway', 'postgres'].map(pid);
-  try {
-    for (const c of [64, 1]) {
-      header(`${c} connection${c > 1 ? 's' : ''}, ${RUNS} runs of ${SECONDS} s (min/median/max)`);
-      const at = (request) => (seconds) => wrk(c, seconds, request);
-      await measure(`nginx return 200, c=${c}`, at({ url: `${nginx_url}/ok` }), { nginx });
-      await measure(`opgate GET /livez, c=${c}`, at({ url: `${dev.base_url}/livez` }), { opgate: gateway });
-      await measure(`nginx proxy, c=${c}`, at({ ...post, url: `${nginx_url}/infer` }), { nginx, node: upstream });
-      await measure(`nginx proxy, node signs, c=${c}`, at({ ...signed, url: `${nginx_url}/infer` }), { nginx, node: upstream });
-      await measure(`opgate paid inference, c=${c}`, at(paid), { opgate: gateway, postgres, node: upstream });
-      const [ours, theirs] = [rates[`opgate paid inference, c=${c}`], rates[`nginx proxy, node signs, c=${c}`]];
-      console.log(`\nopgate / nginx proxy, both with a node that signs: rate ${(ours.rate / theirs.rate).toFixed(3)}, p50 +${ours.p50 - theirs.p50} us`);
-      console.log(`opgate /livez / nginx return 200: rate ${(rates[`opgate GET /livez, c=${c}`].rate / rates[`nginx return 200, c=${c}`].rate).toFixed(2)}`);
-    }
-    const books = await api.reconciliation();
-    if (!books.ok) throw new Error(`the books do not hold: ${JSON.stringify(books)}`);
-  } finally {
-    node.stop();
+  for (const c of [64, 1]) {
+    header(`${c} connection${c > 1 ? 's' : ''}, ${RUNS} runs of ${SECONDS} s (min/median/max)`);
+    const at = (request) => (seconds) => wrk(c, seconds, request);
+    await measure(`nginx return 200, c=${c}`, at({ url: `${nginx_url}/ok` }), { nginx });
+    await measure(`opgate GET /livez, c=${c}`, at({ url: `${dev.base_url}/livez` }), { opgate: gateway });
+    await measure(`nginx proxy, c=${c}`, at({ ...post, url: `${nginx_url}/infer` }), { nginx, node: upstream });
+    await measure(`nginx proxy, node signs, c=${c}`, at({ ...signed, url: `${nginx_url}/infer` }), { nginx, node: upstream });
+    await measure(`opgate paid inference, c=${c}`, at(paid), { opgate: gateway, postgres, node: upstream });
+    const [ours, theirs] = [rates[`opgate paid inference, c=${c}`], rates[`nginx proxy, node signs, c=${c}`]];
+    console.log(`\nopgate / nginx proxy, both with a node that signs: rate ${(ours.rate / theirs.rate).toFixed(3)}, p50 +${ours.p50 - theirs.p50} us`);
+    console.log(`opgate /livez / nginx return 200: rate ${(rates[`opgate GET /livez, c=${c}`].rate / rates[`nginx return 200, c=${c}`].rate).toFixed(2)}`);
   }
+  const books = await api.reconciliation();
+  if (!books.ok) throw new Error(`the books do not hold: ${JSON.stringify(books)}`);
 }
 
 async function lane(dev, procs) {
@@ -128,22 +138,36 @@ async function lane(dev, procs) {
     console.log(`lane / pgbench, ${clients} at once: rate ${(rates[`opgate lane, ${clients} threads`].rate / rates[`pgbench, ${clients} clients`].rate).toFixed(2)}`);
 }
 
+/// Wallets and no account. The same bytes are asked for on every route; a chat model is asked only because `upto` is for those.
+async function wallets(dev, procs, { models }) {
+  const chat = JSON.stringify({ model: models.chat.id, max_tokens: 1, messages: [{ role: 'user', content: 'x'.repeat(200) }] });
+  const pid = (name) => procs.list[name].pid;
+  await x402(dev, {
+    gateway: pid('gateway'), postgres: pid('postgres'), anvil: pid('anvil'),
+    urlOf: (kind) => `${dev.base_url}${kind === 'upto' ? '/v1/chat/completions' : `/v2/models/${models.tensor.id}/infer`}`,
+    bodyOf: (kind) => (kind === 'upto' ? chat : BODY),
+  });
+  await waitFor('every payment is booked', async () => (await new Api(dev.base_url).reconciliation()).ok);
+}
+
 process.env.OPGATE_VAR = fs.mkdtempSync(path.join(os.tmpdir(), 'opgate-bench-'));
-let interrupted = false;
+let interrupted = false, serving;
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => { interrupted = true; });
 try {
   const { dev } = await stackUp();
   const procs = new Procs(varFolder());
   for (const name of ['node-a', 'node-b']) await procs.stop(name);
   console.log(`${os.cpus().length} processors (${os.cpus()[0].model.trim()}), load ${os.loadavg()[0].toFixed(1)} before`);
-  const all = { http, lane };
-  for (const part of parts) if (!interrupted) await all[part](dev, procs);
+  const all = { http, lane, x402: wallets };
+  if (parts.some((part) => part !== 'lane')) serving = await nodeStart(dev, procs);
+  for (const part of parts) if (!interrupted) await all[part](dev, procs, serving);
   console.log(`\nload ${os.loadavg()[0].toFixed(1)} after`);
 } catch (error) {
   console.error(`bench: ${error.message}`);
   process.exitCode = 1;
 } finally {
   progress('stopping');
+  serving?.node.stop();
   const procs = new Procs(varFolder());
   for (const name of ['nginx', 'bench-node']) await procs.stop(name);
   await stackDown();

@@ -21,7 +21,7 @@ function statRead(pid) {
 const childrenOf = (pid) => fs.readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name)).map(statRead).filter((one) => one?.parent === pid);
 
 /// Processor time of `pid`, of its living children and of those it has reaped, in us.
-function cpuOf(pid) {
+export function cpuOf(pid) {
   return [statRead(pid), ...childrenOf(pid)].reduce((sum, one) => sum + one.own + one.reaped, 0) * TICK_US;
 }
 
@@ -69,7 +69,7 @@ export async function runs(once, groups) {
 }
 
 export const median = (values) => [...values].sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)];
-const figure = (value) => (value >= 100 ? Math.round(value).toLocaleString('en').replaceAll(',', ' ') : value.toFixed(1));
+const figure = (value) => (value >= 100 ? Math.round(value).toLocaleString('en').replaceAll(',', ' ') : value.toFixed(value >= 10 ? 1 : 2));
 
 /// min/median/max.
 export function spread(values) {

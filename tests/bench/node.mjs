@@ -47,9 +47,9 @@ export class BenchNode {
     return this.api.json(method, path, text, { 'Opgate-Node': Buffer.from(json).toString('base64url') });
   }
 
-  async offer(digest) {
+  async offer(digests) {
     const ask = { input: '1000', output: '0' };
-    await this.call('PUT', 'offers', { offers: [{ digest, ask, capacity: 10000, precision: 'fp32', profile: this.profile }] });
+    await this.call('PUT', 'offers', { offers: digests.map((digest) => ({ digest, ask, capacity: 10000, precision: 'fp32', profile: this.profile })) });
     this.beat = setInterval(() => this.call('POST', 'heartbeat', {}).catch((error) => console.error(error.message)), 4000);
   }
 

@@ -370,22 +370,26 @@ static void log_nothing(const char *event, int64_t number, const char *detail)
 	(void)event, (void)number, (void)detail;
 }
 
-/* What the watcher makes of an endpoint whose newest block is `number`, on that fork. */
-static void step_at(struct fake_rpc *fake, struct net *net, uint64_t number, uint8_t fork)
+/* What the watcher makes of an endpoint of that chain whose newest block is `number`, on that fork. */
+static enum err step_on(struct fake_rpc *fake, struct net *net, const char *chain_id, uint64_t number, uint8_t fork)
 {
 	struct hash h = block(number, fork), parent = block(number - 1, fork);
 	_cleanup_free_ char *head = xasprintf("\"0x%llx\"", (unsigned long long)number);
 	_cleanup_free_ char *json = xasprintf("{\"number\":%s,\"hash\":\"%s\",\"parentHash\":\"%s\",\"timestamp\":\"0x65\"}", head, hash_format(&h).s, hash_format(&parent).s);
 	_cleanup_free_ char *asked = xasprintf("[%s,false]", head);
 	const struct fake_answer answers[] = { { .method = "eth_blockNumber", .result = head }, { .method = "eth_getBlockByNumber", .result = json, .contains = asked },
-					       { .method = "eth_getBlockByNumber", .result = "null" } };
+					       { .method = "eth_getBlockByNumber", .result = "null" }, { .method = "eth_chainId", .result = chain_id } };
 	struct deposits_config config = { .chain = chain_new(net, fake->url, 5000), .watch = WATCH, .confirmations = CONFIRMATIONS, .log = log_nothing };
 	bool more = false;
+	enum err e;
 
-	fake_set(fake, answers, 3);
-	assert_ok(deposits_step(&config, pg, &more));
+	fake_set(fake, answers, 4);
+	e = deposits_step(&config, pg, &more);
 	chain_free(config.chain);
+	return e;
 }
+
+#define OUR_CHAIN "\"0x14a34\""
 
 /* An endpoint that has not yet seen our newest blocks takes nothing back; one that has others instead does. */
 static void test_a_lagging_endpoint(void **state)
@@ -401,11 +405,13 @@ static void test_a_lagging_endpoint(void **state)
 	empty(2);
 	next(&WATCH, 0, &d, 1);
 	assert_int_equal(empty(3), 1);
-	step_at(&fake, net, 2, 0);
+	assert_ok(step_on(&fake, net, OUR_CHAIN, 2, 0));
 	assert_state(1, "credited");
 	assert_balance_of(0xa1, "100");
 	assert_value("SELECT number AS v FROM chain_cursor", "6");
-	step_at(&fake, net, 2, 1);
+	assert_int_equal(step_on(&fake, net, "\"0x1\"", 2, 1), ERR_CHAIN_DOWN); /* another chain has other blocks: that takes nothing back */
+	assert_state(1, "credited");
+	assert_ok(step_on(&fake, net, OUR_CHAIN, 2, 1));
 	assert_state(1, "reversed");
 	assert_balance_of(0xa1, "0");
 	assert_books();

@@ -432,6 +432,60 @@ static void test_books_see_corruption(void **state)
 	assert_string_equal(b.ledger_sum, "5");
 }
 
+#define FULL 4
+
+static void queue(int64_t version, struct uuid *ret)
+{
+	struct job_open o = opening(1);
+	enum lane_status status;
+
+	o.account = operator_;
+	o.version = version;
+	o.background = true;
+	o.body = "{}";
+	o.body_len = 2;
+	assert_ok(db_job_open(lane, &o, &status));
+	assert_int_equal(status, LANE_OK);
+	*ret = o.id;
+}
+
+/* Versions whose nodes have no room leave their jobs in the queue: whoever comes later for another one must still be seen, in a batch
+ * that the others alone could fill. */
+static void test_the_queue_is_fair(void **state)
+{
+	struct uuid full[FULL][20], late, got[64];
+	size_t count = 0, of_version[FULL] = { 0 };
+	bool seen = false;
+
+	(void)state;
+	deposit(operator_, "1000");
+	for (int v = 2; v <= FULL + 2; v++) {
+		_cleanup_free_ char *sql = xasprintf("INSERT INTO model_version (model, number, surface, royalty_input, royalty_output, max_output_units, digest, manifest, published_at)"
+						     " VALUES (1, %d, 'tensor', 1, 0, 0, decode(repeat('0%d', 32), 'hex'), 'x', now())", v, v);
+		assert_ok(db_script(pg, sql));
+	}
+	for (int i = 0; i < 20; i++)
+		for (int v = 0; v < FULL; v++)
+			queue(v + 2, &full[v][i]);
+	queue(FULL + 2, &late);
+	assert_ok(db_jobs_queued(pg, got, 64, &count));
+	assert_int_equal(count, 64);
+	for (size_t i = 0; i < count; i++) {
+		seen = seen || !memcmp(&got[i], &late, sizeof(late));
+		for (int v = 0; v < FULL; v++)
+			if (of_version[v] < 20 && !memcmp(&got[i], &full[v][of_version[v]], sizeof(late))) /* each version's own are in order */
+				of_version[v]++;
+	}
+	assert_true(seen);
+	for (int v = 0; v < FULL; v++)
+		assert_in_range(of_version[v], 15, 16);
+	assert_int_equal(of_version[0] + of_version[1] + of_version[2] + of_version[3], 63);
+	/* Alone, too, a version is handed out 16 at a time. */
+	assert_ok(db_script(pg, "UPDATE job SET cancel_requested = true, state = 'running' WHERE state = 'queued' AND version > 2"));
+	assert_ok(db_jobs_queued(pg, got, 64, &count));
+	assert_int_equal(count, 16);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -439,7 +493,7 @@ int main(void)
 		cmocka_unit_test(test_never_more_than_held), cmocka_unit_test(test_no_overdraft_at_once), cmocka_unit_test(test_one_key_one_job),
 		cmocka_unit_test(test_refused_key_stays_free), cmocka_unit_test(test_revoked_key), cmocka_unit_test(test_reaping),
 		cmocka_unit_test(test_steps_are_fenced), cmocka_unit_test(test_only_the_owner), cmocka_unit_test(test_the_living_are_spared),
-		cmocka_unit_test(test_books_see_corruption),
+		cmocka_unit_test(test_the_queue_is_fair), cmocka_unit_test(test_books_see_corruption),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

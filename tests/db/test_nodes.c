@@ -48,7 +48,7 @@ static enum err offer(uint8_t node, const uint8_t *digests, size_t count, uint64
 	struct address a = addr(node);
 
 	for (size_t i = 0; i < count; i++) {
-		offers[i] = (struct offer_new){ .digest = digest(digests[i]), .ask_input = amount_from_u64(ask), .ask_output = AMOUNT_ZERO,
+		offers[i] = (struct offer_new){ .digest = digest(digests[i]), .ask = { .input = amount_from_u64(ask) },
 						.capacity = 3, .precision = "fp32", .profile = PROFILE };
 		sha256_of(PROFILE, strlen(PROFILE), &offers[i].profile_hash);
 	}

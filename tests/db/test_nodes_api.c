@@ -164,7 +164,8 @@ static void expect_offers(int status, const char *fmt, const char *item)
 
 #define OFFER(digest, ask, capacity, profile) \
 	"{\"digest\":\"" digest "\",\"ask\":" ask ",\"capacity\":" capacity ",\"precision\":\"fp32\",\"profile\":" profile "}"
-#define ASK "{\"input\":\"5\",\"output\":\"0\"}"
+#define ASK_SUMS "\"input\":\"5\",\"output\":\"0\""
+#define ASK "{" ASK_SUMS "}"
 #define PROFILE "\"{\\\"a\\\":1}\""
 
 static void test_offers(void **state)
@@ -188,7 +189,7 @@ static void test_offers(void **state)
 	assert_contains(before, "\"offers\":[]"); /* nothing of the refused sets stayed */
 	expect_offers(200, "", OFFER(DIGEST, ASK, "3", PROFILE));
 	_cleanup_free_ char *after = call("GET", path, "", "");
-	assert_contains(after, "\"model\":\"alice/adder\",\"version\":1,\"digest\":\"" DIGEST "\",\"surface\":\"tensor\",\"ask\":" ASK ",\"capacity\":3");
+	assert_contains(after, "\"model\":\"alice/adder\",\"version\":1,\"digest\":\"" DIGEST "\",\"surface\":\"tensor\",\"ask\":{\"currency\":\"OPG\"," ASK_SUMS "},\"capacity\":3");
 	assert_contains(after, "\"state\":\"ready\"");
 	struct hash profile;
 	sha256_of("{\"a\":1}", 7, &profile);

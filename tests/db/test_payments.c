@@ -2,61 +2,9 @@
  * to us is what is open. */
 #include <pthread.h>
 
-#include "db/ledger.h"
-#include "db/payments.h"
-#include "tests/db/pg.h"
+#include "tests/db/claims.h"
 
-static const struct uuid ME = { { 1 } };
-static const struct address NODE = { { 9 } }, TOKEN = { { 0x70 } }, PAYER = { { 0xaa } }, SENDER = { { 0x5e } };
-static int64_t author, operator_;
-static uint8_t nonces;
 static uint64_t tx_nonces;
-
-static int64_t add_account(int n)
-{
-	_cleanup_free_ char *sql = xasprintf("WITH a AS (INSERT INTO account (address) VALUES (decode(lpad('%x', 40, '0'), 'hex')) RETURNING id) SELECT id AS v FROM a", n);
-	_cleanup_free_ char *id = pg_value(sql);
-	int64_t v = 0;
-
-	assert_int_equal(sscanf(id, "%ld", &v), 1);
-	return v;
-}
-
-static int setup(void **state)
-{
-	if (pg_setup(state))
-		return -1;
-	author = add_account(2);
-	operator_ = add_account(3);
-	return db_script(pg, "INSERT INTO model (author, name) VALUES (1, 'm');"
-			     "INSERT INTO model_version (model, number, surface, royalty_input, royalty_output, max_output_units, digest, manifest, published_at)"
-			     " VALUES (1, 1, 'tensor', 1, 0, 0, decode(repeat('ab', 32), 'hex'), 'x', now())") ? -1 : 0;
-}
-
-static struct amount amount(uint64_t v)
-{
-	return amount_from_u64(v);
-}
-
-struct claimed {
-	struct payment_claim claim;
-	struct job_open job;
-	int64_t account;
-};
-
-static struct claimed claim_new(const char *scheme, uint64_t max)
-{
-	static json_t *payload;
-	struct claimed c = { .claim = { .id = uuid_new(), .chain_id = 84532, .verifier = TOKEN, .payer = PAYER, .nonce = { { ++nonces } }, .request_digest = { { 7 } },
-					.scheme = scheme, .method = "eip3009", .amount_max = amount(max), .block = 5 },
-			     .job = { .id = uuid_new(), .version = 1, .author = author, .hold = amount(max), .policy = "signed", .path = "/v1/jobs",
-				      .content_type = "application/json", .input_units_max = 1, .timeout_ms = 60000, .lease = ME, .node = NODE, .operator_ = operator_ } };
-
-	if (!payload)
-		payload = json_must(json_object());
-	c.claim.payload = payload;
-	return c;
-}
 
 static struct claimed claimed(const char *scheme, uint64_t max)
 {
@@ -66,37 +14,12 @@ static struct claimed claimed(const char *scheme, uint64_t max)
 	return c;
 }
 
-static struct job_close closing(const struct claimed *c, const char *state, const char *outcome, uint64_t ask)
-{
-	return (struct job_close){ .id = c->job.id, .account = c->account, .leased = true, .lease = ME, .attempt = 1, .state = state, .outcome = outcome, .ask = amount(ask),
-				   .input_units = -1, .output_units = -1 };
-}
-
-static enum err close_as(const struct claimed *c, const char *state, const char *outcome, uint64_t ask, bool dropped)
-{
-	struct job_close j = closing(c, state, outcome, ask);
-
-	return db_payment_close(pg, &c->claim.id, &j, dropped, dropped ? outcome : NULL);
-}
-
 static void assert_state(const struct claimed *c, const char *state)
 {
 	_cleanup_payment_row_ struct payment_row row = { 0 };
 
 	assert_ok(db_payment_get(pg, &c->claim.id, &row));
 	assert_string_equal(row.state, state);
-}
-
-static void assert_books(const char *unsettled)
-{
-	struct books b;
-
-	assert_ok(db_books(pg, &b));
-	assert_string_equal(b.ledger_sum, "0");
-	assert_int_equal(b.wrong_balances, 0);
-	assert_int_equal(b.wrong_holds, 0);
-	assert_int_equal(b.wrong_captures, 0);
-	assert_string_equal(amount_format(b.unsettled).s, unsettled);
 }
 
 static void assert_available(const struct claimed *c, const char *expected)
@@ -356,19 +279,19 @@ static void test_replaced(void **state)
 	struct settling list[4];
 	size_t count = 0;
 	int64_t tx;
-	bool ours = false;
 	const struct hash hash = { { 0x70, (uint8_t)(tx_nonces + 1) } };
+	enum transfer_of of;
 
 	(void)state;
 	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
 	tx = tx_write(&c);
-	assert_ok(db_settlement_ours(pg, &hash, &ours));
-	assert_true(ours);
+	assert_ok(db_transfer_of(pg, &hash, 0, &of));
+	assert_int_equal(of, TRANSFER_OURS);
 	assert_ok(db_payments_settling(pg, list, 4, &count));
 	assert_int_equal(count, 0);
 	assert_ok(db_settlement_replaced(pg, tx));
-	assert_ok(db_settlement_ours(pg, &hash, &ours));
-	assert_false(ours);
+	assert_ok(db_transfer_of(pg, &hash, 0, &of));
+	assert_int_equal(of, TRANSFER_OTHERS);
 	assert_ok(db_payments_settling(pg, list, 4, &count));
 	assert_int_equal(count, 1);
 	assert_int_equal(list[0].claim_block, 5);
@@ -376,6 +299,97 @@ static void test_replaced(void **state)
 	mined(tx_write(&c), &c, 0);
 	assert_ok(close_as(&c, "settled", "delivered", 100, false));
 	assert_books("0");
+}
+
+/* What had the nonce is gone again, and the first transaction goes through after all: the payment is its own, not the second one's. */
+static void test_revived(void **state)
+{
+	struct claimed c = claimed("exact", 100);
+	const struct hash block = { { 0xb2 } }, hash = { { 0x70, (uint8_t)(tx_nonces + 1) } };
+	const struct arrival a = { .payment = c.claim.id, .log = 3 };
+	struct settling list[4];
+	size_t count = 9;
+	int64_t first, second, found = 0, disputed = 9;
+	bool replaced = false;
+	enum transfer_of of;
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	first = tx_write(&c);
+	assert_ok(db_settlement_at_nonce(pg, 84532, &SENDER, tx_nonces - 1, &replaced, &found));
+	assert_false(replaced);
+	assert_int_equal(db_settlement_revive(pg, first), ERR_CONFLICT);
+	assert_ok(db_settlement_replaced(pg, first));
+	second = tx_write(&c);
+	assert_ok(db_settlement_at_nonce(pg, 84532, &SENDER, tx_nonces - 2, &replaced, &found));
+	assert_true(replaced);
+	assert_int_equal(found, first);
+	assert_int_equal(db_settlement_at_nonce(pg, 84532, &SENDER, 1000, &replaced, &found), ERR_NOT_FOUND);
+	assert_ok(db_settlement_revive(pg, first));
+	assert_ok(db_settlement_take_over(pg, first, &c.claim.id, 1));
+	assert_ok(db_settlement_mined(pg, first, true, 8, &block, &hash, &a, 1));
+	assert_ok(db_settlement_payments(pg, second, list, 4, &count));
+	assert_int_equal(count, 0);
+	assert_ok(db_transfer_of(pg, &hash, 3, &of));
+	assert_int_equal(of, TRANSFER_CLAIMED);
+	assert_ok(db_settlement_disputed(pg, first, &hash, &c.claim.id, 1, &disputed));
+	assert_int_equal(disputed, 0);
+	assert_ok(db_settlement_disputed(pg, first, &hash, NULL, 0, &disputed)); /* the receipt does not know of it any more */
+	assert_int_equal(disputed, 1);
+	assert_ok(close_as(&c, "settled", "delivered", 100, false));
+	assert_ok(db_settlement_final(pg, first, &hash, NULL, 0));
+	assert_books("0");
+}
+
+static enum err book_late_again(const struct claimed *c, const struct hash *hash, bool *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_uuid(&p, &c->claim.id);
+	db_hash(&p, hash);
+	e = db_query_one(pg, "SELECT payment_late($1::uuid, $2, 1) AS done", &p, &r);
+	if (!e)
+		*ret = db_get_bool(r, 0, "done");
+	return e;
+}
+
+/* Given up, and then the money comes after all: it is the payer's, once. */
+static void test_came_late(void **state)
+{
+	struct claimed c = claimed("exact", 100);
+	const struct hash hash = { { 0x70, (uint8_t)(tx_nonces + 1) } };
+	const struct arrival late = { .payment = c.claim.id, .log = 1 };
+	struct given_up given_up[1];
+	size_t count = 0;
+	int64_t tx;
+	bool done = false;
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	tx = tx_write(&c);
+	assert_ok(db_settlement_mined(pg, tx, true, 7, &hash, &hash, NULL, 0));
+	assert_ok(db_payment_failed(pg, &c.claim.id, "gone"));
+	assert_ok(db_payments_given_up(pg, &c.claim.id, 1, given_up, &count));
+	assert_int_equal(count, 1);
+	assert_int_equal(db_settlement_final(pg, tx, &hash, &late, 1), ERR_CONFLICT); /* its job is open: it says first that it failed */
+	assert_ok(close_as(&c, "failed", "settlement_failed", 0, true));
+	assert_available(&c, "0");
+	assert_ok(db_settlement_final(pg, tx, &hash, &late, 1));
+	assert_state(&c, "credited");
+	assert_available(&c, "100");
+	assert_books("0");
+	assert_ok(db_payments_given_up(pg, &c.claim.id, 1, given_up, &count));
+	assert_int_equal(count, 0);
+	assert_int_equal(db_settlement_final(pg, tx, &hash, &late, 1), ERR_CONFLICT);
+	assert_available(&c, "100");
+	assert_ok(book_late_again(&c, &hash, &done));
+	assert_true(done);
+	assert_available(&c, "100");
+	assert_ok(db_script(pg, "WITH t AS (INSERT INTO ledger_transfer (key, kind) VALUES ('test:spent', 'x402_dropped') RETURNING id)"
+				" INSERT INTO ledger_entry (transfer, line, account, amount) SELECT t.id, v.line, v.account, v.amount FROM t,"
+				" (VALUES (1, (SELECT id * 16 + 1 FROM account WHERE address = decode(rpad('aa', 40, '0'), 'hex')), -100), (2, 8, 100)) v(line, account, amount)"));
 }
 
 /* A job past its deadline is left alone while the chain has not said. */
@@ -461,9 +475,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_delivered), cmocka_unit_test(test_upto), cmocka_unit_test(test_upto_of_nothing), cmocka_unit_test(test_costs_nothing),
 		cmocka_unit_test(test_dropped), cmocka_unit_test(test_not_dropped_once_asked_for), cmocka_unit_test(test_racing_claims), cmocka_unit_test(test_exposure),
-		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced), cmocka_unit_test(test_revived), cmocka_unit_test(test_came_late),
 		cmocka_unit_test(test_reaper_waits_for_the_chain), cmocka_unit_test(test_queue_waits_for_the_money),
 	};
 
-	return cmocka_run_group_tests(tests, setup, pg_teardown);
+	return cmocka_run_group_tests(tests, claims_setup, pg_teardown);
 }

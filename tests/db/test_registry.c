@@ -39,8 +39,8 @@ static struct model_row model_make(int64_t author, const char *name)
 
 static struct version_row draft_make(const struct model_row *m, const char *surface)
 {
-	struct version_new new = { .model = m->id, .author = m->author, .surface = surface, .royalty_input = amount_from_u64(5),
-				   .royalty_output = amount_from_u64(7), .max_output_units = 512 };
+	struct version_new new = { .model = m->id, .author = m->author, .surface = surface, .royalty = { .input = amount_from_u64(5), .output = amount_from_u64(7) },
+				   .max_output_units = 512 };
 	struct version_row row;
 	assert_ok(db_version_create(pg, &new, &row));
 	return row;

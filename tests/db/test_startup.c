@@ -55,8 +55,10 @@ static void test_sweep(void **state)
 				"INSERT INTO account (address) VALUES (decode(repeat('0a', 20), 'hex'));"
 				"INSERT INTO idempotency SELECT id, 'r', k, decode(repeat('03', 32), 'hex'), gen_random_uuid(), now() - d FROM account,"
 				" (VALUES ('old', interval '31 days'), ('new', interval '29 days')) v(k, d)"));
+	assert_ok(db_script(pg, "INSERT INTO siwx_nonce VALUES ('over', now() - interval '1 second'), ('used', now() + interval '1 minute')"));
 	assert_ok(startup_sweep(pg));
 	assert_value("SELECT string_agg(nonce, ' ') AS v FROM siwe_nonce", "livelivelivelive");
+	assert_value("SELECT string_agg(nonce, ' ') AS v FROM siwx_nonce", "used");
 	assert_value("SELECT encode(nonce, 'hex') AS v FROM node_nonce", "0202020202020202020202020202020202020202020202020202020202020202");
 	assert_value("SELECT string_agg(key, ' ') AS v FROM idempotency", "new");
 }

@@ -8,6 +8,7 @@ import { CHAIN_ID } from './rig.mjs';
 const TYPES = {
   Receipt: 'bytes16 jobId,uint32 attempt,address gateway,address node,bytes32 modelDigest,bytes32 requestHash,bytes32 responseHash,bytes32 profileHash,uint16 status,string policy,uint64 inputUnits,uint64 outputUnits,uint64 startedAt,uint64 finishedAt',
   NodeRegistration: 'address node,address operator,address gateway,string url,uint64 issuedAt',
+  PayoutAddress: 'address account,address to,address gateway,uint64 issuedAt,bytes32 nonce',
   NodeRequest: 'address node,address gateway,string method,string path,bytes32 bodyHash,uint64 issuedAt,bytes32 nonce',
 };
 const fieldsOf = (name) => TYPES[name].split(',').map((field) => ({ type: field.split(' ')[0], name: field.split(' ')[1] }));

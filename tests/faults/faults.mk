@@ -1,8 +1,14 @@
-# make faults ROUNDS=50 SEED=1: every fault test; the campaign of tests/faults/kill.test.mjs kills something while 200 jobs run,
-# round after round. Included by the Makefile.
-ROUNDS ?= 6
-SEED   ?=
+# make faults [SEED=1] [ROUNDS=20] [FILES="chain reorg"]: every fault test, some files at once. Each fault of the chain ROUNDS times and each
+# point of a payment PAYMENT_ROUNDS times with random timing; tests/faults/kill.test.mjs kills something while 200 jobs run, KILL_ROUNDS
+# times. The seed is printed, and repeats the random choices. make faults-short is the same, once: part of ./script/test. Included by the Makefile.
+ROUNDS         ?= 20
+PAYMENT_ROUNDS ?= $(ROUNDS)
+KILL_ROUNDS    ?= 20
+AT_ONCE        ?= 3
+FILES          ?=
 faults: all
 	@$(MAKE) -s FAULTS=1 BUILD=build/faults
-	@ROUNDS=$(ROUNDS) SEED=$(SEED) ./script/node --test --test-reporter=tap --test-concurrency=1 tests/faults/*.test.mjs
-.PHONY: faults
+	@ROUNDS=$(ROUNDS) PAYMENT_ROUNDS=$(PAYMENT_ROUNDS) KILL_ROUNDS=$(KILL_ROUNDS) AT_ONCE=$(AT_ONCE) $(if $(SEED),SEED=$(SEED)) ./script/node tests/faults/campaign.mjs $(FILES)
+faults-short:
+	@$(MAKE) -s faults ROUNDS=1 KILL_ROUNDS=6 AT_ONCE=2
+.PHONY: faults faults-short

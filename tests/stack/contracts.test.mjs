@@ -1,10 +1,13 @@
 // The development token and Permit2 on a real anvil, spoken to by viem.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
 import { after, before, describe, it } from 'node:test';
-import { domainSeparator, hashTypedData, keccak256, parseSignature, toHex } from 'viem';
+import { domainSeparator, hashTypedData, keccak256, parseAbi, parseSignature, toHex } from 'viem';
 import { contractsCompile } from '../../script/contracts.mjs';
 import { contractsDeploy, PERMIT2 } from '../../script/deploy.mjs';
 import { chainAccount } from '../../script/lib/chain.mjs';
+import { inRoot } from '../../script/lib/paths.mjs';
 import { anvilStart } from './helpers.mjs';
 
 const AUTHORIZATION = [
@@ -131,5 +134,41 @@ describe('contracts', () => {
     await chain.write(holder, { address: wallet, abi: TestWallet.abi, functionName: 'approve', args: [digest] });
     await write('transferWithAuthorization', args);
     assert.equal(await read('balanceOf', [wallet]), 0n);
+  });
+
+  // What server/chain/facts.c sends with a call that creates nothing.
+  function factsCode() {
+    const input = {
+      language: 'Yul', sources: { 'Facts.yul': { content: fs.readFileSync(inRoot('contracts/Facts.yul'), 'utf8') } },
+      settings: { evmVersion: 'paris', optimizer: { enabled: true, details: { yul: true } }, outputSelection: { '*': { '*': ['evm.bytecode.object'] } } },
+    };
+    const { errors = [], contracts } = JSON.parse(createRequire(import.meta.url)('solc').compile(JSON.stringify(input)));
+    assert.deepEqual(errors, []);
+    return contracts['Facts.yul'].Facts.evm.bytecode.object;
+  }
+  const word = (value) => (typeof value === 'string' ? value.slice(2).toLowerCase() : value.toString(16)).padStart(64, '0');
+  async function facts(asks, token = deployed.opg_token) {
+    const { data } = await chain.client.call({ data: `0x${factsCode()}${[token, PERMIT2, ...asks.flat()].map(word).join('')}` });
+    const words = data.slice(2).match(/.{64}/g).map((text) => BigInt(`0x${text}`));
+    return asks.map((_, i) => words.slice(5 * i, 5 * i + 5));
+  }
+
+  it('holds in the gateway what Facts.yul compiles to', () => {
+    const [, list] = /CODE\[\] = \{\n([^}]*)\}/.exec(fs.readFileSync(inRoot('server/chain/facts.c'), 'utf8'));
+    assert.equal(list.match(/0x[0-9a-f]{2}/g).map((byte) => byte.slice(2)).join(''), factsCode());
+  });
+  it('tells of many payers in one call what their payments are judged by', async () => {
+    const [message, unused] = [authorization(), authorization()];
+    await write('transferWithAuthorization', [...Object.values(message), await sign('TransferWithAuthorization', message)]);
+    await write('approve', [PERMIT2, 77n], holder);
+    const permit2 = { address: PERMIT2, abi: parseAbi(['function invalidateUnorderedNonces(uint256 wordPos, uint256 mask)']) };
+    await chain.write(holder, { ...permit2, functionName: 'invalidateUnorderedNonces', args: [3n, 5n] });
+    const wallet = await chain.deploy(holder, TestWallet);
+    const [holds, size] = [await read('balanceOf', [holder.address]), BigInt((await chain.client.getCode({ address: wallet })).length / 2 - 1)];
+    const asks = [[holder.address, 0n, message.nonce], [holder.address, 0n, unused.nonce], [holder.address, 1n, 3n], [holder.address, 1n, 4n], [wallet, 0n, unused.nonce]];
+    assert.deepEqual(await facts(asks), [[0n, 3n, 1n, holds, 0n], [0n, 3n, 0n, holds, 0n], [0n, 7n, 5n, holds, 77n], [0n, 7n, 0n, holds, 77n], [size, 3n, 0n, 0n, 0n]]);
+    // No token there: nothing is known, and that is not a balance of nothing.
+    assert.deepEqual(await facts([[holder.address, 0n, unused.nonce], [holder.address, 1n, 3n]], payee.address), [[0n, 0n, 0n, 0n, 0n], [0n, 1n, 5n, 0n, 0n]]);
+    assert.deepEqual((await facts(Array.from({ length: 64 }, () => asks[2]))).map((one) => one[4]), Array.from({ length: 64 }, () => 77n));
   });
 });

@@ -26,7 +26,7 @@ const CANNED = {
     versions: [{ id: 'ada/tiny@1', version: 1, surface: 'chat', price: MODELS[0].royalty, state: 'published', digest: DIGEST, created_at: now, published_at: now }] },
   '/v1/nodes': list(NODES), [`/v1/nodes/${NODE.address}`]: NODES[0],
   '/v1/gateway': { address: GATEWAY.address, chain_id: 84532, opg_token: NODE.address, treasury: OPERATOR.address },
-  '/readyz': { status: 'ok', checks: { database: true, reconciliation: true } },
+  '/readyz': { status: 'ok', checks: { database: true, reconciliation: true, x402: true } },
   '/v1/reconciliation': { ok: true, ledger_sum: '0', custody: '1500000000000000000', liabilities: '1500000000000000000' },
 };
 

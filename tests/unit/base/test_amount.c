@@ -199,11 +199,33 @@ static void compares(void **state)
 	assert_false(amount_is_zero(big)); /* its low 64 bits are zero */
 }
 
+static void decimals(void **state)
+{
+	static const struct { const char *s, *want; } good[] = {
+		{ "0", "0" }, { "1", "1000000000000000000" }, { "0.05", "50000000000000000" }, { "12.000000000000000001", "12000000000000000001" },
+		{ "0.000000000000000000", "0" }, { "170141183460469231731.687303715884105727", MAX },
+	};
+	static const char *const malformed[] = { "", ".", "1.", ".5", "01", "00.1", "-1", "+1", "1e3", "1,5", "1.2.3", " 1", "0x1", "0.0000000000000000001" };
+	struct amount a;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(good); i++) {
+		assert_int_equal(amount_parse_decimal(good[i].s, strlen(good[i].s), &a), ERR_OK);
+		assert_amount(a, good[i].want);
+	}
+	for (size_t i = 0; i < COUNT_OF(malformed); i++)
+		assert_int_equal(amount_parse_decimal(malformed[i], strlen(malformed[i]), &a), ERR_BAD_FIELD);
+	assert_int_equal(amount_parse_decimal("170141183460469231731.687303715884105728", 40, &a), ERR_OVERFLOW);
+	assert_int_equal(amount_parse_decimal("9999999999999999999999", 22, &a), ERR_OVERFLOW);
+	assert_int_equal(amount_parse_decimal("1000000000000000000000000000000000000000000000000", 49, &a), ERR_OVERFLOW);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parses_and_formats),
 		cmocka_unit_test(refuses),
+		cmocka_unit_test(decimals),
 		cmocka_unit_test(big_endian_words),
 		cmocka_unit_test(adds_subtracts_multiplies),
 		cmocka_unit_test(shares),

@@ -138,6 +138,16 @@ define('SETTLED_OK', encodeAbiParameters(parseAbiParameters('bool, bytes'), [tru
 define('SETTLED_FAILED', encodeAbiParameters(parseAbiParameters('bool, bytes'), [false, data(36)]));
 define('SKIPPED_TOPICS', topics('Skipped'));
 define('SKIPPED_DATA', encodeAbiParameters(parseAbiParameters('uint8'), [3]));
+// contracts/Payouts.sol
+call('CALL_PAYOUTS_PAY', 'pay((bytes32 id, address to, uint256 amount)[] items)', [[{ id: word(0x77), to, amount: 5n }, { id: word(0x78), to: owner, amount: MAX }]]);
+call('CALL_PAYOUTS_END_OF', 'endOf(bytes32)', [word(0x77)]);
+call('CALL_PAYOUTS_TOTAL', 'totalPaid()', []);
+call('CALL_PAYOUTS_TOKEN', 'token()', []);
+call('CALL_PAYOUTS_SOURCE', 'source()', []);
+const payouts = parseAbi(['event Paid(bytes32 indexed id, address indexed to, uint256 amount, bool ok)', 'event Skipped(bytes32 indexed id, uint8 why)']);
+define('PAID_OUT_TOPICS', concatHex(encodeEventTopics({ abi: payouts, eventName: 'Paid', args: { id: word(0x77), to } })));
+define('PAID_OUT_DATA', encodeAbiParameters(parseAbiParameters('uint256, bool'), [5n, true]));
+define('PAYOUT_SKIPPED_TOPICS', concatHex(encodeEventTopics({ abi: payouts, eventName: 'Skipped', args: { id: word(0x77) } })));
 
 console.log('/* Made by make_vectors.mjs with viem; do not edit. */\n#ifndef OPGATE_TESTS_CHAIN_VECTORS_H\n#define OPGATE_TESTS_CHAIN_VECTORS_H\n\n#include <stdint.h>\n');
 console.log(out.join('\n'));

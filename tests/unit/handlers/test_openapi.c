@@ -2,7 +2,7 @@
  * shown to fail on documents that are wrong. */
 #include <ctype.h>
 
-#include "base/mem.h"
+#include "base/json.h"
 #include "handlers/openapi.h"
 #include "handlers/routes.h"
 #include "handlers/schemas.h"
@@ -114,7 +114,7 @@ static int text_bad(const char *text, const char *where)
 {
 	if (!text)
 		return 0;
-	json_t *s = schema_read(text);
+	json_t *s = json_quoted(text);
 	int n = s ? schema_bad(s, where) : bad("does not parse", where);
 	json_decref(s);
 	return n;

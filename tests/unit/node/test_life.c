@@ -180,7 +180,7 @@ static void test_whole(void **state)
 	agent_start();
 	wait_until(fake_offers_are(&gateway, 1));
 	assert_int_equal(atomic_load(&gateway.registered), 1);
-	assert_contains(gateway.offers, "\"ask\":{\"input\":\"7\",\"output\":\"0\"}");
+	assert_contains(gateway.offers, "\"ask\":{\"currency\":\"OPG\",\"input\":\"7\",\"output\":\"0\"}");
 	assert_contains(gateway.offers, "\"capacity\":3");
 	assert_contains(gateway.offers, "\"precision\":\"fp32\"");
 	wait_until(atomic_load(&gateway.heartbeats) >= 2);

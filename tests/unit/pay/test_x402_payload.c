@@ -94,6 +94,14 @@ static void test_padding_and_alphabet(void **state)
 		assert_int_equal(x402_payment_decode(header, &p, &why), X402_DECODED);
 		x402_payment_done(&p);
 	}
+	/* blanks around a header's value do not count, inside they do; nothing but blanks is nothing */
+	assert_int_equal(x402_payment_decode(" \teyJ4NDAyVmVyc2lvbiI6Mn0= \t", &p, &why), X402_DECODED);
+	x402_payment_done(&p);
+	assert_int_equal(x402_payment_decode_v1("e30 ", &p, &why), X402_DECODED);
+	x402_payment_done(&p);
+	assert_int_equal(x402_payment_decode("eyJ4NDAyVmVy c2lvbiI6Mn0=", &p, &why), X402_UNPAID);
+	assert_int_equal(x402_payment_decode(" \t ", &p, &why), X402_UNPAID);
+	assert_int_equal(x402_payment_decode_v1(" \t ", &p, &why), X402_UNPAID);
 	_cleanup_free_ char *url = x402_base64_encode(texts[3], strlen(texts[3]));
 	bool other = false;
 	for (char *c = url; *c; c++)

@@ -1,0 +1,32 @@
+/* sign-in-with-x (CAIP-122) inside a 402: a challenge for wallets, and what one sends back in the header SIGN-IN-WITH-X. A challenge is
+ * stored nowhere: its nonce carries our MAC over the time it was made. That it is used once is for the caller to see
+ * (db_siwx_nonce_use), as is a wallet with code. Called by handlers; pure functions. */
+#ifndef OPGATE_PAY_X402_SIWX_H
+#define OPGATE_PAY_X402_SIWX_H
+
+#include <jansson.h>
+
+#include "auth/siwe.h"
+
+struct x402_siwx {
+	const char *base_url, *uri; /* uri: of the resource, below base_url */
+	uint64_t chain_id;
+	const struct hash *key;
+};
+
+/* {info, supportedChains, schema}; new reference. */
+json_t *x402_siwx_challenge(const struct x402_siwx *s, int64_t now_ms);
+
+#define X402_SIWX_SIGNATURE_MAX 2048
+struct x402_signed_in {
+	struct address address;
+	struct siwe_nonce nonce;
+	struct hash digest; /* of the message, EIP-191 */
+	bool by_key;        /* the address's own key signed; if not, a wallet with code may still accept the signature */
+	uint8_t signature[X402_SIWX_SIGNATURE_MAX];
+	size_t signature_len;
+};
+/* Anything but a signature that only a contract can judge is refused here. ERR_BAD_FIELD, ERR_BAD_TOKEN, ERR_BAD_SIGNATURE with words. */
+enum err x402_siwx_read(const struct x402_siwx *s, const char *header, int64_t now_ms, struct x402_signed_in *ret, struct json_why *why) WARN_UNUSED;
+
+#endif

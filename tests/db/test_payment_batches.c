@@ -1,0 +1,311 @@
+/* Payments of one moment in one transaction: each gets its own status, one that is refused changes nothing and takes nobody with it,
+ * and after every step the books hold and what is owed to us is what is open. */
+#include <pthread.h>
+
+#include "base/buf.h"
+#include "db/payments.h"
+#include "tests/db/pg.h"
+
+#define RACERS 12
+
+static const struct uuid ME = { { 1 } };
+static const struct address NODE = { { 9 } }, TOKEN = { { 0x70 } };
+static struct lane *lane;
+static json_t *payload;
+static uint8_t nonces;
+
+static int setup(void **state)
+{
+	if (pg_setup(state))
+		return -1;
+	payload = json_must(json_object());
+	lane = lane_start(pg_url, 10000);
+	return db_script(pg, "INSERT INTO account (address) VALUES (decode(repeat('02', 20), 'hex')), (decode(repeat('03', 20), 'hex'));"
+			     "INSERT INTO model (author, name) VALUES (1, 'm');"
+			     "INSERT INTO model_version (model, number, surface, royalty_input, royalty_output, max_output_units, digest, manifest, published_at)"
+			     " VALUES (1, 1, 'tensor', 1, 0, 0, decode(repeat('ab', 32), 'hex'), 'x', now())") ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+	lane_stop(lane);
+	json_decref(payload);
+	return pg_teardown(state);
+}
+
+static struct amount amount(uint64_t v)
+{
+	return amount_from_u64(v);
+}
+
+struct claimed {
+	struct payment_claim claim;
+	struct job_open job;
+	int64_t account;
+	enum err err;
+};
+
+static struct claimed claim_new(uint8_t payer, uint64_t max)
+{
+	return (struct claimed){
+		.claim = { .id = uuid_new(), .chain_id = 84532, .verifier = TOKEN, .payer = { { 0xaa, payer } }, .nonce = { { ++nonces } }, .request_digest = { { 7 } },
+			   .scheme = "upto", .method = "permit2", .amount_max = amount(max), .payload = payload, .block = 5, .limited = true,
+			   .payer_max = amount(1000), .all_max = amount(100000) },
+		.job = { .id = uuid_new(), .version = 1, .author = 1, .hold = amount(max), .policy = "signed", .path = "/v1/jobs", .content_type = "application/json",
+			 .input_units_max = 1, .timeout_ms = 60000, .lease = ME, .node = NODE, .operator_ = 2 },
+	};
+}
+
+static void *claim_one(void *arg)
+{
+	struct claimed *c = arg;
+
+	c->err = db_payment_claim_shared(lane, &c->claim, &c->job, &c->account);
+	return NULL;
+}
+
+static void claim_together(struct claimed *all, size_t count)
+{
+	pthread_t threads[RACERS];
+
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, claim_one, &all[i]), 0);
+	for (size_t i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static struct job_close closing(const struct claimed *c, const char *state, const char *outcome, uint64_t ask)
+{
+	return (struct job_close){ .id = c->job.id, .account = c->account, .leased = true, .lease = ME, .attempt = 1, .state = state, .outcome = outcome, .ask = amount(ask),
+				   .input_units = -1, .output_units = -1 };
+}
+
+static enum err produce(const struct claimed *c, uint64_t value)
+{
+	struct hash h = { { 3 } };
+	struct job_close j = closing(c, "produced", "delivered", 0);
+
+	j.response_status = 200;
+	j.response_type = "application/json";
+	j.response_hash = &h;
+	j.response_body = "{}";
+	j.response_len = 2;
+	return db_payment_produce(lane, &c->claim.id, &j, amount(value));
+}
+
+static enum err close_as(const struct claimed *c, const char *state, const char *outcome, uint64_t ask, bool dropped)
+{
+	struct job_close j = closing(c, state, outcome, ask);
+
+	return db_payment_close_shared(lane, &c->claim.id, &j, dropped, dropped ? outcome : NULL);
+}
+
+static void value_is(const char *sql, const char *want)
+{
+	_cleanup_free_ char *got = pg_value(sql);
+
+	assert_string_equal(got, want);
+}
+
+/* Everything adds up, and account 11 owes what payments that are open were signed for. */
+static void books_hold(void)
+{
+	value_is("SELECT (SELECT coalesce(sum(amount), 0) FROM ledger_entry) + (SELECT coalesce(sum(amount), 0) FROM ledger_entry WHERE account = 11)"
+		 " + (SELECT coalesce(sum(CASE WHEN p.state IN ('claimed', 'failed') OR (p.state = 'settling' AND j.outcome IS NULL) THEN p.amount_max"
+		 " WHEN p.state = 'settling' THEN p.amount WHEN p.state = 'settled' AND j.outcome IS NULL THEN p.amount_max - p.amount ELSE 0 END), 0)"
+		 " FROM payment p JOIN job j ON j.id = p.job) AS v", "0");
+}
+
+static char *state_of(const struct claimed *c)
+{
+	_cleanup_free_ char *sql = xasprintf("SELECT p.state || ' ' || j.state || ' ' || coalesce(p.amount::text, '-') AS v FROM payment p JOIN job j ON j.id = p.job WHERE p.id = '%s'",
+					     uuid_format(&c->claim.id).s);
+
+	return pg_value(sql);
+}
+
+static void state_is(const struct claimed *c, const char *want)
+{
+	_cleanup_free_ char *got = state_of(c);
+
+	assert_string_equal(got, want);
+}
+
+static void test_racing_copies_are_claimed_once(void **state)
+{
+	struct claimed all[RACERS];
+	size_t won = 0;
+
+	(void)state;
+	for (size_t i = 0; i < RACERS; i++) {
+		all[i] = claim_new(1, 10);
+		all[i].claim.nonce = all[0].claim.nonce;
+	}
+	claim_together(all, RACERS);
+	for (size_t i = 0; i < RACERS; i++) {
+		won += all[i].err == ERR_OK;
+		assert_true(all[i].err == ERR_OK || all[i].err == ERR_CONFLICT);
+	}
+	assert_int_equal(won, 1);
+	value_is("SELECT count(*) || ' ' || (SELECT count(*) FROM job) AS v FROM payment", "1 1");
+	books_hold();
+}
+
+#define ITEM "{\"claim\":{\"id\":\"%s\",\"chain_id\":84532,\"scheme\":\"exact\",\"method\":\"eip3009\",\"amount_max\":\"10\",\"payload\":{},\"claim_block\":1," \
+	"\"verifier\":\"7000000000000000000000000000000000000000\",\"payer\":\"ee00000000000000000000000000000000000000\",\"nonce\":\"%064d\"," \
+	"\"request_digest\":\"%064d\",\"payer_max\":\"25\",\"all_max\":\"9999\"},\"job\":{\"id\":\"%s\",\"version\":1,\"author\":1,\"hold\":\"10\",\"policy\":\"signed\"," \
+	"\"background\":false,\"state\":\"running\",\"path\":\"/\",\"content_type\":\"a/b\",\"request_hash\":\"%064d\",\"input_units_max\":1,\"output_units_max\":0," \
+	"\"royalty_input\":\"1\",\"royalty_output\":\"0\",\"ask_input_max\":\"1\",\"ask_output_max\":\"0\",\"fee_bps\":0,\"timeout_ms\":1000,\"attempt\":1," \
+	"\"lease\":\"01000000-0000-0000-0000-000000000000\",\"node\":\"0900000000000000000000000000000000000000\",\"operator\":2,\"ask_input\":\"1\",\"ask_output\":\"0\"}}"
+
+/* The statuses of one statement over three claims of 10 with these nonces. */
+static char *statuses(int a, int b, int c)
+{
+	struct buf sql = BUF_INIT(1 << 16);
+	const int nonce[3] = { a, b, c };
+	char *said;
+
+	assert_ok(buf_puts(&sql, "SELECT string_agg(status, ' ' ORDER BY ord) AS v FROM payments_claim('["));
+	for (size_t i = 0; i < 3; i++) {
+		struct uuid payment = uuid_new(), job = uuid_new();
+
+		assert_ok(buf_printf(&sql, "%s" ITEM, i ? "," : "", uuid_format(&payment).s, nonce[i], 7, uuid_format(&job).s, 1));
+	}
+	assert_ok(buf_puts(&sql, "]')"));
+	said = pg_value(sql.data);
+	buf_done(&sql);
+	return said;
+}
+
+static void statuses_are(int a, int b, int c, const char *want)
+{
+	_cleanup_free_ char *said = statuses(a, b, c);
+
+	assert_string_equal(said, want);
+}
+
+/* What depends on one beside it is asked again, when it is known what became of that one. */
+static void test_in_one_statement(void **state)
+{
+	(void)state;
+	statuses_are(1, 1, 2, "ok retry retry"); /* the copy counts, too: rather once more than too much */
+	statuses_are(1, 1, 1, "claimed_before claimed_before claimed_before");
+	statuses_are(2, 3, 1, "ok retry claimed_before");
+	statuses_are(3, 4, 1, "exposed exposed claimed_before");
+	value_is("SELECT count(*) || ' ' || sum(amount_max) AS v FROM payment WHERE payer = decode('ee' || repeat('00', 19), 'hex')", "2 20");
+	books_hold();
+}
+
+static void test_exposure_counts_those_beside(void **state)
+{
+	struct claimed all[RACERS];
+	size_t ok = 0, limit = 0;
+
+	(void)state;
+	for (size_t i = 0; i < RACERS; i++)
+		all[i] = claim_new(2, 150); /* six of them fit into 1000 */
+	claim_together(all, RACERS);
+	for (size_t i = 0; i < RACERS; i++) {
+		ok += all[i].err == ERR_OK;
+		limit += all[i].err == ERR_LIMIT;
+	}
+	assert_int_equal(ok, 6);
+	assert_int_equal(limit, RACERS - 6);
+	books_hold();
+	struct claimed unlimited = claim_new(2, 150), another = claim_new(3, 150);
+
+	unlimited.claim.limited = false;
+	assert_ok(db_payment_claim_shared(lane, &unlimited.claim, &unlimited.job, &unlimited.account));
+	assert_ok(db_payment_claim_shared(lane, &another.claim, &another.job, &another.account));
+	assert_int_not_equal(unlimited.account, another.account);
+	books_hold();
+}
+
+static void test_produced_and_asked_for_together(void **state)
+{
+	struct claimed c = claim_new(4, 100), free_ = claim_new(4, 100), foreign = claim_new(4, 100), twice;
+
+	(void)state;
+	assert_ok(db_payment_claim_shared(lane, &c.claim, &c.job, &c.account));
+	assert_ok(db_payment_claim_shared(lane, &free_.claim, &free_.job, &free_.account));
+	assert_ok(db_payment_claim_shared(lane, &foreign.claim, &foreign.job, &foreign.account));
+	assert_ok(produce(&c, 60));
+	state_is(&c, "settling produced 60");
+	assert_int_equal(produce(&c, 70), ERR_CONFLICT);
+	state_is(&c, "settling produced 60");
+	assert_ok(produce(&free_, 0));
+	state_is(&free_, "settled produced 0");
+	foreign.job.lease = ME;
+	assert_ok(db_script(pg, "UPDATE job SET lease = '02000000-0000-0000-0000-000000000000' WHERE state = 'running'"));
+	assert_int_equal(produce(&foreign, 60), ERR_CONFLICT);
+	state_is(&foreign, "claimed running -");
+	assert_ok(db_script(pg, "UPDATE job SET lease = '01000000-0000-0000-0000-000000000000' WHERE state = 'running'"));
+	twice = foreign;
+	twice.claim.id = c.claim.id; /* another job's payment */
+	assert_int_equal(produce(&twice, 60), ERR_CONFLICT);
+	state_is(&foreign, "claimed running -");
+	state_is(&c, "settling produced 60");
+	books_hold();
+}
+
+static void test_settled_and_closed(void **state)
+{
+	struct claimed paid = claim_new(5, 100), dropped = claim_new(5, 100), other = claim_new(5, 100);
+	_cleanup_free_ char *sql = NULL, *again = NULL, *moved = NULL;
+
+	(void)state;
+	assert_ok(db_payment_claim_shared(lane, &paid.claim, &paid.job, &paid.account));
+	assert_ok(db_payment_claim_shared(lane, &dropped.claim, &dropped.job, &dropped.account));
+	assert_ok(db_payment_claim_shared(lane, &other.claim, &other.job, &other.account));
+	assert_ok(produce(&paid, 60));
+	assert_int_equal(close_as(&paid, "failed", "settlement_failed", 0, true), ERR_CONFLICT); /* it may come */
+	state_is(&paid, "settling produced 60");
+	sql = xasprintf("SELECT string_agg(id::text, ' ') AS v FROM payments_settled('[{\"payment\":\"%s\",\"log\":1},{\"payment\":\"%s\",\"log\":2}]', decode(repeat('aa', 32), 'hex')) id",
+			uuid_format(&paid.claim.id).s, uuid_format(&other.claim.id).s);
+	moved = pg_value(sql);
+	assert_string_equal(moved, uuid_format(&paid.claim.id).s); /* the other one was not asked for */
+	again = pg_value(sql);
+	assert_string_equal(again, "");
+	state_is(&paid, "settled produced 60");
+	books_hold();
+	assert_int_equal(close_as(&dropped, "failed", "node_failed", 0, false), ERR_CONFLICT); /* nothing came for it */
+	state_is(&dropped, "claimed running -");
+	assert_ok(close_as(&dropped, "failed", "node_failed", 0, true));
+	state_is(&dropped, "dropped failed -");
+	assert_ok(close_as(&paid, "settled", "delivered", 60, false));
+	assert_int_equal(close_as(&paid, "settled", "delivered", 60, false), ERR_CONFLICT);
+	state_is(&paid, "settled settled 60");
+	value_is("SELECT amount AS v FROM ledger_balance b JOIN account a ON b.account = a.id * 16 + 1 WHERE a.address = decode('aa05' || repeat('00', 18), 'hex')", "0");
+	value_is("SELECT coalesce(sum(e.amount), 0) AS v FROM ledger_entry e JOIN payment p ON e.account = p.account * 16 + 2 WHERE p.payer = decode('aa05' || repeat('00', 18), 'hex')"
+		 " AND p.state = 'claimed'", "100");
+	books_hold();
+}
+
+/* The log that paid for one payment pays for no other one, and then nothing of that transaction is booked. */
+static void test_no_log_pays_twice(void **state)
+{
+	struct claimed a = claim_new(6, 100), b = claim_new(6, 100);
+	_cleanup_free_ char *sql = NULL;
+
+	(void)state;
+	assert_ok(db_payment_claim_shared(lane, &a.claim, &a.job, &a.account));
+	assert_ok(db_payment_claim_shared(lane, &b.claim, &b.job, &b.account));
+	assert_ok(produce(&a, 100));
+	assert_ok(produce(&b, 100));
+	sql = xasprintf("SELECT FROM payments_settled('[{\"payment\":\"%s\",\"log\":4},{\"payment\":\"%s\",\"log\":4}]', decode(repeat('bb', 32), 'hex'))", uuid_format(&a.claim.id).s,
+			uuid_format(&b.claim.id).s);
+	assert_int_equal(db_exec(pg, sql, NULL, NULL), ERR_CONFLICT);
+	state_is(&a, "settling produced 100");
+	state_is(&b, "settling produced 100");
+	books_hold();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_racing_copies_are_claimed_once), cmocka_unit_test(test_in_one_statement), cmocka_unit_test(test_exposure_counts_those_beside),
+		cmocka_unit_test(test_produced_and_asked_for_together), cmocka_unit_test(test_settled_and_closed), cmocka_unit_test(test_no_log_pays_twice),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
