@@ -64,7 +64,7 @@ enum err db_payment_identified(struct db *db, const struct address *payer, const
 /* The payer's newest payment for exactly this request that was not dropped, at most so old; ERR_NOT_FOUND. */
 enum err db_payment_for_request(struct db *db, const struct address *payer, const struct hash *request_digest, int64_t max_age_ms, struct payment_row *ret) WARN_UNUSED;
 /* A challenge of sign-in-with-x is used up. ERR_CONFLICT: it was before. */
-enum err db_siwx_nonce_use(struct db *db, const char *nonce, int64_t lifetime_ms) WARN_UNUSED;
+enum err db_siwx_nonce_use(struct db *db, const char *nonce, const struct address *address, int64_t lifetime_ms) WARN_UNUSED;
 /* Of these payments, those whose money came or never will. */
 enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count) WARN_UNUSED;
 

@@ -356,9 +356,11 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 
 	if (!sealed || x402_terms_reopen(x, p->quote, req->route->name, req->body_len, &resource, sealed, ret))
 		e = x402_terms_make(x, p->quote, req->route->name, req->body_len, &resource, ret);
-	if (!e)
-		ret->declared = x402_declared_of(req, p->quote->version.model_ref);
-	return e;
+	if (e)
+		return e;
+	ret->declared = x402_declared_of(req, p->quote->version.model_ref);
+	ret->declared.request = p->spec.body_digest;
+	return ERR_OK;
 }
 
 /* `payment` is NULL when none came, or none that could be read: `error` says so. */

@@ -73,7 +73,7 @@ test('every paid route says how it is called, in the form the official packages 
   }
 });
 
-test('all but a challenge is the same bytes every time, and what is repeated must be what was declared', async () => {
+test('all but the challenge is the same bytes for other requests, too, and what is repeated must be what was declared', async () => {
   const [one, two] = [await offersOf(INFER, adderBody(1)), await offersOf(INFER, adderBody(2))];
   const stable = ({ terms }) => JSON.stringify({ ...terms, extensions: { ...terms.extensions, 'sign-in-with-x': null } });
   assert.equal(stable(one), stable(two));

@@ -166,9 +166,10 @@ static void test_signed_in(void **state)
 	drop(&newer);
 	drop(&other);
 	assert_nothing_open();
-	assert_ok(db_siwx_nonce_use(pg, "0123456789abcdef0123456789abcdef", 1000));
-	assert_int_equal(db_siwx_nonce_use(pg, "0123456789abcdef0123456789abcdef", 1000), ERR_CONFLICT);
-	assert_ok(db_siwx_nonce_use(pg, "1123456789abcdef0123456789abcdef", 1000));
+	assert_ok(db_siwx_nonce_use(pg, "0123456789abcdef0123456789abcdef", &old.claim.payer, 1000));
+	assert_int_equal(db_siwx_nonce_use(pg, "0123456789abcdef0123456789abcdef", &old.claim.payer, 1000), ERR_CONFLICT);
+	assert_ok(db_siwx_nonce_use(pg, "0123456789abcdef0123456789abcdef", &other.claim.payer, 1000)); /* others get the same challenge */
+	assert_ok(db_siwx_nonce_use(pg, "1123456789abcdef0123456789abcdef", &old.claim.payer, 1000));
 }
 
 /* ---- approvals ---- */
@@ -226,7 +227,9 @@ static void test_gas_is_bounded(void **state)
 
 static struct signed_tx top_up_tx(void)
 {
-	return (struct signed_tx){ .chain_id = 84532, .sender = SENDER, .nonce = tx_nonces++, .hash = { { 0x70, (uint8_t)tx_nonces } }, .raw = "raw", .raw_len = 3, .max_fee = amount(1) };
+	const uint64_t nonce = tx_nonces++;
+
+	return (struct signed_tx){ .chain_id = 84532, .sender = SENDER, .nonce = nonce, .hash = { { 0x70, (uint8_t)tx_nonces } }, .raw = "raw", .raw_len = 3, .max_fee = amount(1) };
 }
 
 static size_t approvals_open(struct approval_row *first)
