@@ -34,7 +34,8 @@ static void assert_available(const struct claimed *c, const char *expected)
 /* Signed, written and tied to the payments that wait. */
 static int64_t tx_write(const struct claimed *c)
 {
-	struct signed_tx tx = { .chain_id = 84532, .sender = SENDER, .nonce = tx_nonces++, .hash = { { 0x70, (uint8_t)tx_nonces } }, .raw = "raw", .raw_len = 3,
+	const uint64_t nonce = tx_nonces++;
+	struct signed_tx tx = { .chain_id = 84532, .sender = SENDER, .nonce = nonce, .hash = { { 0x70, (uint8_t)tx_nonces } }, .raw = "raw", .raw_len = 3,
 				.max_fee = amount(1) };
 	struct open_tx open[64];
 	size_t count = 0;
