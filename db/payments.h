@@ -160,6 +160,7 @@ enum err db_transfer_of(struct db *db, const struct hash *tx_hash, uint32_t log,
 /* The row of this nonce, if there is one: its state and, when it was replaced, its newest form. ERR_NOT_FOUND. */
 enum err db_settlement_at_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t nonce, bool *ret_replaced, int64_t *ret_id) WARN_UNUSED;
 enum err db_settlement_revive(struct db *db, int64_t id) WARN_UNUSED; /* replaced → signed: what took its nonce is gone */
+enum err db_settlement_revive_as(struct db *db, int64_t id, const struct signed_tx *tx) WARN_UNUSED; /* the same in a new form */
 /* The money came with this Transfer. ERR_CONFLICT: that one paid for another payment. */
 enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash, uint32_t log) WARN_UNUSED;
 /* It will never come: the job is resolved by whoever waits for it, or by the reaper. */

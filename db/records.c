@@ -233,7 +233,7 @@ static enum err write_tx(struct db *db, void *arg)
 
 	db_int(&p, w->post);
 	db_int(&p, tx);
-	return e ? e : db_exec_one(db, "UPDATE record_post p SET tx = $2::bigint WHERE p.id = $1::bigint AND (p.tx IS NULL OR EXISTS"
+	return e ? e : db_exec_one(db, "UPDATE record_post p SET tx = $2::bigint, past = array_remove(past || p.tx, NULL) WHERE p.id = $1::bigint AND (p.tx IS NULL OR EXISTS"
 				    " (SELECT FROM settlement_tx t WHERE t.id = p.tx AND t.state = 'replaced'))", &p);
 }
 
@@ -242,6 +242,19 @@ enum err db_record_post_write(struct db *db, const struct signed_tx *tx, int64_t
 	struct writing w = { tx, post };
 
 	return db_transaction(db, write_tx, &w);
+}
+
+enum err db_record_post_moved(struct db *db, int64_t tx, bool *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, tx);
+	e = db_query_one(db, "SELECT EXISTS (SELECT FROM record_post WHERE $1::bigint = ANY (past)) AS moved", &p, &r);
+	if (!e)
+		*ret = db_get_bool(r, 0, "moved");
+	return e;
 }
 
 /* ---- reading ---- */

@@ -58,6 +58,8 @@ struct record_post {
 enum err db_record_post_due(struct db *db, int open_max, struct record_post *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the event to it, in one transaction. ERR_CONFLICT: the nonce is taken, or the event is under way. */
 enum err db_record_post_write(struct db *db, const struct signed_tx *tx, int64_t post) WARN_UNUSED;
+/* Did this transaction lose its nonce, and another one carry its event since? */
+enum err db_record_post_moved(struct db *db, int64_t tx, bool *ret) WARN_UNUSED;
 
 /* ---- reading ---- */
 struct record_row {

@@ -29,6 +29,7 @@ CREATE TABLE record_post (
 	size int NOT NULL CHECK (size > 0),
 	blob hash32 NOT NULL REFERENCES record_blob,
 	tx bigint REFERENCES settlement_tx,
+	past bigint[] NOT NULL DEFAULT '{}',
 	tx_hash hash32,
 	created_at timestamptz NOT NULL DEFAULT now()
 );
@@ -38,6 +39,7 @@ COMMENT ON COLUMN record_post.root IS 'of the tree; absent: one call';
 COMMENT ON COLUMN record_post.size IS 'how many calls it is about';
 COMMENT ON COLUMN record_post.blob IS 'the tree, or the call with its input and output';
 COMMENT ON COLUMN record_post.tx IS 'the transaction that carries it; absent or replaced: to be sent';
+COMMENT ON COLUMN record_post.past IS 'transactions that carried it before another took their nonce: they must not carry it again';
 COMMENT ON COLUMN record_post.tx_hash IS 'the form of it that was mined last';
 COMMENT ON COLUMN record_post.created_at IS 'when it was made';
 CREATE UNIQUE INDEX record_post_tx ON record_post (tx);

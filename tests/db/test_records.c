@@ -124,11 +124,24 @@ static void test_batch(void **state)
 	assert_ok(db_record_post_write(pg, &first, post.id));
 	assert_int_equal(db_record_post_due(pg, 1, &again), ERR_NOT_FOUND);
 	assert_int_equal(db_record_post_write(pg, &second, post.id), ERR_CONFLICT); /* never in two transactions that may both be mined */
-	assert_ok(db_settlement_replaced(pg, tx_id(&first)));
+	const int64_t lost = tx_id(&first);
+	bool moved = true;
+	assert_ok(db_settlement_replaced(pg, lost));
+	assert_ok(db_record_post_moved(pg, lost, &moved));
+	assert_false(moved); /* it would be sent again as it is */
 	assert_ok(db_record_post_due(pg, 1, &again)); /* somebody else took its nonce */
 	assert_int_equal(again.id, post.id);
 	assert_ok(db_record_post_write(pg, &second, post.id));
 	mined(&second, true);
+	assert_ok(db_record_post_moved(pg, lost, &moved));
+	assert_true(moved); /* what took its nonce is gone again: it must not make the event a second time */
+	struct signed_tx empty = { .chain_id = 84532, .sender = SENDER, .nonce = first.nonce, .hash = { { 0x71 } }, .raw = "none", .raw_len = 4, .max_fee = amount_from_u64(1) };
+	assert_ok(db_settlement_revive_as(pg, lost, &empty));
+	assert_int_equal(tx_id(&empty), lost);
+	assert_ok(db_settlement_replaced(pg, lost));
+	assert_ok(db_settlement_revive_as(pg, lost, &empty)); /* and once more: it has this form */
+	assert_int_equal(tx_id(&empty), lost);
+	mined(&empty, true);
 	assert_ok(db_record_get(pg, &one, &row));
 	assert_string_equal(row.status, "succeeded");
 	assert_true(row.has_tx_hash && hash_equal(&row.tx_hash, &second.hash) && hash_equal(&row.root, &root) && hash_equal(&row.blob, &blob));
@@ -137,7 +150,7 @@ static void test_batch(void **state)
 	assert_string_equal(row.status, "processing"); /* what a reorganisation took back is not said to be there */
 	assert_false(row.has_tx_hash);
 	mined(&second, true);
-	assert_ok(db_settlement_final(pg, tx_id(&second)));
+	assert_ok(db_settlement_final(pg, tx_id(&second), &second.hash, NULL, 0));
 	assert_status(&two, "succeeded");
 
 	size_t len = 0;
@@ -166,7 +179,7 @@ static void test_individual(void **state)
 	assert_ok(db_record_post_write(pg, &t, post.id));
 	mined(&t, false);
 	assert_status(&one, "failed"); /* the transaction reverted */
-	assert_ok(db_settlement_final(pg, tx_id(&t)));
+	assert_ok(db_settlement_final(pg, tx_id(&t), &t.hash, NULL, 0));
 	assert_ok(db_records_individual_lately(pg, &lately));
 	assert_true(lately >= 1);
 }
