@@ -208,7 +208,10 @@ test('a wallet that signs in gets again what it paid for; without a payment it i
   const first = await wrapFetchWithPayment(fetch, client)(dev.base_url + INFER, request(text));
   assert.equal(first.status, 200);
   const left = await tokenBalance(wallet.address);
+  const challenge = async () => (await offersOf(INFER, text)).terms.extensions['sign-in-with-x'].info.nonce;
   for (const fetchAgain of [fetchSigned, wrapFetchWithPayment(fetch, client)]) {
+    const used = await challenge();
+    if (fetchAgain !== fetchSigned) await waitFor('the next challenge', async () => (await challenge()) !== used, { seconds: 90 }); // each works once
     const again = await fetchAgain(dev.base_url + INFER, request(text));
     assert.equal(again.status, 200);
     assert.equal(again.headers.get('Idempotent-Replayed'), 'true');
