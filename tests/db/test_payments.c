@@ -416,13 +416,22 @@ static void test_reaper_waits_for_the_chain(void **state)
 }
 
 /* Jobs in the background: claimed and asked for at once, and nobody takes one from the queue before its money is there. */
-static struct claimed claimed_for_later(void)
+static struct claimed later_new(const char *name)
 {
 	struct claimed c = claim_new("exact", 100);
 
 	c.job.background = true;
 	c.job.body = "x";
 	c.job.body_len = 1;
+	c.claim.identifier = name;
+	c.claim.identifier_window_ms = 60000;
+	return c;
+}
+
+static struct claimed claimed_for_later(const char *name)
+{
+	struct claimed c = later_new(name);
+
 	assert_ok(db_payment_claim(pg, &c.claim, &c.job, &c.account));
 	assert_state(&c, "settling");
 	return c;
@@ -439,7 +448,7 @@ static size_t queued(void)
 
 static void test_queue_waits_for_the_money(void **state)
 {
-	struct claimed c = claimed_for_later();
+	struct claimed c = claimed_for_later(NULL), again;
 	struct uuid taken[4];
 	size_t count = 0;
 	int64_t tx;
@@ -459,7 +468,9 @@ static void test_queue_waits_for_the_money(void **state)
 	assert_available(&c, "40");
 	assert_books("0");
 
-	c = claimed_for_later();
+	c = claimed_for_later("later_0123456789");
+	again = later_new("later_0123456789");
+	assert_int_equal(db_payment_claim(pg, &again.claim, &again.job, &again.account), ERR_CONFLICT); /* names hold for these, too */
 	assert_ok(db_jobs_reap(pg, &ME, 1000, taken, 4, &count));
 	assert_int_equal(count, 0);
 	assert_ok(db_payment_failed(pg, &c.claim.id, "refused")); /* nobody waits for its deadline */
