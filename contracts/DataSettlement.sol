@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.20;
 
+import {Callers} from "./Callers.sol";
+
 /// Records what was answered, by hashes, in the words of OpenGradient's relay: functions and events are the same, so that whoever
 /// reads those reads these.
 ///
@@ -9,10 +11,7 @@ pragma solidity ^0.8.20;
 ///
 /// What an event proves: that the gateway said so at that time. The signatures are those of receipts (`Receipt`, EIP-712, by the node
 /// that answered), which take more than these words to check; the receipt itself has the rest.
-contract DataSettlement {
-    address public immutable owner;
-    mapping(address => bool) public isCaller;
-
+contract DataSettlement is Callers {
     /// `blobId`: name of the tree, as text: format `standard-v1` of OpenZeppelin's StandardMerkleTree.
     event BatchSettlement(bytes32 indexed merkleRoot, uint256 batchSize, bytes blobId);
     /// `signer`: who signed, an address in the low bytes. `blobId`: name of the document with input and output, as text.
@@ -25,19 +24,8 @@ contract DataSettlement {
         bytes blobId,
         bytes signature
     );
-    event CallerSet(address indexed caller, bool allowed);
 
-    error NotCaller();
-    error NotOwner();
-    error NoOwner();
-
-    constructor(address owner_, address[] memory callers) {
-        if (owner_ == address(0)) revert NoOwner();
-        owner = owner_;
-        for (uint256 i = 0; i < callers.length; ++i) {
-            _setCaller(callers[i], true);
-        }
-    }
+    constructor(address firstOwner, address[] memory callers) Callers(firstOwner, callers) {}
 
     function batchSettle(bytes32 merkleRoot, uint256 batchSize, bytes calldata blobId) external {
         if (!isCaller[msg.sender]) revert NotCaller();
@@ -64,16 +52,5 @@ contract DataSettlement {
             node = node < proof[i] ? keccak256(abi.encode(node, proof[i])) : keccak256(abi.encode(proof[i], node));
         }
         return node == root;
-    }
-
-    /// Lets a settling key call, or no longer.
-    function setCaller(address caller, bool allowed) external {
-        if (msg.sender != owner) revert NotOwner();
-        _setCaller(caller, allowed);
-    }
-
-    function _setCaller(address caller, bool allowed) private {
-        isCaller[caller] = allowed;
-        emit CallerSet(caller, allowed);
     }
 }
