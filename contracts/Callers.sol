@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.20;
 
-/// Who may call: a list of keys that an owner keeps. Settler and Payouts stand on it.
+/// Who may call: a list of keys that an owner keeps. Settler, Payouts and DataSettlement stand on it.
 abstract contract Callers {
     address public owner;
     address public pendingOwner;

@@ -64,7 +64,8 @@ enum err db_payment_claim(struct db *db, const struct payment_claim *c, const st
 
 	db_json(&p, claim);
 	db_json(&p, item);
-	e = db_query_one(db, "SELECT status, account FROM payment_claim_extended($1::jsonb, $2::jsonb)", &p, &r);
+	e = db_query_one(db, job->background ? "SELECT status, account FROM payment_claim_background($1::jsonb, $2::jsonb)"
+					     : "SELECT status, account FROM payment_claim_extended($1::jsonb, $2::jsonb)", &p, &r);
 	if (e)
 		return e;
 	status = db_get_text(r, 0, "status");
@@ -187,13 +188,14 @@ enum err db_payment_for_request(struct db *db, const struct address *payer, cons
 	return e;
 }
 
-enum err db_siwx_nonce_use(struct db *db, const char *nonce, int64_t lifetime_ms)
+enum err db_siwx_nonce_use(struct db *db, const char *nonce, const struct address *address, int64_t lifetime_ms)
 {
 	DB_PARAMS p = { 0 };
 
 	db_text(&p, nonce);
+	db_address(&p, address);
 	db_int(&p, lifetime_ms);
-	return db_exec(db, "INSERT INTO siwx_nonce VALUES ($1, clock_timestamp() + $2::bigint * interval '1 millisecond')", &p, NULL);
+	return db_exec(db, "INSERT INTO siwx_nonce (nonce, address, expires_at) VALUES ($1, $2, clock_timestamp() + $3::bigint * interval '1 millisecond')", &p, NULL);
 }
 
 enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count)

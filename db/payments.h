@@ -35,7 +35,8 @@ struct payment_claim {
 };
 /* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. ERR_CONFLICT: this
  * authorization was claimed before (db_payment_find tells by whom), or the name stands for another one (db_payment_identified).
- * ERR_LIMIT: too much is served and not settled yet. ERR_FORBIDDEN: the budget does not cover its gas, or another approval is in the way. */
+ * ERR_LIMIT: too much is served and not settled yet. ERR_FORBIDDEN: the budget does not cover its gas, or another approval is in the
+ * way. A job in the background waits in the queue until its payment, which is to be taken at once, is settled. */
 enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
 /* The same in one transaction with others of this moment, for claims without a name and without gas. */
 enum err db_payment_claim_shared(struct lane *lane, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
@@ -63,7 +64,7 @@ enum err db_payment_identified(struct db *db, const struct address *payer, const
 /* The payer's newest payment for exactly this request that was not dropped, at most so old; ERR_NOT_FOUND. */
 enum err db_payment_for_request(struct db *db, const struct address *payer, const struct hash *request_digest, int64_t max_age_ms, struct payment_row *ret) WARN_UNUSED;
 /* A challenge of sign-in-with-x is used up. ERR_CONFLICT: it was before. */
-enum err db_siwx_nonce_use(struct db *db, const char *nonce, int64_t lifetime_ms) WARN_UNUSED;
+enum err db_siwx_nonce_use(struct db *db, const char *nonce, const struct address *address, int64_t lifetime_ms) WARN_UNUSED;
 /* Of these payments, those whose money came or never will. */
 enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count) WARN_UNUSED;
 
@@ -167,6 +168,7 @@ enum err db_transfer_of(struct db *db, const struct hash *tx_hash, uint32_t log,
 /* The row of this nonce, if there is one: its state and, when it was replaced, its newest form. ERR_NOT_FOUND. */
 enum err db_settlement_at_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t nonce, bool *ret_replaced, int64_t *ret_id) WARN_UNUSED;
 enum err db_settlement_revive(struct db *db, int64_t id) WARN_UNUSED; /* replaced → signed: what took its nonce is gone */
+enum err db_settlement_revive_as(struct db *db, int64_t id, const struct signed_tx *tx) WARN_UNUSED; /* the same in a new form */
 /* The money came with this Transfer. ERR_CONFLICT: that one paid for another payment. */
 enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash, uint32_t log) WARN_UNUSED;
 /* It will never come: the job is resolved by whoever waits for it, or by the reaper. */

@@ -200,6 +200,23 @@ enum err db_version_resolve(struct db *db, const char *ref, struct version_row *
 	return e == ERR_NOT_FOUND ? ERR_MODEL_NOT_FOUND : e;
 }
 
+enum err db_version_of_name(struct db *db, const char *name, struct version_row *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+	if (strnlen(name, MODEL_NAME_MAX + 1) > MODEL_NAME_MAX || !model_name_ok(name))
+		return ERR_MODEL_NOT_FOUND;
+	db_text(&p, name);
+	e = db_query(db,
+		"SELECT DISTINCT ON (v.model) " MODEL_COLUMNS ", " VERSION_COLUMNS " FROM " VERSION_TABLES
+		" WHERE m.name = $1 AND v.published_at IS NOT NULL ORDER BY v.model, v.number DESC LIMIT 2", &p, &r);
+	if (e || db_rows(r) != 1)
+		return e ? e : db_rows(r) ? ERR_CONFLICT : ERR_MODEL_NOT_FOUND;
+	registry_read_version(r, 0, ret);
+	return ERR_OK;
+}
+
 enum err db_version_by_number(struct db *db, int64_t model, int64_t number, struct version_row *ret)
 {
 	DB_PARAMS p = { 0 };

@@ -62,6 +62,8 @@ struct version_row {
 /* A published version by what a caller names: "author/name" (the newest), "author/name@3", "author/name@sha256:…" or
  * "sha256:…". ERR_MODEL_NOT_FOUND for everything else. */
 enum err db_version_resolve(struct db *db, const char *ref, struct version_row *ret) WARN_UNUSED;
+/* The newest published version of the one model of this name, whoever the author is. ERR_CONFLICT: several authors have one. */
+enum err db_version_of_name(struct db *db, const char *name, struct version_row *ret) WARN_UNUSED;
 enum err db_version_by_number(struct db *db, int64_t model, int64_t number, struct version_row *ret) WARN_UNUSED; /* drafts too; ERR_NOT_FOUND */
 /* Newest first; drafts only when asked for. */
 enum err db_versions_list(struct db *db, struct arena *arena, int64_t model, bool drafts, int64_t below, size_t max,

@@ -151,3 +151,24 @@ enum err db_settlement_revive(struct db *db, int64_t id)
 {
 	return change_state(db, id, "UPDATE settlement_tx SET state = 'signed' WHERE id = $1::bigint AND state = 'replaced'");
 }
+
+struct reviving {
+	int64_t id;
+	const struct signed_tx *tx;
+};
+
+static enum err write_revived(struct db *db, void *arg)
+{
+	const struct reviving *r = arg;
+	enum err e = db_settlement_replace(db, r->id, r->tx);
+
+	return e ? e : db_settlement_revive(db, r->id);
+}
+
+enum err db_settlement_revive_as(struct db *db, int64_t id, const struct signed_tx *tx)
+{
+	struct reviving r = { id, tx };
+	enum err e = db_transaction(db, write_revived, &r);
+
+	return e == ERR_CONFLICT ? db_settlement_revive(db, id) : e; /* it has this form already */
+}

@@ -246,6 +246,16 @@ static enum err write_arrived(struct db *db, const struct mined *m)
 	return e;
 }
 
+/* Which form of a transaction was mined, for the event that it carries (records.c). */
+static enum err write_record_mined(struct db *db, const struct mined *m)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, m->id);
+	db_hash(&p, m->tx_hash);
+	return db_exec(db, "UPDATE record_post SET tx_hash = $2 WHERE tx = $1::bigint", &p, NULL);
+}
+
 static enum err write_mined(struct db *db, void *arg)
 {
 	const struct mined *m = arg;
@@ -257,7 +267,9 @@ static enum err write_mined(struct db *db, void *arg)
 	db_int(&p, (int64_t)m->block_number);
 	db_hash(&p, m->block_hash);
 	e = db_exec_one(db, "UPDATE settlement_tx SET state = 'mined', succeeded = $2::boolean, block_number = $3::bigint, block_hash = $4 WHERE id = $1::bigint AND state = 'signed'", &p);
-	return e || m->count == 0 ? e : write_arrived(db, m);
+	if (!e && m->count > 0)
+		e = write_arrived(db, m);
+	return e ? e : write_record_mined(db, m);
 }
 
 enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "handlers/front.h"
 #include "handlers/paid.h"
+#include "handlers/records.h"
 #include "handlers/x402.h"
 #include "proof/sse.h"
 
@@ -18,6 +19,7 @@ struct front {
 	_Atomic(struct run *) run; /* NULL before it is opened and once it has ended */
 	struct stream *stream;
 	struct buf frame;
+	enum data_mode data;
 	bool cut; /* the client left, or could not be written to */
 };
 
@@ -45,6 +47,7 @@ static void begin(void *arg, const char *content_type)
 
 	paid_headers(f->req, run_job(atomic_load(&f->run)), NULL);
 	x402_begin(f->req, run_payment_of(atomic_load(&f->run)));
+	records_headers(f->req, run_job(atomic_load(&f->run)), f->data);
 	reply_header(f->req, "X-Accel-Buffering", "no");
 	reply_header(f->req, "Cache-Control", "no-store");
 	f->stream = reply_stream(f->req, 200, content_type);
@@ -121,8 +124,11 @@ static enum err rejected(struct request *req, const struct run_end *end)
 	return request_fail(req, e, "%s", x402_detail(req, end, arena_printf(req->arena, "the node refused the request: %.300s", words ? words : "no reason given")));
 }
 
-static void answer(struct request *req, const struct run_end *end)
+static void answer(struct front *f, const struct run_end *end)
 {
+	struct request *req = f->req;
+	bool recorded = end->err == ERR_OK && f->data != DATA_PRIVATE;
+
 	paid_headers(req, &end->job, end->receipt);
 	if (x402_answer(req, end))
 		;
@@ -134,7 +140,12 @@ static void answer(struct request *req, const struct run_end *end)
 		reply_error(req, rejected(req, end));
 	else
 		reply_error(req, request_fail(req, end->err, "%s", x402_detail(req, end, end->detail)));
-	request_finish(req);
+	if (recorded)
+		records_headers(req, &end->job, f->data);
+	if (recorded && f->data == DATA_INDIVIDUAL)
+		records_finish(req, &end->job); /* its job is closed: the event takes a block */
+	else
+		request_finish(req);
 }
 
 static void ended(void *arg, const struct run_end *end)
@@ -148,7 +159,7 @@ static void ended(void *arg, const struct run_end *end)
 	if (f->stream)
 		end_stream(f, end);
 	else
-		answer(f->req, end);
+		answer(f, end);
 	buf_done(&f->frame);
 	free(f);
 }
@@ -169,6 +180,7 @@ enum err front_run(struct request *req, const struct run_spec *spec, enum lane_s
 	enum err e;
 
 	f->req = req;
+	f->data = spec->data;
 	f->frame = BUF_INIT(FRAME_MAX);
 	e = run_open(&request_app(req)->pay, spec, &front, ret_status);
 	if (e || *ret_status != LANE_OK)

@@ -4,9 +4,13 @@
 
 #include "base/fault.h"
 #include "handlers/input.h"
+#include "handlers/jobs.h"
+#include "handlers/model_names.h"
 #include "handlers/paid.h"
+#include "handlers/records.h"
 #include "handlers/routes.h"
 #include "handlers/waiters.h"
+#include "handlers/x402.h"
 
 static int64_t caller(const struct request *req)
 {
@@ -49,11 +53,13 @@ static bool ended(struct db *db, const struct uuid *job)
 
 static const struct waited WAITED_JOB = { ended, show_waited };
 
-static enum err show_or_wait(struct request *req, const struct uuid *job)
+enum err jobs_show_or_wait(struct request *req, const struct uuid *job)
 {
+	_cleanup_job_row_ struct job_row row = { 0 };
 	int64_t wait_ms = waiters_preferred_ms(req);
+	enum err e = wait_ms > 0 ? db_job_get(request_db(req), job, caller(req), &row) : ERR_OK;
 
-	if (wait_ms <= 0)
+	if (wait_ms <= 0 || e || row.outcome)
 		return show(req, job);
 	reply_header(req, "Preference-Applied", arena_printf(req->arena, "wait=%d", (int)(wait_ms / 1000)));
 	waiters_add(req, &WAITED_JOB, job, wait_ms);
@@ -63,13 +69,14 @@ static enum err show_or_wait(struct request *req, const struct uuid *job)
 static enum err open_job(struct request *req, struct paid *p, struct uuid *ret_job)
 {
 	enum lane_status status = LANE_OK;
+	int64_t account = 0;
 	bool found = false;
 	enum err e = paid_find_replay(req, p, ret_job, &found);
 
 	if (!e && !found) {
 		e = paid_quote(req, p);
 		if (!e)
-			e = run_open_background(&request_app(req)->pay, &p->spec, ret_job, &status);
+			e = run_open_background(&request_app(req)->pay, request_db(req), &p->spec, ret_job, &account, &status);
 		if (!e && status == LANE_KEY_EXISTS)
 			e = paid_find_replay(req, p, ret_job, &found);
 		else if (!e && status != LANE_OK)
@@ -90,31 +97,27 @@ enum err handle_jobs_create(struct request *req)
 	if (!model)
 		return request_fail(req, ERR_BAD_FIELD, "model: a query parameter is required");
 	e = paid_read(req, model, NULL, &p);
+	if (!e && !req->principal) {
+		p.background = true;
+		return x402_run(req, &p);
+	}
 	if (!e)
 		e = open_job(req, &p, &job);
 	if (e)
 		return e;
 	FAULT(job_acknowledged);
+	records_headers(req, &job, p.spec.data);
 	runs_dispatch(&request_app(req)->pay, request_db(req));
 	reply_header(req, "Location", arena_printf(req->arena, "/v1/jobs/%s", uuid_format(&job).s));
-	return show_or_wait(req, &job);
+	return jobs_show_or_wait(req, &job);
 }
 
 enum err handle_jobs_get(struct request *req)
 {
-	_cleanup_job_row_ struct job_row row = { 0 };
 	struct uuid job;
 	enum err e = job_param(req, &job);
 
-	if (!e)
-		e = db_job_get(request_db(req), &job, caller(req), &row);
-	if (e)
-		return e == ERR_NOT_FOUND ? request_fail(req, e, "no such job") : e;
-	if (!row.outcome)
-		return show_or_wait(req, &job);
-	paid_headers(req, &job, row.receipt);
-	reply_json(req, 200, db_job_json(&row));
-	return ERR_OK;
+	return e ? e : jobs_show_or_wait(req, &job);
 }
 
 enum err handle_jobs_list(struct request *req)
@@ -152,36 +155,46 @@ enum err handle_jobs_cancel(struct request *req)
 	return e ? e : show(req, &job);
 }
 
-enum err handle_jobs_output(struct request *req)
+enum err jobs_output(struct request *req, const struct uuid *job)
 {
 	char type[128], *body = NULL;
-	struct uuid job;
 	size_t len = 0;
 	int status = 0;
-	enum err e = job_param(req, &job);
+	enum err e = db_job_output(request_db(req), job, caller(req), &body, &len, type, &status);
 
-	if (!e)
-		e = db_job_output(request_db(req), &job, caller(req), &body, &len, type, &status);
 	if (e)
 		return e == ERR_NOT_FOUND ? request_fail(req, e, "the job has no stored output (it has not settled, or its answer was streamed to its caller)") : e;
-	reply_header(req, "Opgate-Job", uuid_format(&job).s);
+	reply_header(req, "Opgate-Job", uuid_format(job).s);
 	reply_bytes(req, 200, arena_strdup(req->arena, type), arena_memdup(req->arena, body, len), len);
 	free(body);
 	return ERR_OK;
 }
 
-enum err handle_jobs_receipt(struct request *req)
+enum err handle_jobs_output(struct request *req)
 {
-	_cleanup_job_row_ struct job_row row = { 0 };
 	struct uuid job;
 	enum err e = job_param(req, &job);
 
-	if (!e)
-		e = db_job_get(request_db(req), &job, caller(req), &row);
+	return e ? e : jobs_output(req, &job);
+}
+
+enum err jobs_receipt(struct request *req, const struct uuid *job)
+{
+	_cleanup_job_row_ struct job_row row = { 0 };
+	enum err e = db_job_get(request_db(req), job, caller(req), &row);
+
 	if (e || !row.receipt)
 		return e && e != ERR_NOT_FOUND ? e : request_fail(req, ERR_NOT_FOUND, e ? "no such job" : "the job has no receipt");
 	reply_bytes(req, 200, "application/json", arena_strdup(req->arena, row.receipt), strlen(row.receipt));
 	return ERR_OK;
+}
+
+enum err handle_jobs_receipt(struct request *req)
+{
+	struct uuid job;
+	enum err e = job_param(req, &job);
+
+	return e ? e : jobs_receipt(req, &job);
 }
 
 /* ---- quotes ---- */
@@ -204,9 +217,7 @@ enum err handle_quotes_create(struct request *req)
 	enum err e = INPUT_READ(req, QUOTE_FIELDS, &in);
 
 	if (!e)
-		e = db_version_resolve(request_db(req), in.model, &q->version);
-	if (e == ERR_MODEL_NOT_FOUND)
-		return request_fail(req, e, "model: \"%.200s\" does not exist or has no published version", in.model);
+		e = model_names_resolve(req, in.model, &q->version);
 	if (!e)
 		e = quote_make(&request_app(req)->pay, request_db(req), (size_t)in.input_bytes, in.max_output_tokens, q);
 	if (e)

@@ -52,8 +52,8 @@ static json_t *tag_of(const struct route *r)
 	static const char *const tags[][2] = {
 		{ "livez", "operations" }, { "readyz", "operations" }, { "metrics", "operations" }, { "openapi.json", "operations" },
 		{ "auth", "accounts" }, { "me", "accounts" }, { "keys", "accounts" }, { "models", "registry" }, { "versions", "registry" },
-		{ "{author}", "registry" }, { "nodes", "nodes" }, { "profiles", "nodes" }, { "quotes", "jobs" }, { "jobs", "jobs" },
-		{ "chat", "OpenAI" }, { "completions", "OpenAI" }, { "verify", "proof" }, { "gateway", "proof" }, { "balance", "money" },
+		{ "{author}", "registry" }, { "nodes", "nodes" }, { "profiles", "nodes" }, { "quotes", "jobs" }, { "jobs", "jobs" }, { "links", "jobs" },
+		{ "chat", "OpenAI" }, { "completions", "OpenAI" }, { "verify", "proof" }, { "settlements", "proof" }, { "blobs", "proof" }, { "gateway", "proof" }, { "balance", "money" },
 		{ "transfers", "money" }, { "deposits", "money" }, { "reconciliation", "money" }, { "", "pages" }, { "assets", "pages" },
 	};
 	const char *s = r->pattern + 1;

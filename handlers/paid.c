@@ -8,7 +8,9 @@
 #include "db/ledger.h"
 #include "handlers/front.h"
 #include "handlers/input.h"
+#include "handlers/model_names.h"
 #include "handlers/paid.h"
+#include "handlers/records.h"
 #include "handlers/x402.h"
 
 #define OUTPUTS_MAX 16 /* `n` of a chat request */
@@ -152,7 +154,8 @@ static void digest_text(struct sha256 *s, const char *text)
 /* Everything that makes one request another. */
 static void digest_request(const struct request *req, struct hash *ret)
 {
-	static const char *const headers[] = { "Content-Type", "Inference-Header-Content-Length", "Opgate-Policy", "Opgate-Max-Price" };
+	static const char *const headers[] = { "Content-Type", "Inference-Header-Content-Length", "Opgate-Policy", "Opgate-Max-Price", "X-SETTLEMENT-TYPE",
+					       "X-SETTLE" };
 	struct sha256 *s = sha256_new();
 
 	digest_text(s, req->path);
@@ -224,6 +227,8 @@ enum err paid_read(struct request *req, const char *model, const char *surface, 
 				    .body = req->body, .body_len = req->body_len };
 	e = check_query(req);
 	if (!e)
+		e = records_read(req, &p);
+	if (!e)
 		e = check_text(req, "Content-Type", p.spec.content_type);
 	if (!e)
 		e = check_text(req, "Inference-Header-Content-Length", p.spec.tensor_header_length);
@@ -281,11 +286,7 @@ enum err paid_quote(struct request *req, struct paid *p)
 
 	p->quote = arena_alloc(req->arena, sizeof(*p->quote));
 	p->spec.quote = p->quote;
-	e = db_version_resolve(request_db(req), p->model, &p->quote->version);
-	if (e == ERR_MODEL_NOT_FOUND) {
-		request_fail_param(req, "model");
-		return request_fail(req, e, "model: \"%.200s\" does not exist or has no published version", p->model);
-	}
+	e = model_names_resolve(req, p->model, &p->quote->version);
 	if (e)
 		return e;
 	if (p->surface && strcmp(p->surface, p->quote->version.surface) != 0)

@@ -12,6 +12,8 @@ struct paid {
 	const char *policy;    /* "none" or "signed" */
 	int64_t max_output;    /* -1: not bounded by the caller */
 	bool stream;           /* the caller wants events */
+	bool background;       /* a job to be queued, not a request to be answered */
+	bool opengradient;     /* the request speaks its protocol: it names a settlement mode */
 	bool has_max_price;
 	struct amount max_price;
 	struct run_spec spec;  /* for pay */

@@ -49,12 +49,15 @@ X(GET,   "/v1/nodes/{address}/statements/{digest}", nodes_statement, WORKER, PUB
 X(GET,   "/v1/profiles/{hash}",    profiles_get,   WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "An execution profile document") \
 /* jobs */ \
 X(POST,  "/v1/quotes",             quotes_create,  WORKER, OPTIONAL, NULL, NULL, 16 * KB, "read", PROBLEM, "QuoteCreate", "Quote", "What a job would hold at most") \
-X(POST,  "/v1/jobs",               jobs_create,    WORKER, ACCOUNT,  "inference", NULL, 16 * MB, "paid", PROBLEM, NULL, "Job", "Run a job; the body is exactly the node's bytes") \
+X(POST,  "/v1/jobs",               jobs_create,    WORKER, OPTIONAL, "inference", NULL, 16 * MB, "paid", PROBLEM, NULL, "Job", "Run a job; the body is exactly the node's bytes") \
 X(GET,   "/v1/jobs",               jobs_list,      WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "JobList", "The caller's jobs") \
 X(GET,   "/v1/jobs/{id}",          jobs_get,       WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "Job", "One job; Prefer: wait=N waits for its end") \
 X(POST,  "/v1/jobs/{id}/cancel",   jobs_cancel,    WORKER, ACCOUNT,  "inference", NULL, KB, "write", PROBLEM, NULL, "Job", "Cancel a job") \
 X(GET,   "/v1/jobs/{id}/output",   jobs_output,    WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, NULL, "The node's answer, byte for byte") \
 X(GET,   "/v1/jobs/{id}/receipt",  jobs_receipt,   WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, NULL, "The receipt, byte for byte") \
+X(GET,   "/v1/links/{link}",       links_get,      WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Job", "A job that a wallet paid for; the link is the secret") \
+X(GET,   "/v1/links/{link}/output", links_output,  WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "Its output, byte for byte") \
+X(GET,   "/v1/links/{link}/receipt", links_receipt, WORKER, PUBLIC,  NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "Its receipt, byte for byte") \
 X(POST,  "/v1/chat/completions",   chat_completions, WORKER, OPTIONAL, "inference", NULL, 16 * MB, "paid", OPENAI, NULL, NULL, "OpenAI chat completions, streamed or not") \
 X(POST,  "/v1/completions",        completions,    WORKER, OPTIONAL,  "inference", NULL, 16 * MB, "paid", OPENAI, NULL, NULL, "OpenAI completions, streamed or not") \
 X(GET,   "/v2/health/live",        oip_live,       INLINE, PUBLIC,   NULL, NULL, 0, "read", OIP, NULL, NULL, "Open Inference Protocol: live") \
@@ -67,6 +70,8 @@ X(POST,  "/v2/models/{model*}/versions/{version}/infer", oip_infer_version, WORK
 /* proof */ \
 X(POST,  "/v1/verify",             verify,         WORKER, PUBLIC,   NULL, NULL, 16 * MB, "read", PROBLEM, "Verify", "Verdict", "Check a receipt; needs no sign-in") \
 X(GET,   "/v1/gateway",            gateway_info,   INLINE, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "This gateway's key, chain, token and treasury") \
+X(GET,   "/v1/settlements/{id}",   records_get,    WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Settlement", "What of a call went on chain, by its job or X-Settlement-Job-ID") \
+X(GET,   "/v1/blobs/{blob}",       blobs_get,      WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, NULL, "A document that an event on chain names") \
 /* money */ \
 X(GET,   "/v1/balance",            balance_get,    WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "Balance", "Available, held and earned") \
 X(GET,   "/v1/rates",              rates_get,      WORKER, PUBLIC,   NULL, NULL, 0, "read", PROBLEM, NULL, "Rate", "What one OPG is worth, for prices in USD") \

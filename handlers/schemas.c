@@ -130,6 +130,9 @@ const struct schema SCHEMAS[] = {
 		",'node':" REF("Address") ",'gateway':" REF("Address") ",'model':" REF("Digest")) },
 	{ "Verdict", OBJECT("'verdict','checks','receipt','signer'", "'verdict':" REF("VerdictValue") ",'checks':" ARRAY(REF("VerdictCheck"))
 		",'receipt':" OR_NULL(REF("SignedStatement")) ",'signer':" OR_NULL(REF("Address"))) },
+	{ "Settlement", OBJECT("'job','type','status','transaction','blob','root','size','created_at'", "'job':{'type':'string','format':'uuid'},'type':" ENUM("'batch','individual'")
+		",'status':" ENUM("'queued','processing','succeeded','failed'") ",'transaction':" OR_NULL(REF("Hash")) ",'blob':" STR_NULL ",'root':" OR_NULL(REF("Hash")) ",'size':" OR_NULL(INT)
+		",'created_at':" REF("Time")) },
 	/* money */
 	{ "Balance", OBJECT("'available','held','earned','asset'", "'available':" REF("Amount") ",'held':" REF("Amount") ",'earned':"
 		OBJECT("'author','operator'", "'author':" REF("Amount") ",'operator':" REF("Amount")) ",'asset':" REF("Asset")) },
@@ -235,6 +238,9 @@ const struct route_detail ROUTE_DETAILS[] = {
 	{ .route = "jobs_create", .request_type = "*/*", .also_status = 202 },
 	{ .route = "jobs_get", .also_status = 202 },
 	{ .route = "jobs_cancel", .also_status = 202 },
+	{ .route = "links_get", .also_status = 202 },
+	{ .route = "links_output", .response_type = "*/*" },
+	{ .route = "links_receipt", .response_type = JSON_TYPE, .response_schema = REF("SignedStatement") },
 	{ .route = "jobs_output", .response_type = "*/*" },
 	{ .route = "jobs_receipt", .response_type = JSON_TYPE, .response_schema = REF("SignedStatement") },
 	{ .route = "chat_completions", .request_type = JSON_TYPE, .request_schema = CHAT_REQUEST("messages", ARRAY(ANY_OBJECT)), .response_type = JSON_TYPE, .response_schema = ANY_OBJECT,
@@ -245,6 +251,7 @@ const struct route_detail ROUTE_DETAILS[] = {
 	  .response_also_type = "application/octet-stream" },
 	{ .route = "oip_infer_version", .request_type = JSON_TYPE, .request_schema = TENSORS, .response_type = JSON_TYPE, .response_schema = TENSOR_ANSWER,
 	  .response_also_type = "application/octet-stream" },
+	{ .route = "blobs_get", .response_type = JSON_TYPE, .response_schema = ANY_OBJECT },
 	{ .route = "oip_live", .response_type = JSON_TYPE, .response_schema = OBJECT("'live'", "'live':" BOOL) },
 	{ .route = "oip_ready", .response_type = JSON_TYPE, .response_schema = OBJECT("'ready'", "'ready':" BOOL) },
 	{ .route = "oip_server", .response_type = JSON_TYPE, .response_schema = OBJECT("'name','version','extensions'", "'name':" STR ",'version':" STR ",'extensions':" ARRAY(STR)) },
@@ -282,6 +289,8 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "facilitator_settle_data", "header", "x-settlement-type", ENUM("'private','batch','individual'"), "what is put on chain" },
 	{ "facilitator_settle_data", "header", "x-settlement-data", STR, "base64 of the statement as JSON" },
 	{ "", "path", "file", STR, "name of the file" },
+	{ "", "path", "link", STR, "as it stood in Location" },
+	{ "", "path", "blob", STR, "SHA-256 of the document, in base64url" },
 	{ "models_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':1000,'default':1000}", "at most so many" },
 	{ "keys_list versions_list transfers_list deposits_list deposits_held withdrawals_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':200,'default':50}", "at most so many" },
 	{ "nodes_list", "query", "limit", "{'type':'integer','minimum':1,'maximum':100,'default':50}", "at most so many" },
@@ -302,7 +311,8 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ PAID, "query", "max_price", REF("Amount"), "refuse when it might cost more. Also as header Opgate-Max-Price" },
 	{ PAID, "header", "Idempotency-Key", TEXT(1, 255), "a repeated request with the same key is answered, not paid, again" },
 	{ "oip_infer oip_infer_version jobs_create", "header", "Inference-Header-Content-Length", INT, "bytes of the JSON part before binary tensor data" },
-	{ "jobs_create jobs_get", "header", "Prefer", STR, "wait=N: answer when the job has ended, or after N seconds" },
+	{ PAID, "header", "X-SETTLEMENT-TYPE", STR, "private, batch or individual: what of the answered call goes on chain; OpenGradient's other spellings are known" },
+	{ "jobs_create jobs_get links_get", "header", "Prefer", STR, "wait=N: answer when the job has ended, or after N seconds" },
 	{ "withdrawals_create", "header", "Idempotency-Key", TEXT(1, 255), "a repeated request with the same key is answered again, and pays once" },
 	{ "statements_get", "query", "limit", "{'type':'integer','minimum':1,'maximum':10000,'default':1000}", "at most so many" },
 	{ "statements_get", "query", "from", STR, "from this day or RFC 3339 time on" },

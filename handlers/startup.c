@@ -8,6 +8,8 @@
 #include "blob/blob.h"
 #include "chain/calls.h"
 #include "db/migrate.h"
+#include "db/records.h"
+#include "handlers/model_names.h"
 #include "handlers/pages.h"
 #include "handlers/startup.h"
 #include "pay/outside.h"
@@ -166,6 +168,13 @@ enum err startup_check_pay_to(struct app *app, struct startup_why *why)
 	return ERR_OK;
 }
 
+enum err startup_check_names(const struct settings *settings, struct startup_why *why)
+{
+	const char *bad = model_names_bad(settings->model_aliases);
+
+	return bad ? REFUSE(why, ERR_BAD_FIELD, "model_aliases: \"%.60s\" does not begin with name=author/model", bad) : ERR_OK;
+}
+
 enum err startup_check_settler(struct app *app, struct startup_why *why)
 {
 	const struct settings *s = app->settings;
@@ -177,6 +186,14 @@ enum err startup_check_settler(struct app *app, struct startup_why *why)
 		return REFUSE(why, e, "rpc_url: %s", chain_error());
 	if (!has_code)
 		return REFUSE(why, ERR_CONFLICT, "settler_contract: there is no contract at %s", address_format(&s->settler_contract).s);
+	if (address_is_zero(&s->record_contract))
+		return ERR_OK;
+	e = chain_has_code(app->chain, &s->record_contract, &has_code);
+	if (e)
+		return REFUSE(why, e, "rpc_url: %s", chain_error());
+	if (!has_code)
+		return REFUSE(why, ERR_CONFLICT, "record_contract: there is no contract at %s", address_format(&s->record_contract).s);
+	app->records_on = true;
 	return ERR_OK;
 }
 
@@ -221,6 +238,8 @@ enum err startup_sweep(struct db *db)
 		e = db_exec(db, "DELETE FROM siwx_nonce WHERE expires_at < now()", NULL, NULL);
 	if (!e)
 		e = db_exec(db, "DELETE FROM node_nonce WHERE seen_at < now() - interval '10 minutes'", NULL, NULL);
+	if (!e)
+		e = db_records_sweep(db);
 	if (!e)
 		e = db_exec(db, "DELETE FROM idempotency WHERE at < now() - interval '30 days'", NULL, NULL);
 	if (!e)

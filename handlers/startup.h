@@ -15,6 +15,7 @@ enum err startup_keys(struct app *app, struct startup_why *why) WARN_UNUSED;
 /* All migrations applied; fsync, full_page_writes and synchronous_commit on. */
 enum err startup_check_database(struct db *db, struct startup_why *why) WARN_UNUSED;
 enum err startup_check_chain(struct app *app, struct startup_why *why) WARN_UNUSED;
+enum err startup_check_names(const struct settings *settings, struct startup_why *why) WARN_UNUSED; /* model_aliases can be read */
 /* x402: a receiver that is not the treasury; a Settler contract; another facilitator that is of use, and its address for `upto`. */
 enum err startup_check_pay_to(struct app *app, struct startup_why *why) WARN_UNUSED;
 enum err startup_check_settler(struct app *app, struct startup_why *why) WARN_UNUSED;

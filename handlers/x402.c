@@ -5,6 +5,9 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "handlers/front.h"
+#include "handlers/jobs.h"
+#include "handlers/links.h"
+#include "handlers/records.h"
 #include "handlers/routes.h"
 #include "handlers/x402.h"
 #include "handlers/x402_extend.h"
@@ -37,6 +40,8 @@ static void receipt_header(struct request *req, const struct x402_receipt *r)
 	_cleanup_free_ char *text = x402_receipt_header(r);
 
 	reply_header(req, r->version == 1 ? "X-PAYMENT-RESPONSE" : "PAYMENT-RESPONSE", text);
+	if (r->transaction)
+		reply_header(req, "x-processing-hash", hash_format(r->transaction).s); /* where OpenGradient's SDKs look for it */
 }
 
 static void reply_pending(struct request *req, const struct uuid *payment)
@@ -106,10 +111,41 @@ const char *x402_detail(struct request *req, const struct run_end *end, const ch
 			    detail, amount_format(p->amount).s, address_format_eip55(&p->payer).s);
 }
 
+/* ---- jobs in the background ---- */
+
+/* The payer has proven who he is: the job is shown to him, with the link that shows it to him again. */
+static enum err show_job(struct request *req, const struct uuid *job, int64_t account)
+{
+	struct principal *payer = arena_alloc(req->arena, sizeof(*payer));
+
+	*payer = (struct principal){ .account = account };
+	req->principal = payer;
+	reply_header(req, "Location", links_make(req, job));
+	return jobs_show_or_wait(req, job);
+}
+
+/* Settled before it is run, because nobody knows when that will be: the authorization has only minutes. */
+static enum err queue_paid(struct request *req, struct paid *p, struct payment_claim *claim, enum lane_status *ret_status)
+{
+	struct uuid job;
+	int64_t account = 0;
+	enum err e;
+
+	p->spec.payment = claim;
+	p->spec.upfront = true;
+	e = run_open_background(&request_app(req)->pay, request_db(req), &p->spec, &job, &account, ret_status);
+	if (e || *ret_status != LANE_OK)
+		return e;
+	reply_header(req, "Opgate-Payment", uuid_format(&claim->id).s);
+	reply_header(req, "Cache-Control", "no-store");
+	records_headers(req, &job, p->spec.data);
+	return show_job(req, &job, account);
+}
+
 /* ---- an earlier use of the same authorization ---- */
 
 /* The same payment for the same request: the answer, or what became of it. Not for ever: once on chain an authorization is no secret. */
-enum err x402_answer_earlier(struct request *req, const struct payment_row *row)
+enum err x402_answer_earlier(struct request *req, const struct paid *p, const struct payment_row *row)
 {
 	char type[128], *body = NULL;
 	size_t len = 0;
@@ -119,6 +155,10 @@ enum err x402_answer_earlier(struct request *req, const struct payment_row *row)
 	reply_header(req, "Opgate-Payment", uuid_format(&row->id).s);
 	reply_header(req, "Opgate-Job", uuid_format(&row->job).s);
 	reply_header(req, "Cache-Control", "no-store");
+	if (p->background) {
+		reply_header(req, "Idempotent-Replayed", "true");
+		return show_job(req, &row->job, row->account);
+	}
 	if (!row->outcome) {
 		reply_pending(req, &row->id);
 		return ERR_OK;
@@ -181,7 +221,7 @@ static enum err repeat_earlier(struct request *req, const struct paid *p, const 
 	if (e)
 		return e;
 	*ret_claimed = !may_be_answered(&earlier, p, form);
-	return *ret_claimed ? ERR_NOT_FOUND : x402_answer_earlier(req, &earlier);
+	return *ret_claimed ? ERR_NOT_FOUND : x402_answer_earlier(req, p, &earlier);
 }
 
 /* ---- a new one ---- */
@@ -224,7 +264,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	random_bytes(claim.id.b, sizeof(claim.id.b)); /* names the status link: not to be guessed */
 	memcpy(claim.nonce.b, paid->key.nonce, sizeof(claim.nonce.b));
 	p->spec.idempotency_key = NULL;
-	e = claim_and_run(req, p, paid, &claim, &status);
+	e = p->background ? queue_paid(req, p, &claim, &status) : claim_and_run(req, p, paid, &claim, &status);
 	if (e == ERR_FORBIDDEN) { /* we do not pay for the approval: the payer may */
 		reply_terms(req, terms, "permit2_allowance_required", &paid->key.payer);
 		return ERR_OK;
@@ -238,7 +278,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	if (e && e != ERR_NOT_FOUND)
 		return e;
 	if (!e && may_be_answered(&earlier, p, paid->stored)) /* not found: it was brought to us as a facilitator */
-		return x402_answer_earlier(req, &earlier);
+		return x402_answer_earlier(req, p, &earlier);
 	reply_terms(req, terms, x402_used_reason(paid->auth.method), &paid->key.payer);
 	return ERR_OK;
 }
@@ -251,7 +291,7 @@ static enum err answer_copy(struct request *req, const struct paid *p, const str
 	enum err e = find_earlier(req, &paid->key, &copy);
 
 	if (!e && may_be_answered(&copy, p, paid->stored))
-		return x402_answer_earlier(req, &copy);
+		return x402_answer_earlier(req, p, &copy);
 	if (!e)
 		*ret_reason = x402_used_reason(paid->auth.method);
 	return e;
@@ -316,9 +356,11 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 
 	if (!sealed || x402_terms_reopen(x, p->quote, req->route->name, req->body_len, &resource, sealed, ret))
 		e = x402_terms_make(x, p->quote, req->route->name, req->body_len, &resource, ret);
-	if (!e)
-		ret->declared = x402_declared_of(req, p->quote->version.model_ref);
-	return e;
+	if (e)
+		return e;
+	ret->declared = x402_declared_of(req, p->quote->version.model_ref);
+	ret->declared.request = p->spec.body_digest;
+	return ERR_OK;
 }
 
 /* `payment` is NULL when none came, or none that could be read: `error` says so. */
@@ -341,6 +383,10 @@ static enum err run_or_offer(struct request *req, struct paid *p, const struct x
 		e = terms_for(req, p, payment, &terms);
 	if (e)
 		return e;
+	if (p->background)
+		x402_terms_exact_only(&terms);
+	if (p->opengradient) /* its SDKs can pay by exact too, and take what comes first; there it is upto */
+		x402_terms_upto_first(&terms);
 	if (payment)
 		e = with_payment(req, p, payment, &terms, claimed);
 	else

@@ -16,6 +16,6 @@ void x402_begin(struct request *req, const struct run_payment *p);
 /* The words of an error, and where the money is when it was taken first. */
 const char *x402_detail(struct request *req, const struct run_end *end, const char *detail);
 /* The answer an earlier payment has paid for, or what became of it; the caller has made sure whose it is and that the request is the same. */
-enum err x402_answer_earlier(struct request *req, const struct payment_row *row) WARN_UNUSED;
+enum err x402_answer_earlier(struct request *req, const struct paid *p, const struct payment_row *row) WARN_UNUSED;
 
 #endif

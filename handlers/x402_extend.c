@@ -26,17 +26,17 @@ struct x402_declared x402_declared_of(struct request *req, const char *model)
 				       .approvals = sponsors };
 }
 
-static struct x402_siwx siwx_of(struct request *req)
+static struct x402_siwx siwx_of(struct request *req, const struct hash *digest)
 {
 	const struct app *app = request_app(req);
 
 	return (struct x402_siwx){ .base_url = app->settings->base_url, .uri = arena_printf(req->arena, "%s%s", app->settings->base_url, req->path),
-				   .chain_id = app->x402.chain_id, .key = &app->x402.siwx_key };
+				   .chain_id = app->x402.chain_id, .request = *digest, .key = &app->x402.siwx_key };
 }
 
 json_t *x402_declared_json(struct request *req, const struct x402_declared *declared)
 {
-	const struct x402_siwx siwx = siwx_of(req);
+	const struct x402_siwx siwx = siwx_of(req, &declared->request);
 	json_t *all = x402_extensions_json(declared);
 
 	json_object_set_new(all, X402_SIWX, x402_siwx_challenge(&siwx, clock_wall_ms()));
@@ -80,7 +80,7 @@ enum err x402_answer_identified(struct request *req, const struct paid *p, const
 		return request_fail(req, ERR_CONFLICT, "payment-identifier: this id was used for another request");
 	if (!strcmp(row.state, "dropped")) /* nothing was taken: it may be tried again */
 		return ERR_NOT_FOUND;
-	return x402_answer_earlier(req, &row);
+	return x402_answer_earlier(req, p, &row);
 }
 
 /* ---- sign-in-with-x ---- */
@@ -88,7 +88,7 @@ enum err x402_answer_identified(struct request *req, const struct paid *p, const
 enum err x402_answer_signed_in(struct request *req, const struct paid *p, const char **ret_why)
 {
 	const struct x402 *x = &request_app(req)->x402;
-	const struct x402_siwx siwx = siwx_of(req);
+	const struct x402_siwx siwx = siwx_of(req, &p->spec.body_digest);
 	const char *header = request_header(req, X402_SIWX);
 	_cleanup_payment_row_ struct payment_row row = { 0 };
 	struct x402_signed_in in;
@@ -108,8 +108,8 @@ enum err x402_answer_signed_in(struct request *req, const struct paid *p, const 
 	e = db_payment_for_request(request_db(req), &in.address, &p->spec.body_digest, X402_REPLAY_MS, &row);
 	if (e)
 		return e; /* it has not paid for this: the terms, and the challenge stays good */
-	e = db_siwx_nonce_use(request_db(req), in.nonce.s, SIWE_LIFETIME_MS + SIWE_CLOCK_SKEW_MS);
+	e = db_siwx_nonce_use(request_db(req), in.nonce.s, &in.address, SIWE_LIFETIME_MS + SIWE_CLOCK_SKEW_MS);
 	if (e == ERR_CONFLICT)
 		*ret_why = "sign-in-with-x: this challenge was used before";
-	return e == ERR_CONFLICT ? ERR_NOT_FOUND : e ? e : x402_answer_earlier(req, &row);
+	return e == ERR_CONFLICT ? ERR_NOT_FOUND : e ? e : x402_answer_earlier(req, p, &row);
 }

@@ -12,11 +12,14 @@ COMMENT ON COLUMN payment_identifier.id IS 'as the client chose it';
 COMMENT ON COLUMN payment_identifier.payment IS 'the one it names now; after the window the name is free again';
 
 CREATE TABLE siwx_nonce (
-	nonce text PRIMARY KEY,
-	expires_at timestamptz NOT NULL
+	nonce text NOT NULL,
+	address address NOT NULL,
+	expires_at timestamptz NOT NULL,
+	PRIMARY KEY (nonce, address)
 );
 COMMENT ON TABLE siwx_nonce IS 'sign-in-with-x: challenges that were used. They are ours by their MAC, so those not used are written nowhere';
-COMMENT ON COLUMN siwx_nonce.nonce IS 'of the challenge';
+COMMENT ON COLUMN siwx_nonce.nonce IS 'of the challenge: the same for all who ask for the same in the same minutes';
+COMMENT ON COLUMN siwx_nonce.address IS 'which wallet used it: each may once';
 COMMENT ON COLUMN siwx_nonce.expires_at IS 'after that the challenge is refused anyway and the row can go';
 
 CREATE INDEX payment_request ON payment (payer, request_digest);

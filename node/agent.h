@@ -178,6 +178,10 @@ struct chat_request {
 };
 /* The backend's body: `model` replaced, `opgate` dropped, usage asked for when streamed. The caller frees. */
 enum err chat_rewrite(const char *body, size_t len, const char *model, struct chat_request *ret, char **ret_body, struct json_why *why) WARN_UNUSED;
+/* The answer of /v1/completions with its text in `completion` too, where OpenGradient's SDKs read it; NULL: nothing to add. The
+ * caller frees. */
+char *completion_rewrite(json_t *answer);
+char *chat_text(const json_t *j); /* like json_text, but numbers keep their digits */
 struct units { uint64_t input, output; };
 /* Usage of an answer or event; false when it has none or a senseless one. */
 bool units_from_usage(const json_t *answer, struct units *ret);

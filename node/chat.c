@@ -38,6 +38,14 @@ static enum err stream_options(json_t *body, struct chat_request *ret, struct js
 	return ERR_OK;
 }
 
+char *chat_text(const json_t *j)
+{
+	char *text = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+	if (!text)
+		panic("node: a parsed body cannot be written");
+	return text;
+}
+
 enum err chat_rewrite(const char *body, size_t len, const char *model, struct chat_request *ret, char **ret_body, struct json_why *why)
 {
 	_cleanup_json_ json_t *j = NULL;
@@ -52,13 +60,18 @@ enum err chat_rewrite(const char *body, size_t len, const char *model, struct ch
 		return e;
 	json_object_set_new(j, "model", json_must(json_string(model)));
 	json_object_del(j, "opgate");
-	/* Not json_text: numbers must keep their digits. */
-	char *text = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-	if (!text)
-		panic("node: a parsed body cannot be written");
 	*ret = chat;
-	*ret_body = text;
+	*ret_body = chat_text(j);
 	return ERR_OK;
+}
+
+char *completion_rewrite(json_t *answer)
+{
+	const json_t *text = json_object_get(json_array_get(json_object_get(answer, "choices"), 0), "text");
+	if (!json_is_string(text) || json_object_get(answer, "completion"))
+		return NULL;
+	json_object_set_new(answer, "completion", json_must(json_string(json_string_value(text))));
+	return chat_text(answer);
 }
 
 static bool count_read(const json_t *usage, const char *name, uint64_t *ret)

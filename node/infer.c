@@ -203,6 +203,16 @@ static void stream_over(struct infer *i)
 	infer_over(i);
 }
 
+static void completion_name(struct infer *i, json_t *answer)
+{
+	_cleanup_free_ char *text = completion_rewrite(answer);
+	struct buf named = BUF_INIT(NODE_ANSWER_MAX);
+	if (!text || buf_puts(&named, text))
+		return; /* too large to say it twice */
+	buf_done(&i->answer);
+	i->answer = named;
+}
+
 /* The units of a complete answer; false: it is no answer of that surface. */
 static bool answer_units(struct infer *i, struct units *ret)
 {
@@ -220,6 +230,8 @@ static bool answer_units(struct infer *i, struct units *ret)
 		return false;
 	if (!units_from_usage(j, ret))
 		*ret = (struct units){ .output = 1 };
+	if (i->path == PATH_COMPLETIONS)
+		completion_name(i, j);
 	return true;
 }
 

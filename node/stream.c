@@ -1,6 +1,6 @@
-/* An event stream on its way from the backend to the gateway: whole events are written anew in one form, the usage event is
- * dropped when the caller did not ask for it, and the response hash runs over what was written. Called on one reactor thread;
- * no locks. Comments, names and ids of events are not passed on: the answer is its data, and `: opgate-receipt` is ours to say. */
+/* An event stream on its way from the backend to the gateway: whole events are written anew in one form, and the response hash
+ * runs over what was written. When the caller did not ask for the usage event it is dropped, and the last event, which is kept back
+ * until then, carries the usage: OpenGradient's SDKs read it there. Called on one reactor thread; no locks. Comments, names and ids of events are not passed on: the answer is its data, and `: opgate-receipt` is ours to say. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +12,7 @@ struct sse_rewrite {
 	struct sse_out out;
 	struct sha256 *hash;
 	struct buf text; /* one event as it is sent */
+	json_t *last; /* ends a choice; not sent yet: the usage may follow */
 	struct units usage;
 	uint64_t content_events, events;
 	bool drop_usage, has_usage;
@@ -50,6 +51,32 @@ static bool has_content(const json_t *choices)
 	return false;
 }
 
+static bool ends_choice(const json_t *choices)
+{
+	size_t i;
+	const json_t *choice;
+	json_array_foreach((json_t *)choices, i, choice)
+		if (json_is_string(json_object_get(choice, "finish_reason")))
+			return true;
+	return false;
+}
+
+/* What was kept back goes out. */
+static enum err last_send(struct sse_rewrite *r)
+{
+	if (!r->last)
+		return ERR_OK;
+	_cleanup_free_ char *text = chat_text(r->last);
+	json_decref(r->last);
+	r->last = NULL;
+	return event_send(r, text, strlen(text));
+}
+
+static enum err on_done(void *arg)
+{
+	return last_send(arg);
+}
+
 static enum err on_event(void *arg, const char *data, size_t len)
 {
 	struct sse_rewrite *r = arg;
@@ -59,9 +86,16 @@ static enum err on_event(void *arg, const char *data, size_t len)
 	const json_t *choices = json_object_get(j, "choices");
 	bool has_usage = units_from_usage(j, &r->usage);
 	r->has_usage |= has_usage;
-	if (has_usage && r->drop_usage && json_is_array(choices) && json_array_size(choices) == 0)
-		return ERR_OK;
-	enum err e = event_send(r, data, len);
+	if (has_usage && r->drop_usage && json_is_array(choices) && json_array_size(choices) == 0) {
+		if (r->last)
+			json_object_set(r->last, "usage", json_object_get(j, "usage"));
+		return last_send(r);
+	}
+	enum err e = last_send(r);
+	if (!e && r->drop_usage && !has_usage && ends_choice(choices))
+		r->last = json_incref(j);
+	else if (!e)
+		e = event_send(r, data, len);
 	if (!e && has_content(choices))
 		r->content_events++;
 	return e;
@@ -70,7 +104,7 @@ static enum err on_event(void *arg, const char *data, size_t len)
 struct sse_rewrite *sse_rewrite_new(bool drop_usage, const struct sse_out *out)
 {
 	struct sse_rewrite *r = xcalloc(1, sizeof(*r));
-	const struct sse_handler handler = { .event = on_event, .arg = r };
+	const struct sse_handler handler = { .event = on_event, .done = on_done, .arg = r };
 	r->reader = sse_reader_new(&handler);
 	r->hash = sha256_new();
 	r->text = BUF_INIT((size_t)8 * SSE_EVENT_MAX); /* at worst one "data: " for each byte */
@@ -110,6 +144,7 @@ void sse_rewrite_free(struct sse_rewrite *r)
 		return;
 	sse_reader_free(r->reader);
 	sha256_free(r->hash);
+	json_decref(r->last);
 	buf_done(&r->text);
 	free(r);
 }

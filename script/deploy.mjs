@@ -66,7 +66,7 @@ async function payoutsDeploy(chain, Payouts, opg_token) {
   return payouts;
 }
 
-/// Returns {opg_token, permit2, settler, depositor, payouts, exact_proxy, upto_proxy, multicall3, first_block, genesis_hash, chain_id}. `callers` are the
+/// Returns {opg_token, permit2, settler, depositor, data_settlement, payouts, exact_proxy, upto_proxy, multicall3, first_block, genesis_hash, chain_id}. `callers` are the
 /// addresses that may settle by the Settler; its owner, account SETTLER_OWNER, can add others later. Refuses anything that is
 /// not an anvil of our chain id: the published key it deploys with must never meet another chain.
 export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((i) => chainAccount(i).address), treasury = chainAccount(TREASURY).address } = {}) {
@@ -75,7 +75,7 @@ export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((
   if (!software.startsWith('anvil/')) throw new Error(`${rpc_url} is ${software}, not anvil`);
   const chain_id = await chain.client.getChainId();
   if (chain_id !== CHAIN_ID) throw new Error(`${rpc_url} has chain id ${chain_id}, not ${CHAIN_ID}`);
-  const { Depositor, OPG, Payouts, Settler, X402ExactPermit2Proxy, X402UptoPermit2Proxy } = contractsCompile();
+  const { DataSettlement, Depositor, OPG, Payouts, Settler, X402ExactPermit2Proxy, X402UptoPermit2Proxy } = contractsCompile();
   const { account, address } = chainAccount(SETTLER_OWNER);
   const opg_token = await chain.deploy(account, OPG);
   const first_block = Number(await chain.client.getBlockNumber()); // no deposit can be older than its token
@@ -85,11 +85,12 @@ export async function contractsDeploy(rpc_url, { callers = SETTLER_CALLERS.map((
   await multicall3Install(chain);
   const settler = await chain.deploy(account, Settler, [address, callers]);
   const depositor = await chain.deploy(account, Depositor, [opg_token, treasury]);
+  const data_settlement = await chain.deploy(account, DataSettlement, [address, callers]);
   const payouts = await payoutsDeploy(chain, Payouts, opg_token);
   const genesis = await chain.client.getBlock({ blockNumber: 0n });
   const [permit2, exact_proxy, upto_proxy, multicall3] = [PERMIT2, EXACT_PROXY, UPTO_PROXY, MULTICALL3].map((it) =>
     it.toLowerCase());
-  return { opg_token, permit2, settler, depositor, payouts, exact_proxy, upto_proxy, multicall3, first_block, genesis_hash: genesis.hash, chain_id };
+  return { opg_token, permit2, settler, depositor, data_settlement, payouts, exact_proxy, upto_proxy, multicall3, first_block, genesis_hash: genesis.hash, chain_id };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

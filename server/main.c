@@ -20,6 +20,7 @@
 #include "handlers/guard.h"
 #include "handlers/pages.h"
 #include "handlers/reconcile_command.h"
+#include "handlers/records.h"
 #include "handlers/routes.h"
 #include "handlers/startup.h"
 #include "handlers/waiters.h"
@@ -30,6 +31,7 @@
 #include "pay/outside.h"
 #include "pay/payouts.h"
 #include "pay/rates.h"
+#include "pay/records.h"
 #include "pay/run.h"
 #include "pay/settler.h"
 #include "proof/verify_main.h"
@@ -46,6 +48,7 @@ struct gateway {
 	struct audit_memory audit_memory;
 	deadline_ms next_words; /* about books that do not hold */
 	int64_t words_about;    /* the last mismatch they were about */
+	struct records_config records;
 };
 
 /* ---- what the parts tell the log ---- */
@@ -98,6 +101,7 @@ static enum err start_pay(struct gateway *g)
 		.job_ended = job_ended, .job_ended_arg = app, .log_job = log_job,
 	};
 	app->waiters = waiters_new();
+	app->records_waiting = records_waiting_new();
 	return db_instance_beat(g->db, &app->pay.instance);
 }
 
@@ -189,6 +193,7 @@ static enum err start_settler(struct gateway *g, struct startup_why *why)
 		.answer_confirmations = (uint64_t)s->settlement_confirmations, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
 		.log = log_settler, .key = app->settler_key, .view = &app->settler_view, .others_only = *s->facilitator_url,
+		.more = records_turn, .more_arg = &g->records,
 	};
 	enum err e = startup_check_settler(app, why);
 
@@ -246,6 +251,7 @@ static enum err start_x402(struct gateway *g, struct startup_why *why)
 				   .gas_caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max },
 				   .sponsor_payer_max = s->gas_sponsor_per_payer_day, .sponsor_all_max = s->gas_sponsor_per_day };
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 quote", 10, &app->x402.quote_key);
+	g->records = (struct records_config){ .contract = s->record_contract, .batch_max = s->record_batch_max, .batch_wait_ms = s->record_batch_wait_ms };
 	hmac_sha256(app->jwt_secret, sizeof(app->jwt_secret), "x402 sign-in", 12, &app->x402.siwx_key);
 	if (*s->settler_key_file)
 		e = start_settler(g, why);
@@ -291,7 +297,9 @@ static enum err start(struct gateway *g)
 
 	g->app.settings = &g->settings;
 	g->db = db_new(s->database_url, STATEMENT_DEADLINE_MS);
-	e = startup_keys(&g->app, &why);
+	e = startup_check_names(s, &why);
+	if (!e)
+		e = startup_keys(&g->app, &why);
 	app_own_addresses(&g->app);
 	if (!e)
 		e = startup_check_database(g->db, &why);
@@ -378,6 +386,7 @@ static void run(struct gateway *g, const sigset_t *signals)
 			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)), L_INT("times", failures + 1));
 		failures = e ? failures + 1 : 0;
 		waiters_tick(&g->app, g->db, false);
+		records_tick(&g->app, g->db, false);
 		/* The auditor can find something in between: what healed stops nobody for long. */
 		if (deadline_passed(next_housekeeping) || (atomic_load(&g->app.pay.stopped) && deadline_passed(next_recheck))) {
 			next_housekeeping = housekeeping(g);
@@ -398,6 +407,7 @@ static void drain(struct gateway *g)
 	LOG_EVENT(LOG_INFO, "draining", L_INT("running", runs));
 	atomic_store(&app->pay.draining, true);
 	do {
+		records_tick(app, g->db, true); /* answers that are complete but for a header */
 		waiters_tick(app, g->db, true); /* they get the job as it stands; a queued one is run after the restart */
 		if (runs_tick(&app->pay, g->db))
 			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("why", db_error(g->db)));
@@ -434,6 +444,7 @@ static void stop(struct gateway *g)
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);
 	waiters_free(app->waiters);
+	records_waiting_free(app->records_waiting);
 	chain_facts_free(app->x402.facts);
 	chain_free(app->chain_2);
 	chain_free(app->chain);

@@ -43,6 +43,8 @@
 	X(settlement_unmined) /* x402: a reorganisation is committed, what it settled is open again */ \
 	X(settlement_final)  /* x402: it is not looked at any more */ \
 	X(payment_closed)    /* x402: the job's end is committed, nobody was told */ \
+	X(record_queued)     /* what goes on chain of a call is known */ \
+	X(record_posted)     /* the events are committed, no transaction carries them */ \
 	X(approval_funding)  /* x402: coin for a payer's approval: the signed transaction is committed, nobody has it */ \
 	X(approval_funded)   /* x402: the chain has it */ \
 	X(approval_sending)  /* x402: that the payer's approval may be sent is committed, nobody has it */ \

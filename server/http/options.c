@@ -6,11 +6,12 @@
 
 #define ALLOWED_HEADERS \
 	"Authorization, x-api-key, Content-Type, Idempotency-Key, Prefer, PAYMENT-SIGNATURE, SIGN-IN-WITH-X, X-PAYMENT, X-Request-Id, Last-Event-ID, " \
-	"X-SETTLEMENT-TYPE, Opgate-Policy, Opgate-Model, Opgate-Quote, Opgate-Max-Price, Inference-Header-Content-Length, " \
+	"X-SETTLEMENT-TYPE, X-SETTLE, Opgate-Policy, Opgate-Model, Opgate-Quote, Opgate-Max-Price, Inference-Header-Content-Length, " \
 	"Access-Control-Expose-Headers" /* the x402 clients send this one with a request */
 #define EXPOSED_HEADERS \
 	"Opgate-Job, Opgate-Receipt, X-Request-Id, Idempotent-Replayed, Retry-After, PAYMENT-REQUIRED, PAYMENT-RESPONSE, " \
-	"Opgate-Verdict, X-PAYMENT-RESPONSE, ETag, Location, Link, Opgate-Payment, Opgate-Credited, Inference-Header-Content-Length"
+	"Opgate-Verdict, X-PAYMENT-RESPONSE, ETag, Location, Link, Opgate-Payment, Opgate-Credited, Inference-Header-Content-Length, x-processing-hash, x-settlement-tx-hash, " \
+	"x-settlement-walrus-blob-id, X-Settlement-Job-ID, X-Settlement-Status, X-Settlement-Type"
 
 const char *options_allow(struct http_exchange *x, unsigned methods)
 {

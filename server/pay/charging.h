@@ -29,7 +29,7 @@ enum charge {
 	X(NO_RECEIPT, "no_receipt", "failed", NOTHING, BAD_RECEIPT, "policy signed: no receipt came, or its verdict is unverifiable") \
 	X(DEADLINE_QUEUED, "deadline_queued", "expired", NOTHING, DEADLINE, "the deadline passed while queued") \
 	X(DEADLINE_RUNNING, "deadline_running", "expired", NOTHING, DEADLINE, "the deadline passed while running") \
-	X(SETTLEMENT_FAILED, "settlement_failed", "failed", NOTHING, PAYMENT_FAILED, "x402: the answer was made, and the chain refused the payment; the answer is not given") \
+	X(SETTLEMENT_FAILED, "settlement_failed", "failed", NOTHING, PAYMENT_FAILED, "x402: the chain refused the payment; an answer that was made is not given, a job in the background is not run") \
 	X(GATEWAY_LOST, "gateway_lost", "failed", NOTHING, INTERNAL, "the gateway process serving this connection died; a job accepted in the background is run again instead") \
 	X(INTERNAL_ERROR, "internal_error", "failed", NOTHING, INTERNAL, "the gateway could not do its part")
 

@@ -170,14 +170,37 @@ void payment_resume(void *arg)
 		run_over(run, started ? run->outcome : OUTCOME_SETTLEMENT_FAILED, ERR_PAYMENT_PENDING, &NOTHING); /* left to the next process */
 }
 
+/* ---- jobs in the background: settled before they are taken from the queue ---- */
+
+enum err payment_of_queued(struct run *run, struct db *db)
+{
+	_cleanup_payment_row_ struct payment_row row = { 0 };
+	enum err e = db_payment_of_job(db, &run->id, &row);
+
+	if (e)
+		return e == ERR_NOT_FOUND ? ERR_OK : e;
+	run->payment = (struct run_payment){ .set = true, .id = row.id, .payer = row.payer, .upfront = true, .asked = true, .amount_max = row.amount_max,
+					     .amount = row.amount, .state = PAYMENT_SETTLED };
+	return ERR_OK;
+}
+
 /* ---- orphans ---- */
 
-enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *job)
+/* What is settled first and then not worked for is the payer's, on his account. */
+static enum outcome orphan_end(const struct job_row *job, const struct payment_row *row, enum outcome otherwise)
+{
+	if (!strcmp(row->state, "failed"))
+		return OUTCOME_SETTLEMENT_FAILED;
+	if (strcmp(row->state, "settled") != 0)
+		return OUTCOME_GATEWAY_LOST;
+	return job->background ? otherwise : !strcmp(job->state, "produced") ? OUTCOME_DELIVERED : OUTCOME_GATEWAY_LOST;
+}
+
+enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *job, enum outcome otherwise)
 {
 	struct job_close c = { .id = job->id, .account = job->account, .leased = true, .lease = job->lease, .attempt = job->attempt, .input_units = -1,
 			       .output_units = -1 };
 	_cleanup_payment_row_ struct payment_row row = { 0 };
-	bool produced = !strcmp(job->state, "produced");
 	struct split split = NOTHING;
 	enum outcome o;
 	enum err e = db_payment_of_job(db, &job->id, &row);
@@ -186,7 +209,9 @@ enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *jo
 		return e;
 	if (!strcmp(row.state, "settling"))
 		return ERR_PAYMENT_PENDING;
-	o = !strcmp(row.state, "failed") ? OUTCOME_SETTLEMENT_FAILED : produced && !strcmp(row.state, "settled") ? OUTCOME_DELIVERED : OUTCOME_GATEWAY_LOST;
+	o = orphan_end(job, &row, otherwise);
+	if (o == OUTCOME_GATEWAY_LOST && job->background)
+		return ERR_NOT_FOUND;
 	if (o == OUTCOME_DELIVERED) {
 		const struct price price = { .ask_input = job->ask_input, .ask_output = job->ask_output, .royalty_input = job->royalty_input,
 					     .royalty_output = job->royalty_output, .fee_bps = (uint32_t)job->fee_bps };
@@ -205,5 +230,7 @@ enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *jo
 	FAULT(orphan_closed);
 	if (!e)
 		pay->log_job("orphan_resolved", &job->id, c.outcome);
+	if (!e && job->background && pay->job_ended)
+		pay->job_ended(pay->job_ended_arg, &job->id);
 	return e;
 }

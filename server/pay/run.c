@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "db/records.h"
 #include "pay/run_internal.h"
 
 struct run *run_new(struct pay *pay, const struct quote *quote)
@@ -123,7 +124,8 @@ static void fill(struct run *run, const struct run_spec *spec)
 	run->request_id = spec->request_id ? xstrdup(spec->request_id) : NULL;
 	run->body = spec->body;
 	run->body_len = spec->body_len;
-	run->keep_answer = spec->idempotency_key || spec->payment; /* the same payment with the same request gets it again */
+	/* The same payment with the same request gets it again; an individual record has it in its document. */
+	run->keep_answer = spec->idempotency_key || spec->payment || spec->data == DATA_INDIVIDUAL;
 	run->deadline = deadline_in(run->pay->job_timeout_ms);
 	request_hash("POST", spec->path, spec->content_type, spec->tensor_header_length, spec->body, spec->body_len, &run->request_hash);
 }
@@ -140,6 +142,16 @@ static struct job_open opening(const struct run *run, const struct run_spec *spe
 		.ask_output_max = q->ceiling.ask_output, .fee_bps = q->ceiling.fee_bps, .timeout_ms = run->pay->job_timeout_ms, .lease = run->pay->instance,
 		.route = spec->route, .idempotency_key = spec->idempotency_key, .body_digest = spec->body_digest,
 	};
+}
+
+/* Before the job is there: then none that was promised can be forgotten, whoever dies. */
+static enum err want_record(const struct run *run, struct db *db, const struct run_spec *spec)
+{
+	bool individual = spec->data == DATA_INDIVIDUAL;
+
+	if (spec->data == DATA_PRIVATE)
+		return ERR_OK;
+	return db_record_want(db, &run->id, individual, individual ? spec->body : NULL, individual ? spec->body_len : 0);
 }
 
 enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run_front *front, enum lane_status *ret_status)
@@ -162,8 +174,10 @@ enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run
 	open.operator_ = offer->operator_account;
 	open.ask_input = offer->ask_input;
 	open.ask_output = offer->ask_output;
+	e = want_record(run, http_worker_state(), spec);
 	FAULT(job_opening);
-	e = spec->payment ? payment_open(run, http_worker_state(), spec, &open, ret_status) : db_job_open(pay->lane, &open, ret_status);
+	if (!e)
+		e = spec->payment ? payment_open(run, http_worker_state(), spec, &open, ret_status) : db_job_open(pay->lane, &open, ret_status);
 	if (e == ERR_DB_DOWN)
 		runs_unsettled(pay->runs, &run->id, 0); /* it may be there, or still come */
 	if (e || *ret_status != LANE_OK) {
@@ -182,7 +196,8 @@ enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run
 	return ERR_OK;
 }
 
-enum err run_open_background(struct pay *pay, const struct run_spec *spec, struct uuid *ret_job, enum lane_status *ret_status)
+enum err run_open_background(struct pay *pay, struct db *db, const struct run_spec *spec, struct uuid *ret_job, int64_t *ret_account,
+			     enum lane_status *ret_status)
 {
 	struct run *run = run_new(pay, spec->quote);
 	struct job_open open;
@@ -193,15 +208,21 @@ enum err run_open_background(struct pay *pay, const struct run_spec *spec, struc
 	open.background = true;
 	open.body = spec->body;
 	open.body_len = spec->body_len;
+	e = want_record(run, db, spec);
 	FAULT(job_opening);
-	e = db_job_open(pay->lane, &open, ret_status);
-	/* With a key the caller asks again and finds it; without one it would be run, and paid, for nobody. */
-	if (e == ERR_DB_DOWN && !spec->idempotency_key)
+	if (!e)
+		e = spec->payment ? payment_open(run, db, spec, &open, ret_status) : db_job_open(pay->lane, &open, ret_status);
+	/* With a key the caller asks again and finds it; without one it would be run, and paid, for nobody. A payment can be
+	 * repeated like a key. */
+	if (e == ERR_DB_DOWN && !spec->idempotency_key && !spec->payment)
 		runs_unsettled(pay->runs, &run->id, run->account);
 	if (!e && *ret_status == LANE_OK) {
 		FAULT(job_queued);
 		metric_add(METRIC_JOBS_STARTED, 1);
 		*ret_job = run->id;
+		*ret_account = run->account;
+		if (spec->payment)
+			pay->settle_now(pay->settle_now_arg);
 	}
 	run_free(run);
 	return e;

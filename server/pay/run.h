@@ -10,6 +10,7 @@
 
 #include "db/payments.h"
 #include "pay/charging.h"
+#include "pay/data_mode.h"
 #include "pay/quote.h"
 #include "proof/verdict.h"
 #include "relay/attempt.h"
@@ -64,13 +65,15 @@ struct run_spec {
 	struct quote *quote;
 	const struct payment_claim *payment; /* NULL: from the balance of `account` */
 	bool upfront;                        /* settled before the work */
+	enum data_mode data;                 /* what goes on chain when it is answered */
 };
 
 /* Places the hold and starts the first attempt: front.opened has come, front.ended will come. With an error or a status other than
  * LANE_OK neither comes and nothing happened (LANE_KEY_EXISTS: look the key up). ERR_OVERLOADED: every node is full. */
 enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run_front *front, enum lane_status *ret_status) WARN_UNUSED;
-/* Places the hold and queues the job. */
-enum err run_open_background(struct pay *pay, const struct run_spec *spec, struct uuid *ret_job, enum lane_status *ret_status) WARN_UNUSED;
+/* Places the hold and queues the job. With a payment: it runs once that is settled; ret_job's account is the payer's, *ret_account. */
+enum err run_open_background(struct pay *pay, struct db *db, const struct run_spec *spec, struct uuid *ret_job, int64_t *ret_account,
+			     enum lane_status *ret_status) WARN_UNUSED;
 const struct uuid *run_job(const struct run *run);
 const struct run_payment *run_payment_of(const struct run *run); /* NULL: paid from a balance. Inside front.begin */
 

@@ -62,8 +62,11 @@ void run_conclude_partial(void *run); /* on a worker: the partial receipt came (
 enum err payment_open(struct run *run, struct db *db, const struct run_spec *spec, struct job_open *open, enum lane_status *ret_status) WARN_UNUSED;
 void payment_begin(struct run *run, struct db *db);                   /* settle first, or start the work */
 void payment_conclude(struct run *run, enum outcome o); /* instead of run_conclude */
-/* The end of a job nobody runs any more, by what became of its payment. ERR_NOT_FOUND: it has none; ERR_PAYMENT_PENDING: later. */
-enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *job) WARN_UNUSED;
+/* A job from the queue: if x402 paid for it, its end is that of a payment that was settled first. */
+enum err payment_of_queued(struct run *run, struct db *db) WARN_UNUSED;
+/* The end of a job nobody runs any more, by what became of its payment; `otherwise`: what it would be if nobody had paid. ERR_NOT_FOUND:
+ * it has none, or is to be queued again; ERR_PAYMENT_PENDING: later. */
+enum err payment_orphan(struct pay *pay, struct db *db, const struct job_row *job, enum outcome otherwise) WARN_UNUSED;
 void payment_resume(void *run);                                        /* on a worker: the payment ended, or the wait did */
 /* runs.c */
 void runs_add(struct runs *runs, struct run *run);

@@ -299,6 +299,7 @@ static void start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 	struct quote *q = xcalloc(1, sizeof(*q));
 	_cleanup_free_ void *freed = q;
 	char digest[80];
+	struct run *run = NULL;
 	char *body = NULL;
 	size_t body_len = 0;
 	int chosen;
@@ -317,6 +318,10 @@ static void start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 	}
 	e = db_job_body(db, id, &body, &body_len);
 	if (!e) {
+		run = run_of_job(pay, q, &job, body, body_len, chosen);
+		e = payment_of_queued(run, db);
+	}
+	if (!e) {
 		e = db_job_claim(db, id, &pay->instance, job.attempt, &q->candidates[chosen].node, q->candidates[chosen].operator_account,
 				 q->candidates[chosen].ask_input, q->candidates[chosen].ask_output);
 		if (e == ERR_DB_DOWN)
@@ -324,11 +329,11 @@ static void start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 	}
 	if (e) {
 		health_release(pay->health, &q->candidates[chosen].node, false);
-		free(body);
+		if (run)
+			run_free(run);
 		return;
 	}
 	FAULT(job_claimed);
-	struct run *run = run_of_job(pay, q, &job, body, body_len, chosen);
 	runs_add(pay->runs, run);
 	run_start_attempt(run);
 }
@@ -376,10 +381,10 @@ static enum err resolve_orphan(struct pay *pay, struct db *db, const struct uuid
 
 	if (e)
 		return e;
-	e = payment_orphan(pay, db, &job);
+	o = orphan_outcome(&job);
+	e = payment_orphan(pay, db, &job, o);
 	if (e != ERR_NOT_FOUND)
 		return e;
-	o = orphan_outcome(&job);
 	if (o == OUTCOME_GATEWAY_LOST && job.background) {
 		e = db_job_requeue(db, id, &pay->instance, job.attempt, "gateway_lost");
 		FAULT(orphan_requeued);

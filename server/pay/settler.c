@@ -439,7 +439,7 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 	struct address sender;
 	struct chain_block head;
 	bool mine = false, approving = false;
-	enum err e = settler_look_at_chain(c, &head), approved = ERR_OK, begin;
+	enum err e = settler_look_at_chain(c, &head), approved = ERR_OK, more = ERR_OK, begin;
 
 	secret_key_address(&c->key, &sender);
 	*ret_busy = false;
@@ -452,7 +452,9 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 	begin = settler_work_of(c)->begin(c, db, &begun);
 	e = look_after_all(c, db, head.number, ret_busy); /* what is under way does not suffer from what cannot begin */
 	*ret_busy |= approving || (begun > 0 && !begin);
-	return begin ? begin : e ? e : approved;
+	if (settler_work_of(c) == &PAYMENTS && c->more)
+		more = c->more(c, db);
+	return begin ? begin : e ? e : approved ? approved : more;
 }
 
 static enum err take_turn(const void *config, struct db *db, bool *ret_busy)

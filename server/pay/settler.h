@@ -48,6 +48,9 @@ struct settler_config {
 	struct amount gas_min; /* wei: with less, `low_gas` */
 	struct chain_fee_caps caps;
 	int64_t poll_ms;
+	/* Other work for the settling key, after that for payments; or NULL. Not for other kinds of work. */
+	enum err (*more)(const struct settler_config *c, struct db *db);
+	const void *more_arg;
 	struct settler_view *view;
 	void (*ended)(void *arg, const struct uuid *payment); /* settled or failed */
 	void *arg;

@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "db/records.h"
 #include "pay/settler_internal.h"
 
 #define GAS_LOOK_MS 2000
@@ -210,8 +211,8 @@ enum err settler_look_after_mined(const struct settler_config *c, struct db *db,
 
 /* ---- gaps ---- */
 
-/* Nothing to nobody, only to use the nonce. Written before it is sent, as everything. */
-static enum err send_filler(const struct settler_config *c, struct db *db, const struct address *sender, uint64_t nonce)
+/* Nothing to nobody, only to use the nonce. Written before it is sent, as everything. `revived`: the transaction it is the new form of, or 0. */
+static enum err send_filler(const struct settler_config *c, struct db *db, const struct address *sender, uint64_t nonce, int64_t revived)
 {
 	struct tx tx = { .chain_id = c->chain_id, .to = *sender, .gas = FILLER_GAS, .nonce = nonce };
 	struct signed_tx s = { .chain_id = c->chain_id, .sender = *sender, .nonce = nonce };
@@ -230,12 +231,23 @@ static enum err send_filler(const struct settler_config *c, struct db *db, const
 	s.raw = raw.data;
 	s.raw_len = raw.len;
 	if (!e)
-		e = db_settlement_write(db, &s, NULL, 0);
+		e = revived ? db_settlement_revive_as(db, revived, &s) : db_settlement_write(db, &s, NULL, 0);
 	FAULT(settlement_filled);
 	if (!e)
 		settler_send(c, raw.data, raw.len);
 	buf_done(&raw);
 	return e;
+}
+
+/* A payment that another transaction carries by now is paid once all the same, and so is a payout; an event would be made twice. */
+static enum err revive(const struct settler_config *c, struct db *db, const struct address *sender, uint64_t nonce, int64_t id)
+{
+	bool moved = false;
+	enum err e = db_record_post_moved(db, id, &moved);
+
+	if (e)
+		return e;
+	return moved ? send_filler(c, db, sender, nonce, id) : db_settlement_revive(db, id);
 }
 
 enum err settler_fill_gap(const struct settler_config *c, struct db *db, const struct open_tx *open, size_t count, uint64_t used)
@@ -263,5 +275,5 @@ enum err settler_fill_gap(const struct settler_config *c, struct db *db, const s
 	if (!e && !replaced)
 		return ERR_OK; /* final: the endpoint lags, or the chain lost what nothing should lose */
 	c->log("nonce_gap", (int64_t)used, e ? "filled" : "what had used the nonce of a settlement is gone; it is sent again");
-	return e ? send_filler(c, db, &sender, used) : db_settlement_revive(db, id);
+	return e ? send_filler(c, db, &sender, used, 0) : revive(c, db, &sender, used, id);
 }

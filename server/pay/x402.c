@@ -77,6 +77,30 @@ enum err x402_terms_make(const struct x402 *x, const struct quote *q, const char
 	return ERR_OK;
 }
 
+void x402_terms_exact_only(struct x402_terms *t)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < t->count; i++)
+		if (t->offers[i].scheme == X402_EXACT)
+			t->offers[kept++] = t->offers[i];
+	t->count = kept;
+}
+
+void x402_terms_upto_first(struct x402_terms *t)
+{
+	struct x402_offer upto;
+	size_t i = 0;
+
+	while (i < t->count && t->offers[i].scheme != X402_UPTO)
+		i++;
+	if (i == t->count)
+		return;
+	upto = t->offers[i];
+	memmove(&t->offers[1], &t->offers[0], i * sizeof(t->offers[0]));
+	t->offers[0] = upto;
+}
+
 static void keep_promise(const struct x402_quote *sealed, struct quote *q)
 {
 	q->ceiling = sealed->unit;

@@ -61,6 +61,11 @@ enum err x402_terms_make(const struct x402 *x, const struct quote *q, const char
 enum err x402_terms_reopen(const struct x402 *x, struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
 			   const char *sealed, struct x402_terms *ret) WARN_UNUSED;
 
+/* The same terms without `upto`, for work whose price is known only after the authorization's time is over. */
+void x402_terms_exact_only(struct x402_terms *t);
+/* The same terms with `upto` first, for clients that take the first offer they can pay and want that one. */
+void x402_terms_upto_first(struct x402_terms *t);
+
 struct x402_paid { /* a good payment */
 	const struct x402_offer *offer;
 	struct x402_auth auth; /* release with x402_paid_done */

@@ -1,6 +1,6 @@
 /* The extensions of x402 that a 402 declares: how to call the route (bazaar), the client's own id for a payment (payment-identifier),
  * approvals whose gas we pay (eip2612GasSponsoring, erc20ApprovalGasSponsoring). The same values give the same bytes. sign-in-with-x,
- * whose challenge is new each time, is x402_siwx.h. Called by handlers; pure functions. */
+ * whose challenge changes with the time, is x402_siwx.h. Called by handlers; pure functions. */
 #ifndef OPGATE_PAY_X402_EXTENSIONS_H
 #define OPGATE_PAY_X402_EXTENSIONS_H
 
@@ -22,6 +22,7 @@ struct x402_declared {
 	const char *model;        /* in the example of a body */
 	bool identifier_required; /* a payment without an id is refused */
 	bool permits, approvals;  /* for which we pay the gas: by EIP-2612, by a transaction */
+	struct hash request;      /* whose challenge (x402_siwx.h) */
 };
 /* {key: {info, schema}, …}; new reference. */
 json_t *x402_extensions_json(const struct x402_declared *d);

@@ -10,7 +10,7 @@
 #include "pay/x402_headers.h"
 #include "pay/x402_terms.h"
 
-#define HALF 8 /* bytes of each half of a nonce: chance, and the MAC */
+#define NONCE 16 /* bytes of the MAC */
 
 static enum err refuse(struct json_why *why, enum err e, const char *words)
 {
@@ -20,26 +20,25 @@ static enum err refuse(struct json_why *why, enum err e, const char *words)
 
 /* ---- the challenge ---- */
 
-static void nonce_mac(const struct hash *key, const uint8_t chance[HALF], int64_t issued_ms, uint8_t ret[HALF])
+static struct siwe_nonce nonce_at(const struct x402_siwx *s, int64_t issued_ms)
 {
+	struct siwe_nonce nonce;
 	struct hash mac;
-	uint8_t text[4 + HALF + 8] = "siwx";
+	uint8_t text[4 + sizeof(s->request.b) + 8] = "siwx";
 
-	memcpy(text + 4, chance, HALF);
+	memcpy(text + 4, s->request.b, sizeof(s->request.b));
 	for (int i = 0; i < 8; i++)
-		text[4 + HALF + i] = (uint8_t)((uint64_t)issued_ms >> (56 - 8 * i));
-	hmac_sha256(key->b, sizeof(key->b), text, sizeof(text), &mac);
-	memcpy(ret, mac.b, HALF);
+		text[4 + sizeof(s->request.b) + i] = (uint8_t)((uint64_t)issued_ms >> (56 - 8 * i));
+	hmac_sha256(s->key->b, sizeof(s->key->b), text, sizeof(text), &mac);
+	hex_encode(mac.b, NONCE, nonce.s);
+	return nonce;
 }
 
-static bool nonce_ours(const struct hash *key, const char *nonce, int64_t issued_ms)
+static bool nonce_ours(const struct x402_siwx *s, const char *nonce, int64_t issued_ms)
 {
-	uint8_t given[2 * HALF], mac[HALF];
+	const struct siwe_nonce ours = nonce_at(s, issued_ms);
 
-	if (strlen(nonce) != 4 * HALF || hex_decode(nonce, 4 * HALF, given, sizeof(given)))
-		return false;
-	nonce_mac(key, given, issued_ms, mac);
-	return crypto_equal(mac, given + HALF, HALF);
+	return strlen(nonce) == 2 * NONCE && crypto_equal(nonce, ours.s, 2 * NONCE);
 }
 
 #define SCHEMA \
@@ -50,17 +49,14 @@ static bool nonce_ours(const struct hash *key, const char *nonce, int64_t issued
 
 json_t *x402_siwx_challenge(const struct x402_siwx *s, int64_t now_ms)
 {
-	uint8_t nonce[2 * HALF];
-	char hex[4 * HALF + 1];
+	const int64_t issued_ms = now_ms - now_ms % X402_SIWX_STEP_MS;
+	const struct siwe_nonce nonce = nonce_at(s, issued_ms);
 	const char *host = strstr(s->base_url, "://");
 
 	host = host ? host + 3 : s->base_url;
-	random_bytes(nonce, HALF);
-	nonce_mac(s->key, nonce, now_ms, nonce + HALF);
-	hex_encode(nonce, sizeof(nonce), hex);
 	return json_must(json_pack("{s:{s:s%,s:s,s:s,s:s,s:s,s:s,s:s,s:[s]},s:[{s:s,s:s}],s:o}", "info", "domain", host, (int)strcspn(host, "/?#"), "uri", s->uri, "version",
-				   "1", "statement", "Get again what this wallet has paid for.", "nonce", hex, "issuedAt", time_format_rfc3339(now_ms).s, "expirationTime",
-				   time_format_rfc3339(now_ms + SIWE_LIFETIME_MS).s, "resources", s->uri, "supportedChains", "chainId", x402_network_format(s->chain_id).s,
+				   "1", "statement", "Get again what this wallet has paid for.", "nonce", nonce.s, "issuedAt", time_format_rfc3339(issued_ms).s, "expirationTime",
+				   time_format_rfc3339(issued_ms + SIWE_LIFETIME_MS).s, "resources", s->uri, "supportedChains", "chainId", x402_network_format(s->chain_id).s,
 				   "type", "eip191", "schema", json_quoted(SCHEMA)));
 }
 
@@ -139,7 +135,7 @@ static enum err text_check(const struct x402_siwx *s, const struct buf *text, co
 		e = siwe_check(&m, s->base_url, s->chain_id, now_ms, &detail);
 	if (e)
 		return refuse(why, e, detail.text);
-	if (!nonce_ours(s->key, m.nonce.s, m.issued_at))
+	if (!nonce_ours(s, m.nonce.s, m.issued_at))
 		return refuse(why, ERR_BAD_TOKEN, "the nonce is not one of ours");
 	in->address = m.address;
 	in->nonce = m.nonce;

@@ -1,6 +1,7 @@
 /* sign-in-with-x (CAIP-122) inside a 402: a challenge for wallets, and what one sends back in the header SIGN-IN-WITH-X. A challenge is
- * stored nowhere: its nonce carries our MAC over the time it was made. That it is used once is for the caller to see
- * (db_siwx_nonce_use), as is a wallet with code. Called by handlers; pure functions. */
+ * stored nowhere: its nonce is our MAC over the request and the time, which moves in steps, so that the same request gets the same bytes
+ * for a while. That each wallet uses it once is for the caller to see (db_siwx_nonce_use), as is a wallet with code. Called by handlers;
+ * pure functions. */
 #ifndef OPGATE_PAY_X402_SIWX_H
 #define OPGATE_PAY_X402_SIWX_H
 
@@ -11,8 +12,11 @@
 struct x402_siwx {
 	const char *base_url, *uri; /* uri: of the resource, below base_url */
 	uint64_t chain_id;
+	struct hash request; /* digest of all that makes one request another */
 	const struct hash *key;
 };
+
+#define X402_SIWX_STEP_MS 30000 /* short: a wallet that signs in again has to wait for the next */
 
 /* {info, supportedChains, schema}; new reference. */
 json_t *x402_siwx_challenge(const struct x402_siwx *s, int64_t now_ms);

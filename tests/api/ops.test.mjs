@@ -171,11 +171,13 @@ test('every route of the document answers, and as the document says', async () =
       if (answer.status >= 400) refused.push(`${what} ${answer.status}`);
       assertDescribed(pattern, method, answer);
     }
-  // What takes more than this test has: signatures of a wallet or a node, a whole model, a job that still runs.
+  // What takes more than this test has: signatures of a wallet or a node, a whole model, a job that still runs, one that a wallet
+  // paid for or that is on chain.
   assert.deepEqual(refused.toSorted(), [
-    'DELETE /v1/payees/{address} 404', 'DELETE /v1/payouts/addresses/{address} 404', 'GET /facilitator/settle/{job} 404', 'GET /v1/deposits/sponsored/{id} 404',
-    'GET /v1/payments/{id} 404', 'GET /v1/withdrawals/{id} 404', 'POST /facilitator/settle 400', 'POST /facilitator/settle_data 400', 'POST /facilitator/verify 400',
-    'POST /v1/auth/siwe 400', 'POST /v1/deposits 400', 'POST /v1/deposits/{id}/claim 400', 'POST /v1/jobs/{id}/cancel 409',
+    'DELETE /v1/payees/{address} 404', 'DELETE /v1/payouts/addresses/{address} 404', 'GET /facilitator/settle/{job} 404', 'GET /v1/blobs/{blob} 404',
+    'GET /v1/deposits/sponsored/{id} 404', 'GET /v1/links/{link} 404', 'GET /v1/links/{link}/output 404', 'GET /v1/links/{link}/receipt 404',
+    'GET /v1/payments/{id} 404', 'GET /v1/settlements/{id} 404', 'GET /v1/withdrawals/{id} 404', 'POST /facilitator/settle 400', 'POST /facilitator/settle_data 400',
+    'POST /facilitator/verify 400', 'POST /v1/auth/siwe 400', 'POST /v1/deposits 400', 'POST /v1/deposits/{id}/claim 400', 'POST /v1/jobs/{id}/cancel 409',
     'POST /v1/models/{author}/{name}/versions/{version}/publish 422', 'POST /v1/nodes 400', 'POST /v1/nodes/{address}/drain 401',
     'POST /v1/nodes/{address}/heartbeat 401', 'POST /v1/nodes/{address}/receipts 401', 'POST /v1/reconciliation/mismatches/{id}/resolve 403',
     'PUT /v1/nodes/{address}/offers 401',

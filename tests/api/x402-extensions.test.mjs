@@ -73,7 +73,7 @@ test('every paid route says how it is called, in the form the official packages 
   }
 });
 
-test('all but a challenge is the same bytes every time, and what is repeated must be what was declared', async () => {
+test('all but the challenge is the same bytes for other requests, too, and what is repeated must be what was declared', async () => {
   const [one, two] = [await offersOf(INFER, adderBody(1)), await offersOf(INFER, adderBody(2))];
   const stable = ({ terms }) => JSON.stringify({ ...terms, extensions: { ...terms.extensions, 'sign-in-with-x': null } });
   assert.equal(stable(one), stable(two));
@@ -208,7 +208,10 @@ test('a wallet that signs in gets again what it paid for; without a payment it i
   const first = await wrapFetchWithPayment(fetch, client)(dev.base_url + INFER, request(text));
   assert.equal(first.status, 200);
   const left = await tokenBalance(wallet.address);
+  const challenge = async () => (await offersOf(INFER, text)).terms.extensions['sign-in-with-x'].info.nonce;
   for (const fetchAgain of [fetchSigned, wrapFetchWithPayment(fetch, client)]) {
+    const used = await challenge();
+    if (fetchAgain !== fetchSigned) await waitFor('the next challenge', async () => (await challenge()) !== used, { seconds: 90 }); // each works once
     const again = await fetchAgain(dev.base_url + INFER, request(text));
     assert.equal(again.status, 200);
     assert.equal(again.headers.get('Idempotent-Replayed'), 'true');

@@ -166,9 +166,10 @@ static void test_signed_in(void **state)
 	drop(&newer);
 	drop(&other);
 	assert_nothing_open();
-	assert_ok(db_siwx_nonce_use(pg, "0123456789abcdef0123456789abcdef", 1000));
-	assert_int_equal(db_siwx_nonce_use(pg, "0123456789abcdef0123456789abcdef", 1000), ERR_CONFLICT);
-	assert_ok(db_siwx_nonce_use(pg, "1123456789abcdef0123456789abcdef", 1000));
+	assert_ok(db_siwx_nonce_use(pg, "0123456789abcdef0123456789abcdef", &old.claim.payer, 1000));
+	assert_int_equal(db_siwx_nonce_use(pg, "0123456789abcdef0123456789abcdef", &old.claim.payer, 1000), ERR_CONFLICT);
+	assert_ok(db_siwx_nonce_use(pg, "0123456789abcdef0123456789abcdef", &other.claim.payer, 1000)); /* others get the same challenge */
+	assert_ok(db_siwx_nonce_use(pg, "1123456789abcdef0123456789abcdef", &old.claim.payer, 1000));
 }
 
 /* ---- approvals ---- */

@@ -460,13 +460,80 @@ static void test_a_mismatch_stops_the_settler(void **state)
 	fake_stop(&fake);
 }
 
+/* Jobs in the background: claimed and asked for at once, and nobody takes one from the queue before its money is there. */
+static struct claimed later_new(const char *name)
+{
+	struct claimed c = claim_new("exact", 100);
+
+	c.job.background = true;
+	c.job.body = "x";
+	c.job.body_len = 1;
+	c.claim.identifier = name;
+	c.claim.identifier_window_ms = 60000;
+	return c;
+}
+
+static struct claimed claimed_for_later(const char *name)
+{
+	struct claimed c = later_new(name);
+
+	assert_ok(db_payment_claim(pg, &c.claim, &c.job, &c.account));
+	assert_state(&c, "settling");
+	return c;
+}
+
+static size_t queued(void)
+{
+	struct uuid ids[8];
+	size_t count = 0;
+
+	assert_ok(db_jobs_queued(pg, ids, 8, &count));
+	return count;
+}
+
+static void test_queue_waits_for_the_money(void **state)
+{
+	struct claimed c = claimed_for_later(NULL), again;
+	struct uuid taken[4];
+	size_t count = 0;
+	int64_t tx;
+
+	(void)state;
+	assert_books("100");
+	assert_int_equal(queued(), 0);
+	tx = tx_write(&c);
+	mined(tx, &c, 0);
+	assert_int_equal(queued(), 1);
+	assert_books("0");
+	assert_ok(db_settlement_unmined(pg, tx)); /* taken back: it waits again */
+	assert_int_equal(queued(), 0);
+	mined(tx, &c, 0);
+	assert_ok(db_job_claim(pg, &c.job.id, &ME, 0, &NODE, operator_, amount(1), amount(0)));
+	assert_ok(close_as(&c, "settled", "delivered", 60, false));
+	assert_available(&c, "40");
+	assert_books("0");
+
+	c = claimed_for_later("later_0123456789");
+	again = later_new("later_0123456789");
+	assert_int_equal(db_payment_claim(pg, &again.claim, &again.job, &again.account), ERR_CONFLICT); /* names hold for these, too */
+	assert_ok(db_jobs_reap(pg, &ME, 1000, taken, 4, &count));
+	assert_int_equal(count, 0);
+	assert_ok(db_payment_failed(pg, &c.claim.id, "refused")); /* nobody waits for its deadline */
+	assert_int_equal(queued(), 0);
+	assert_ok(db_jobs_reap(pg, &ME, 1000, taken, 4, &count));
+	assert_int_equal(count, 1);
+	assert_ok(close_as(&c, "failed", "settlement_failed", 0, true));
+	assert_available(&c, "40");
+	assert_books("0");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_delivered), cmocka_unit_test(test_upto), cmocka_unit_test(test_upto_of_nothing), cmocka_unit_test(test_costs_nothing),
 		cmocka_unit_test(test_dropped), cmocka_unit_test(test_not_dropped_once_asked_for), cmocka_unit_test(test_racing_claims), cmocka_unit_test(test_exposure),
 		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced), cmocka_unit_test(test_revived), cmocka_unit_test(test_came_late),
-		cmocka_unit_test(test_reaper_waits_for_the_chain), cmocka_unit_test(test_a_mismatch_stops_the_settler),
+		cmocka_unit_test(test_reaper_waits_for_the_chain), cmocka_unit_test(test_a_mismatch_stops_the_settler), cmocka_unit_test(test_queue_waits_for_the_money),
 	};
 
 	return cmocka_run_group_tests(tests, claims_setup, pg_teardown);

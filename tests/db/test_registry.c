@@ -143,6 +143,24 @@ static void test_versions_and_resolve(void **state)
 			fail_msg("resolved: %s", bad[i]);
 }
 
+static void test_names_without_an_author(void **state)
+{
+	static const char *const bad[] = { "", "lon", "lonely@1", "alice/lonely", ".x", "lonely'" };
+	(void)state;
+	struct model_row m = model_make(alice.id, "lonely"), other = model_make(bob.id, "lonely");
+	struct version_row v1 = draft_make(&m, "chat"), v2 = draft_make(&m, "chat"), foreign = draft_make(&other, "chat"), r;
+	assert_int_equal(db_version_of_name(pg, "lonely", &r), ERR_MODEL_NOT_FOUND); /* drafts do not count */
+	assert_ok(publish(&v1, alice.id, 71));
+	assert_ok(publish(&v2, alice.id, 72));
+	assert_ok(db_version_of_name(pg, "lonely", &r));
+	assert_int_equal(r.id, v2.id);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (db_version_of_name(pg, bad[i], &r) != ERR_MODEL_NOT_FOUND)
+			fail_msg("found: %s", bad[i]);
+	assert_ok(publish(&foreign, bob.id, 73));
+	assert_int_equal(db_version_of_name(pg, "lonely", &r), ERR_CONFLICT); /* nobody is served what he did not mean */
+}
+
 static void test_published_is_immutable(void **state)
 {
 	(void)state;
@@ -304,7 +322,7 @@ static void test_market(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_model), cmocka_unit_test(test_refs), cmocka_unit_test(test_versions_and_resolve), cmocka_unit_test(test_published_is_immutable),
+		cmocka_unit_test(test_model), cmocka_unit_test(test_refs), cmocka_unit_test(test_versions_and_resolve), cmocka_unit_test(test_names_without_an_author), cmocka_unit_test(test_published_is_immutable),
 		cmocka_unit_test(test_files_sorted_by_bytes_and_bounded), cmocka_unit_test(test_no_file_behind_the_manifest), cmocka_unit_test(test_market),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

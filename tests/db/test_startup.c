@@ -55,7 +55,7 @@ static void test_sweep(void **state)
 				"INSERT INTO account (address) VALUES (decode(repeat('0a', 20), 'hex'));"
 				"INSERT INTO idempotency SELECT id, 'r', k, decode(repeat('03', 32), 'hex'), gen_random_uuid(), now() - d FROM account,"
 				" (VALUES ('old', interval '31 days'), ('new', interval '29 days')) v(k, d)"));
-	assert_ok(db_script(pg, "INSERT INTO siwx_nonce VALUES ('over', now() - interval '1 second'), ('used', now() + interval '1 minute')"));
+	assert_ok(db_script(pg, "INSERT INTO siwx_nonce SELECT v.n, decode(repeat('aa', 20), 'hex'), now() + v.i FROM (VALUES ('over', interval '-1 second'), ('used', interval '1 minute')) v(n, i)"));
 	assert_ok(startup_sweep(pg));
 	assert_value("SELECT string_agg(nonce, ' ') AS v FROM siwe_nonce", "livelivelivelive");
 	assert_value("SELECT string_agg(nonce, ' ') AS v FROM siwx_nonce", "used");

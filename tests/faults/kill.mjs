@@ -18,7 +18,7 @@ export const JOBS_AT_ONCE = JOBS.background + JOBS.stream + JOBS.buffered;
 const ASKS = { 'node-a': { input: '2000', output: '3000' }, 'node-b': { input: '2500', output: '3500' } };
 
 /// The names of all points, from the table itself.
-export const POINTS = [...fs.readFileSync(inRoot('server/base/fault.h'), 'utf8').matchAll(/^\tX\((\w+)\)/gm)].map(([, name]) => name).filter((name) => !/^(payment|settlement|facilitation|approval|payout)_|_rewound$/.test(name)); // those of x402 need payments, and a chain that changes its mind
+export const POINTS = [...fs.readFileSync(inRoot('server/base/fault.h'), 'utf8').matchAll(/^\tX\((\w+)\)/gm)].map(([, name]) => name).filter((name) => !/^(payment|settlement|facilitation|approval|payout|record)_|_rewound$/.test(name)); // those of x402 need payments, and a chain that changes its mind
 
 const RUNNING = `j.state = 'running'`;
 /// What must be seen in the database right after a kill at the point: a condition over the round's jobs.

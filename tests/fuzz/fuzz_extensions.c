@@ -83,7 +83,7 @@ static void transaction(const uint8_t *p, size_t len)
 static void sign_in(const char *text)
 {
 	static const struct hash key = { { 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7 } };
-	static const struct x402_siwx siwx = { .base_url = "http://127.0.0.1:8080", .uri = "http://127.0.0.1:8080/x", .chain_id = 84532, .key = &key };
+	static const struct x402_siwx siwx = { .base_url = "http://127.0.0.1:8080", .uri = "http://127.0.0.1:8080/x", .chain_id = 84532, .request = { { 9 } }, .key = &key };
 	_cleanup_free_ char *header = x402_base64_encode(text, strlen(text));
 	struct x402_signed_in in;
 	struct json_why why = { "" };

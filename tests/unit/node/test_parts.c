@@ -215,6 +215,57 @@ static void test_events(void **state)
 	}
 }
 
+/* The event that ends a choice waits for the usage, and goes out with it, or as it came when none follows. */
+static void test_events_usage(void **state)
+{
+	static const char end[] = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null,\"x\":0.5}\n\n";
+	static const char usage[] = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n";
+	static const char both[] = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2},\"x\":0.5}\n\n";
+	static const char done[] = "data: [DONE]\n\n", more[] = "data: {\"choices\":[{\"text\":\"x\"}]}\n\n";
+	_cleanup_free_ char *with = xasprintf("%s%s%s", end, usage, done), *without = xasprintf("%s%s", end, done), *between = xasprintf("%s%s%s", end, more, done);
+	_cleanup_free_ char *in_order = xasprintf("%s%s", end, more), *asked = xasprintf("%s%s", end, usage);
+	const struct { const char *in, *out; bool drop; } cases[] = {
+		{ with, both, true }, { without, end, true }, { between, in_order, true }, { with, asked, false }, { end, "", true },
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct rewrite_result r;
+		struct hash want;
+		struct sha256 *h = sha256_new();
+		rewrite(cases[i].in, 5, cases[i].drop, &r);
+		assert_int_equal(r.e, ERR_OK);
+		assert_int_equal(r.out.len, strlen(cases[i].out));
+		if (r.out.len > 0)
+			assert_string_equal(r.out.data, cases[i].out);
+		for (const char *p = cases[i].out; *p; p = strchr(p, '\n') + 2) { /* the hash is over what went out */
+			sha256_update(h, p + 6, (size_t)(strchr(p, '\n') - p - 5));
+		}
+		sha256_final(h, &want);
+		assert_true(hash_equal(&want, &r.hash));
+		sha256_free(h);
+		buf_done(&r.out);
+	}
+}
+
+static void assert_named(const char *answer, const char *want)
+{
+	_cleanup_json_ json_t *j = json_loads(answer, 0, NULL);
+	_cleanup_free_ char *text = completion_rewrite(j);
+	if (want)
+		assert_string_equal(text, want);
+	else
+		assert_null(text);
+}
+
+static void test_completion(void **state)
+{
+	(void)state;
+	assert_named("{\"choices\":[{\"text\":\"a\\n\"},{\"text\":\"b\"}],\"x\":1}", "{\"choices\":[{\"text\":\"a\\n\"},{\"text\":\"b\"}],\"x\":1,\"completion\":\"a\\n\"}");
+	assert_named("{\"choices\":[{\"text\":\"a\"}],\"completion\":\"c\"}", NULL);
+	assert_named("{\"choices\":[]}", NULL);
+	assert_named("{}", NULL);
+}
+
 static void test_events_refused(void **state)
 {
 	static const char *const bad[] = { "data: x\n\n", "data: []\n\n", "data: {\"a\":1,\"a\":1}\n\n", "data: {}}\n\n", "data:\n\n", "data: {\"a\":\"\xff\"}\n\n" };
@@ -317,7 +368,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ticket_table), cmocka_unit_test(test_ticket_table_grows), cmocka_unit_test(test_ticket_bytes),
 		cmocka_unit_test(test_chat_rewrite), cmocka_unit_test(test_chat_refused), cmocka_unit_test(test_units), cmocka_unit_test(test_events),
-		cmocka_unit_test(test_events_refused), cmocka_unit_test(test_manifest), cmocka_unit_test(test_url_path),
+		cmocka_unit_test(test_events_refused), cmocka_unit_test(test_events_usage), cmocka_unit_test(test_completion), cmocka_unit_test(test_manifest), cmocka_unit_test(test_url_path),
 		cmocka_unit_test(test_serve_matches), cmocka_unit_test(test_argv), cmocka_unit_test(test_profile),
 	};
 	crypto_init();

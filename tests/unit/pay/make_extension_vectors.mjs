@@ -22,13 +22,13 @@ const define = (name, text) => lines.push(`#define ${name} \\\n${text.match(/.{1
 // ---- a wallet's answer to our challenge ----
 
 const base = 'http://127.0.0.1:8080';
-const chance = Buffer.from('0102030405060708', 'hex');
+const digest = Buffer.concat([Buffer.from([9]), Buffer.alloc(31)]);
 const issued = Buffer.alloc(8);
 issued.writeBigUInt64BE(BigInt(NOW) * 1000n);
-const mac = createHmac('sha256', Buffer.alloc(32, 7)).update(Buffer.concat([Buffer.from('siwx'), chance, issued])).digest().subarray(0, 8);
+const mac = createHmac('sha256', Buffer.alloc(32, 7)).update(Buffer.concat([Buffer.from('siwx'), digest, issued])).digest().subarray(0, 16);
 const uri = `${base}/v1/chat/completions`;
 const challenge = {
-  domain: '127.0.0.1:8080', uri, version: '1', statement: 'Get again what this wallet has paid for.', nonce: chance.toString('hex') + mac.toString('hex'),
+  domain: '127.0.0.1:8080', uri, version: '1', statement: 'Get again what this wallet has paid for.', nonce: mac.toString('hex'),
   issuedAt: new Date(NOW * 1000).toISOString(), expirationTime: new Date((NOW + 300) * 1000).toISOString(), resources: [uri], chainId: 'eip155:84532', type: 'eip191',
 };
 define('SIWX_HEADER', encodeSIWxHeader(await createSIWxPayload(challenge, account, uri)));

@@ -270,7 +270,7 @@ static void test_approvals(void **state)
 /* ---- sign-in-with-x ---- */
 
 static const struct hash KEY = { { 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7 } };
-static const struct x402_siwx SIWX = { .base_url = "http://127.0.0.1:8080", .uri = "http://127.0.0.1:8080/v1/chat/completions", .chain_id = 84532, .key = &KEY };
+static const struct x402_siwx SIWX = { .base_url = "http://127.0.0.1:8080", .uri = "http://127.0.0.1:8080/v1/chat/completions", .chain_id = 84532, .request = { { 9 } }, .key = &KEY };
 #define NOW_MS (VECTOR_NOW * INT64_C(1000))
 
 static void test_sign_in(void **state)
@@ -291,6 +291,9 @@ static void test_sign_in(void **state)
 	struct x402_siwx other = SIWX;
 	other.key = &other_key;
 	assert_int_equal(x402_siwx_read(&other, SIWX_HEADER, NOW_MS, &in, &why), ERR_BAD_TOKEN); /* not our nonce */
+	other = SIWX;
+	other.request.b[0] ^= 1;
+	assert_int_equal(x402_siwx_read(&other, SIWX_HEADER, NOW_MS, &in, &why), ERR_BAD_TOKEN); /* for another request */
 	other = SIWX;
 	other.base_url = "http://127.0.0.1:8081";
 	assert_int_equal(x402_siwx_read(&other, SIWX_HEADER, NOW_MS, &in, &why), ERR_BAD_SIGNATURE);
@@ -345,22 +348,30 @@ static void test_sign_in_changed(void **state)
 		assert_int_equal(x402_siwx_read(&SIWX, headers[i], NOW_MS, &in, &why), ERR_BAD_FIELD);
 }
 
-/* Our own challenge is one of ours, and no two are the same. */
+/* Our own challenge is one of ours: the same for the same request within a step of time, another for any other. */
 static void test_challenge(void **state)
 {
 	(void)state;
-	_cleanup_json_ json_t *one = x402_siwx_challenge(&SIWX, NOW_MS), *two = x402_siwx_challenge(&SIWX, NOW_MS);
+	struct x402_siwx elsewhere = SIWX;
+	elsewhere.request.b[31] ^= 1;
+	_cleanup_json_ json_t *one = x402_siwx_challenge(&SIWX, NOW_MS + 1), *two = x402_siwx_challenge(&SIWX, NOW_MS + X402_SIWX_STEP_MS - 1),
+			      *later = x402_siwx_challenge(&SIWX, NOW_MS + X402_SIWX_STEP_MS), *other = x402_siwx_challenge(&elsewhere, NOW_MS + 1);
 	const json_t *info = json_object_get(one, "info"), *chain = json_array_get(json_object_get(one, "supportedChains"), 0);
 	struct x402_signed_in in;
 	struct json_why why;
 	assert_string_equal(json_string_value(json_object_get(info, "domain")), "127.0.0.1:8080");
 	assert_string_equal(json_string_value(json_object_get(chain, "chainId")), "eip155:84532");
-	assert_string_not_equal(json_string_value(json_object_get(info, "nonce")), json_string_value(json_object_get(json_object_get(two, "info"), "nonce")));
+	assert_true(json_equal(one, two) && !json_equal(one, later));
+	assert_string_not_equal(json_string_value(json_object_get(info, "nonce")), json_string_value(json_object_get(json_object_get(later, "info"), "nonce")));
+	assert_string_not_equal(json_string_value(json_object_get(info, "nonce")), json_string_value(json_object_get(json_object_get(other, "info"), "nonce")));
 	_cleanup_json_ json_t *answer = json_deep_copy(info);
 	json_object_update(answer, (json_t *)chain);
 	json_object_set_new(answer, "address", json_string(VECTOR_PAYER));
 	json_object_set_new(answer, "signature", json_string("0x12"));
 	_cleanup_free_ char *text = json_text(answer), *header = x402_base64_encode(text, strlen(text));
+	assert_int_equal(x402_siwx_read(&SIWX, header, NOW_MS, &in, &why), ERR_OK);
+	assert_int_equal(x402_siwx_read(&SIWX, header, NOW_MS + SIWE_LIFETIME_MS - 1, &in, &why), ERR_OK);
+	assert_int_equal(x402_siwx_read(&elsewhere, header, NOW_MS, &in, &why), ERR_BAD_TOKEN);
 	assert_int_equal(x402_siwx_read(&SIWX, header, NOW_MS, &in, &why), ERR_OK);
 	assert_false(in.by_key);
 	assert_string_equal(in.nonce.s, json_string_value(json_object_get(info, "nonce")));

@@ -1,0 +1,15 @@
+/* Shared by jobs.c, links.c, waiters.c and x402.c. The caller is req->principal. */
+#ifndef OPGATE_HANDLERS_JOBS_H
+#define OPGATE_HANDLERS_JOBS_H
+
+#include "db/jobs.h"
+#include "handlers/app.h"
+
+/* Answers with the caller's job as it stands: 200 when it has ended, else 202. */
+void jobs_reply(struct request *req, const struct uuid *job);
+/* The same, or once the job has ended, for as long as `Prefer: wait` says. */
+enum err jobs_show_or_wait(struct request *req, const struct uuid *job) WARN_UNUSED;
+enum err jobs_output(struct request *req, const struct uuid *job) WARN_UNUSED;
+enum err jobs_receipt(struct request *req, const struct uuid *job) WARN_UNUSED;
+
+#endif
