@@ -285,19 +285,18 @@ static enum err make_batch(const struct settler_config *c, const struct settling
 enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, struct buf *raw, struct signed_tx *ret)
 {
 	struct signed_tx s = { .chain_id = c->chain_id };
+	const struct chain_look *look = &c->view->look;
 	struct chain_fees fees;
-	uint64_t latest = 0;
-	enum err e = chain_fees(c->chain, &c->caps, &fees);
+	enum err e = look->fees_err ? look->fees_err : look->nonce_err;
 
-	if (!e && !fees.affordable)
-		e = ERR_LIMIT; /* nothing is signed that could not be mined */
 	if (e)
 		return e;
+	chain_fees_of(look->base, look->priority, &c->caps, &fees);
+	if (!fees.affordable)
+		return ERR_LIMIT; /* nothing is signed that could not be mined */
 	s.max_fee = amount_from_u64(fees.fee);
 	secret_key_address(&c->key, &s.sender);
-	e = chain_nonce(c->chain, &s.sender, CHAIN_LATEST, &latest);
-	if (!e)
-		e = db_settlement_nonce(db, c->chain_id, &s.sender, latest, &s.nonce);
+	e = db_settlement_nonce(db, c->chain_id, &s.sender, look->nonce, &s.nonce);
 	tx->chain_id = c->chain_id;
 	tx->nonce = s.nonce;
 	tx->max_fee = fees.fee;
@@ -383,7 +382,7 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 {
 	struct open_tx open[OPEN_MAX];
 	struct address sender;
-	uint64_t used = 0;
+	const uint64_t used = c->view->look.nonce; /* asked before the receipts */
 	size_t count = 0;
 	unsigned troubles = 0;
 	bool stands = true;
@@ -392,7 +391,7 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 	secret_key_address(&c->key, &sender);
 	first = db_settlements_open(db, c->chain_id, &sender, open, OPEN_MAX, &count);
 	if (!first && count > 0)
-		first = chain_nonce(c->chain, &sender, CHAIN_LATEST, &used);
+		first = c->view->look.nonce_err;
 	if (!first)
 		first = settler_blocks_stand(c, open, count, head, &stands);
 	troubles = first ? TROUBLES_MAX : 0;

@@ -20,7 +20,8 @@ struct settler_view {
 	struct chain_time time;
 	_Atomic bool wrong_chain; /* the endpoint is another chain now: nothing is sent, nothing believed */
 	_Atomic bool low_gas;     /* the settling key could not pay for much more */
-	int64_t gas_seen_ms;      /* its own */
+	int64_t gas_seen_ms;      /* its own, as the next */
+	struct chain_look look;   /* what this turn began with: fees and nonce for what it signs */
 };
 
 struct settler_config;
