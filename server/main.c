@@ -151,9 +151,9 @@ static void settle_now(void *settler)
 	turns_kick(settler);
 }
 
-static void payment_ended(void *app, const struct uuid *payment)
+static void payment_ended(void *app, const struct uuid *payment, const struct hash *tx)
 {
-	runs_payment_ended(&((struct app *)app)->pay, payment);
+	runs_payment_ended(&((struct app *)app)->pay, payment, tx);
 }
 
 static void log_settler(const char *event, int64_t number, const char *detail)

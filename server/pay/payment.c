@@ -150,7 +150,7 @@ void payment_resume(void *arg)
 	struct run *run = arg;
 	struct db *db = http_worker_state();
 	bool started = run->result.status != 0;
-	enum err e = look(run, db);
+	enum err e = run->payment.state == PAYMENT_SETTLED ? ERR_OK : look(run, db);
 
 	if (!e && run->payment.state == PAYMENT_SETTLED && !started && run->cancelled == CANCEL_NONE) {
 		run_start_attempt(run); /* upfront: paid, now the work */

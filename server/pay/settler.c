@@ -81,7 +81,7 @@ enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, i
 		enum err one = settler_find_out(c, db, &payments[i], at);
 
 		if (!one)
-			c->ended(c->arg, &payments[i].id);
+			c->ended(c->arg, &payments[i].id, NULL);
 		else
 			e = one;
 	}
@@ -116,7 +116,7 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 	if (e)
 		return e;
 	for (size_t i = 0; i < arrived_count; i++)
-		c->ended(c->arg, &arrived[i].payment);
+		c->ended(c->arg, &arrived[i].payment, &r->tx);
 	c->log("settled", (int64_t)arrived_count, hash_format(&r->tx).s);
 	return arrived_count < count ? settler_ask_about_rest(c, db, t->id, head > r->block_number ? head : r->block_number) : ERR_OK;
 }
@@ -260,7 +260,7 @@ static enum err drop_unreadable(const struct settler_config *c, struct db *db, s
 			enum err failed = db_payment_failed(db, &payments[i].id, "invalid_payload");
 
 			c->log("authorization_unreadable", 0, uuid_format(&payments[i].id).s);
-			c->ended(c->arg, &payments[i].id);
+			c->ended(c->arg, &payments[i].id, NULL);
 			json_decref(payments[i].payload);
 			e = e ? e : failed;
 		}

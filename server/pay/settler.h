@@ -48,7 +48,7 @@ struct settler_config {
 	struct chain_fee_caps caps;
 	int64_t poll_ms;
 	struct settler_view *view;
-	void (*ended)(void *arg, const struct uuid *payment); /* settled or failed */
+	void (*ended)(void *arg, const struct uuid *payment, const struct hash *tx); /* settled by this transaction; NULL: settled or failed */
 	void *arg;
 	void (*log)(const char *event, int64_t number, const char *detail);
 };
