@@ -92,6 +92,7 @@ static enum err produce(struct run *run, enum outcome o, struct split *ret_split
 	e = db_payment_produce(run->pay->lane, &run->payment.id, &c, run->payment.amount);
 	FAULT(payment_settling);
 	run->payment.asked = e != ERR_CONFLICT && e != ERR_OVERLOADED; /* a lost answer says nothing */
+	run->payment.stored = !e;
 	return e;
 }
 

@@ -24,6 +24,7 @@ struct run_payment {
 	struct address payer;
 	bool upfront, upto;
 	bool asked; /* the settler may know of it: nobody can say any more that nothing is taken */
+	bool stored; /* the answer is: the end need not say it again */
 	struct amount amount_max, amount; /* amount: what is settled */
 	enum payment_state state;
 	struct hash tx; /* settled */
