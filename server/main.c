@@ -171,9 +171,9 @@ static void settle_now(void *arg)
 		turns_kick(app->settler);
 }
 
-static void payment_ended(void *app, const struct uuid *payment)
+static void payment_ended(void *app, const struct uuid *payment, const struct hash *tx)
 {
-	runs_payment_ended(&((struct app *)app)->pay, payment);
+	runs_payment_ended(&((struct app *)app)->pay, payment, tx);
 	waiters_notify(app, payment); /* or a settlement for somebody else */
 }
 

@@ -93,6 +93,43 @@ enum err chain_block_latest(struct chain *c, struct chain_block *ret)
 	return e ? e : block_read(block, ret);
 }
 
+static enum err look_read(const struct rpc_question q[4], struct chain_look *l)
+{
+	enum err e = q[0].err;
+
+	if (!e)
+		e = rpc_read_quantity(q[0].result, q[0].method, &l->id);
+	if (e)
+		return e;
+	l->nonce_err = q[2].err ? q[2].err : rpc_read_quantity(q[2].result, "the nonce", &l->nonce);
+	l->fees_err = q[1].err ? q[1].err : q[3].err;
+	if (!l->fees_err)
+		l->fees_err = rpc_read_quantity(json_object_get(q[1].result, "baseFeePerGas"), "the base fee", &l->base);
+	if (!l->fees_err)
+		l->fees_err = rpc_read_quantity(q[3].result, "the priority fee", &l->priority);
+	l->head_err = q[1].err ? q[1].err : block_read(q[1].result, &l->head);
+	return ERR_OK;
+}
+
+enum err chain_look(struct chain *c, const struct address *sender, struct chain_look *ret)
+{
+	struct rpc_question q[] = {
+		{ .method = "eth_chainId", .params = json_array() },
+		{ .method = "eth_getBlockByNumber", .params = json_pack("[s, b]", "latest", 0) },
+		{ .method = "eth_getTransactionCount", .params = json_pack("[s, s]", address_format(sender).s, "latest") },
+		{ .method = "eth_maxPriorityFeePerGas", .params = json_array() }, /* last: not every endpoint knows it */
+	};
+	struct chain_look l = { 0 };
+	enum err e;
+
+	rpc_batch(c, q, 4);
+	e = look_read(q, &l);
+	if (!e)
+		*ret = l;
+	rpc_questions_done(q, 4);
+	return e;
+}
+
 enum err chain_call(struct chain *c, const struct address *to, const void *data, size_t len, uint64_t gas, uint64_t at, struct buf *out)
 {
 	_cleanup_json_ json_t *result = NULL;

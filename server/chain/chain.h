@@ -30,6 +30,17 @@ enum err chain_head(struct chain *c, uint64_t *ret_number) WARN_UNUSED;
 enum err chain_block_by_number(struct chain *c, uint64_t number, struct chain_block *ret) WARN_UNUSED;
 enum err chain_block_latest(struct chain *c, struct chain_block *ret) WARN_UNUSED;
 
+/* All that whoever sends transactions asks again and again, in one request. */
+struct chain_look {
+	uint64_t id;
+	enum err head_err, nonce_err, fees_err; /* what follows is known, or the words are in chain_error() of who asked */
+	struct chain_block head;
+	uint64_t nonce;          /* of the sender, at about the head */
+	uint64_t base, priority; /* fees: of the head, and what the endpoint suggests */
+};
+/* ERR_CHAIN_DOWN: not even which chain it is. */
+enum err chain_look(struct chain *c, const struct address *sender, struct chain_look *ret) WARN_UNUSED;
+
 struct chain_transfer { /* an ERC-20 Transfer log */
 	struct hash tx, block;
 	uint64_t block_number;

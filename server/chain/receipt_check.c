@@ -86,13 +86,21 @@ static enum err check_logs(const json_t *logs, const struct chain_receipt *r, co
 
 enum err chain_receipt_check(struct chain *c, const struct chain_receipt *r, const struct address *a, const struct address *b)
 {
-	_cleanup_json_ json_t *block = NULL, *logs = NULL;
-	enum err e = rpc_call(c, "eth_getBlockByNumber", json_pack("[o, b]", rpc_quantity(r->block_number), 0), &block);
+	struct rpc_question q[] = {
+		{ .method = "eth_getBlockByNumber", .params = json_pack("[o, b]", rpc_quantity(r->block_number), 0) },
+		{ .method = "eth_getLogs", .params = json_pack("[{s:s, s:[s, s]}]", "blockHash", hash_format(&r->block).s, "address", address_format(a).s,
+							       address_format(b).s) },
+	};
+	enum err e;
 
+	rpc_batch(c, q, 2);
+	e = q[0].err;
 	if (!e)
-		e = json_is_null(block) ? ERR_NOT_FOUND : check_block(block, r);
+		e = json_is_null(q[0].result) ? ERR_NOT_FOUND : check_block(q[0].result, r);
 	if (!e)
-		e = rpc_call(c, "eth_getLogs", json_pack("[{s:s, s:[s, s]}]", "blockHash", hash_format(&r->block).s, "address", address_format(a).s,
-							 address_format(b).s), &logs);
-	return e ? e : check_logs(logs, r, a, b);
+		e = q[1].err; /* a block that is gone has no logs: that was said above */
+	if (!e)
+		e = check_logs(q[1].result, r, a, b);
+	rpc_questions_done(q, 2);
+	return e;
 }

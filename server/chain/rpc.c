@@ -7,13 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
+
+#define NO_BATCHES_MS 600000
 
 struct chain {
 	struct net *net;
 	char *url;
 	int64_t call_deadline_ms;
 	atomic_uint_fast64_t next_id;
+	_Atomic int64_t no_batches_until; /* the endpoint refused one; it may have been for another reason than that it was one */
 };
 
 static _Thread_local char words[256];
@@ -76,10 +80,8 @@ static void zeros_replace(char *text, size_t len)
 	}
 }
 
-/* ret_error, which may be NULL, as in rpc_ask. */
-static enum err answer_read(const char *text, size_t len, uint64_t id, json_t **ret_result, json_t **ret_error)
+static enum err answer_parse(const char *text, size_t len, json_t **ret)
 {
-	_cleanup_json_ json_t *answer = NULL;
 	_cleanup_free_ char *clean = NULL;
 	struct json_why why = { "" };
 	if (memmem(text, len, "\\u0000", 6)) {
@@ -88,8 +90,14 @@ static enum err answer_read(const char *text, size_t len, uint64_t id, json_t **
 		zeros_replace(clean, len);
 		text = clean;
 	}
-	if (json_parse(text, len, &answer, &why))
+	if (json_parse(text, len, ret, &why))
 		return rpc_refuse("the RPC answer is not JSON: %s", why.text);
+	return ERR_OK;
+}
+
+/* ret_error, which may be NULL, as in rpc_ask. */
+static enum err answer_take(const json_t *answer, uint64_t id, json_t **ret_result, json_t **ret_error)
+{
 	const char *version = json_string_value(json_object_get(answer, "jsonrpc"));
 	if (!version || strcmp(version, "2.0") != 0)
 		return rpc_refuse("the RPC answer is not JSON-RPC 2.0");
@@ -111,6 +119,14 @@ static enum err answer_read(const char *text, size_t len, uint64_t id, json_t **
 	return ERR_OK;
 }
 
+static enum err answer_read(const char *text, size_t len, uint64_t id, json_t **ret_result, json_t **ret_error)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	enum err e = answer_parse(text, len, &answer);
+
+	return e ? e : answer_take(answer, id, ret_result, ret_error);
+}
+
 enum err rpc_read_answer(const char *text, size_t len, uint64_t id, json_t **ret_result)
 {
 	return answer_read(text, len, id, ret_result, NULL);
@@ -121,13 +137,14 @@ enum err rpc_call(struct chain *c, const char *method, json_t *params, json_t **
 	return rpc_ask(c, method, params, ret_result, NULL);
 }
 
-enum err rpc_ask(struct chain *c, const char *method, json_t *params, json_t **ret_result, json_t **ret_error)
+static json_t *call_make(struct chain *c, const char *method, json_t *take_params, uint64_t *ret_id)
 {
-	if (ret_error)
-		*ret_error = NULL;
-	uint64_t id = atomic_fetch_add_explicit(&c->next_id, 1, memory_order_relaxed);
-	_cleanup_json_ json_t *call = json_must(json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id", (json_int_t)id, "method", method,
-							  "params", json_must(params)));
+	*ret_id = atomic_fetch_add_explicit(&c->next_id, 1, memory_order_relaxed);
+	return json_must(json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id", (json_int_t)*ret_id, "method", method, "params", json_must(take_params)));
+}
+
+static enum err post(struct chain *c, const char *method, const json_t *call, struct net_answer *answer)
+{
 	_cleanup_free_ char *body = json_text(call);
 	const struct net_header headers[] = { { "Content-Type", "application/json" }, { "Accept", "application/json" } };
 	struct net_request request = {
@@ -140,16 +157,92 @@ enum err rpc_ask(struct chain *c, const char *method, json_t *params, json_t **r
 		.deadline_ms = c->call_deadline_ms,
 		.response_max = RPC_ANSWER_MAX,
 	};
+	enum err e = net_fetch(c->net, &request, answer);
+
+	return e ? rpc_refuse("%s: %s: %s", method, err_info(e)->code, answer->error) : ERR_OK;
+}
+
+enum err rpc_ask(struct chain *c, const char *method, json_t *params, json_t **ret_result, json_t **ret_error)
+{
+	if (ret_error)
+		*ret_error = NULL;
+	uint64_t id = 0;
+	_cleanup_json_ json_t *call = call_make(c, method, params, &id);
 	struct net_answer answer = { .body = BUF_INIT(RPC_ANSWER_MAX) };
-	enum err e = net_fetch(c->net, &request, &answer);
-	if (e)
-		e = rpc_refuse("%s: %s: %s", method, err_info(e)->code, answer.error);
-	else if (answer.status != 200)
+	enum err e = post(c, method, call, &answer);
+
+	if (!e && answer.status != 200)
 		e = rpc_refuse("%s: HTTP status %d", method, answer.status);
-	else
+	if (!e)
 		e = answer_read(answer.body.data ? answer.body.data : "", answer.body.len, id, ret_result, ret_error);
 	buf_done(&answer.body);
 	return e;
+}
+
+/* Each answer to its own question, in whatever order they come; one that has none, or two, is not known. */
+static void answers_deal(const json_t *answers, const uint64_t *ids, struct rpc_question *q, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const json_t *own = NULL, *answer;
+		size_t at, found = 0;
+
+		json_array_foreach(answers, at, answer) {
+			const json_t *id = json_object_get(answer, "id");
+
+			if (!json_is_integer(id) || json_integer_value(id) < 0 || (uint64_t)json_integer_value(id) != ids[i])
+				continue;
+			own = answer;
+			found++;
+		}
+		q[i].err = found == 1 ? answer_take(own, ids[i], &q[i].result, NULL) : rpc_refuse("%s: a batch with %zu answers to it", q[i].method, found);
+	}
+}
+
+/* ret_refused: the endpoint answers, but not to batches. What says that it is busy, or not for us, says nothing about them. */
+static enum err batch_try(struct chain *c, struct rpc_question *q, size_t count, bool *ret_refused)
+{
+	_cleanup_json_ json_t *calls = json_must(json_array()), *answers = NULL;
+	struct net_answer answer = { .body = BUF_INIT(RPC_ANSWER_MAX) };
+	uint64_t ids[RPC_BATCH_MAX];
+	enum err e;
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(calls, call_make(c, q[i].method, json_incref(q[i].params), &ids[i]));
+	e = post(c, q[0].method, calls, &answer);
+	if (!e && (answer.status >= 500 || answer.status == 401 || answer.status == 403 || answer.status == 429))
+		e = rpc_refuse("%s: HTTP status %d", q[0].method, answer.status);
+	*ret_refused = !e && answer.status != 200;
+	if (!e && !*ret_refused)
+		e = answer_parse(answer.body.data ? answer.body.data : "", answer.body.len, &answers);
+	if (!e && !*ret_refused && json_is_array(answers))
+		answers_deal(answers, ids, q, count);
+	else if (!e)
+		*ret_refused = true;
+	buf_done(&answer.body);
+	return e;
+}
+
+void rpc_batch(struct chain *c, struct rpc_question *q, size_t count)
+{
+	bool alone = clock_mono_ms() < atomic_load(&c->no_batches_until), refused = false;
+	enum err e = alone ? ERR_OK : batch_try(c, q, count, &refused);
+
+	if (refused)
+		atomic_store(&c->no_batches_until, clock_mono_ms() + NO_BATCHES_MS);
+	for (size_t i = 0; i < count; i++) {
+		if ((alone || refused) && !e)
+			e = rpc_call(c, q[i].method, json_incref(q[i].params), &q[i].result);
+		if (alone || refused || e)
+			q[i].err = e; /* it is not asked again and again when it does not answer */
+		json_decref(q[i].params);
+		q[i].params = NULL;
+	}
+}
+
+void rpc_questions_done(struct rpc_question *q, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		json_decref(q[i].result);
 }
 
 /* The digits after 0x, or NULL. */

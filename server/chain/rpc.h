@@ -20,6 +20,18 @@ enum err rpc_call(struct chain *c, const char *method, json_t *params, json_t **
  * caller drops it). ret_error is NULL after every other failure: then nothing is known about what the call did. */
 enum err rpc_ask(struct chain *c, const char *method, json_t *params, json_t **ret_result, json_t **ret_error) WARN_UNUSED;
 
+/* Several calls in one HTTP request, or (when the endpoint takes no batches) one after the other until one fails. They need not be
+ * answered from one block. */
+#define RPC_BATCH_MAX 4
+struct rpc_question {
+	const char *method;
+	json_t *params; /* an array; rpc_batch takes it over */
+	enum err err;
+	json_t *result; /* NULL with err */
+};
+void rpc_batch(struct chain *c, struct rpc_question *q, size_t count);
+void rpc_questions_done(struct rpc_question *q, size_t count);
+
 /* The answer to the call `id`, from its bytes. */
 enum err rpc_read_answer(const char *text, size_t len, uint64_t id, json_t **ret_result) WARN_UNUSED;
 

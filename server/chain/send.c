@@ -156,6 +156,15 @@ static uint64_t add_u64(uint64_t a, uint64_t b) /* stops at the end */
 	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
+void chain_fees_of(uint64_t base, uint64_t priority, const struct chain_fee_caps *caps, struct chain_fees *ret)
+{
+	struct chain_fees f = { .base = base };
+	f.fee = min_u64(add_u64(add_u64(base, base), min_u64(priority, caps->priority)), caps->fee);
+	f.priority = min_u64(min_u64(priority, caps->priority), f.fee);
+	f.affordable = add_u64(base, f.priority) <= f.fee;
+	*ret = f;
+}
+
 enum err chain_fees(struct chain *c, const struct chain_fee_caps *caps, struct chain_fees *ret)
 {
 	_cleanup_json_ json_t *block = NULL, *tip = NULL;
@@ -167,14 +176,9 @@ enum err chain_fees(struct chain *c, const struct chain_fee_caps *caps, struct c
 		e = rpc_call(c, "eth_maxPriorityFeePerGas", json_array(), &tip);
 	if (!e)
 		e = rpc_read_quantity(tip, "the priority fee", &priority);
-	if (e)
-		return e;
-	struct chain_fees f = { .base = base };
-	f.fee = min_u64(add_u64(add_u64(base, base), min_u64(priority, caps->priority)), caps->fee);
-	f.priority = min_u64(min_u64(priority, caps->priority), f.fee);
-	f.affordable = add_u64(base, f.priority) <= f.fee;
-	*ret = f;
-	return ERR_OK;
+	if (!e)
+		chain_fees_of(base, priority, caps, ret);
+	return e;
 }
 
 /* An eighth more, at least 1. */

@@ -41,6 +41,8 @@ struct chain_fees {
 };
 /* Twice the base fee and the priority fee the endpoint suggests, both capped. */
 enum err chain_fees(struct chain *c, const struct chain_fee_caps *caps, struct chain_fees *ret) WARN_UNUSED;
+/* The same, of fees that are known. */
+void chain_fees_of(uint64_t base, uint64_t priority, const struct chain_fee_caps *caps, struct chain_fees *ret);
 /* What a replacement of a transaction with the fees `sent` signs: an eighth more of each (pools want a tenth), or today's fees
  * where they are higher. ERR_LIMIT when the caps leave no room for that. */
 enum err chain_fees_bump(const struct chain_fees *sent, const struct chain_fees *now, const struct chain_fee_caps *caps,

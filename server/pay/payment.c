@@ -92,6 +92,7 @@ static enum err produce(struct run *run, enum outcome o, struct split *ret_split
 	e = db_payment_produce(run->pay->lane, &run->payment.id, &c, run->payment.amount);
 	FAULT(payment_settling);
 	run->payment.asked = e != ERR_CONFLICT && e != ERR_OVERLOADED; /* a lost answer says nothing */
+	run->payment.stored = !e;
 	return e;
 }
 
@@ -150,7 +151,7 @@ void payment_resume(void *arg)
 	struct run *run = arg;
 	struct db *db = http_worker_state();
 	bool started = run->result.status != 0;
-	enum err e = look(run, db);
+	enum err e = run->payment.state == PAYMENT_SETTLED ? ERR_OK : look(run, db);
 
 	if (!e && run->payment.state == PAYMENT_SETTLED && !started && run->cancelled == CANCEL_NONE) {
 		run_start_attempt(run); /* upfront: paid, now the work */

@@ -177,7 +177,7 @@ enum err run_closing(const struct run *run, enum outcome o, struct job_close *re
 	enum err e = ERR_OK;
 
 	*ret_report = NULL;
-	if (o != OUTCOME_INTERNAL_ERROR) { /* there the answer may be what the books refused */
+	if (o != OUTCOME_INTERNAL_ERROR && !run->payment.stored) { /* there the answer may be what the books refused */
 		if (run->has_report)
 			c.verdict_report = *ret_report = verdict_json(&run->report);
 		fill_answer(run, row->charge != CHARGE_NOTHING, &c);

@@ -177,7 +177,7 @@ void runs_wait_payment(struct runs *runs, struct run *run, int64_t wait_ms)
 }
 
 /* Runs parked for a payment go on: that of `payment`, or (NULL) those whose time is up. */
-static void resume_payments(struct pay *pay, const struct uuid *payment)
+static void resume_payments(struct pay *pay, const struct uuid *payment, const struct hash *tx)
 {
 	for (;;) {
 		struct run *found = NULL;
@@ -189,6 +189,10 @@ static void resume_payments(struct pay *pay, const struct uuid *payment)
 				found = run;
 		if (found)
 			found->settling = false;
+		if (found && tx) {
+			found->payment.state = PAYMENT_SETTLED;
+			found->payment.tx = *tx;
+		}
 		pthread_mutex_unlock(&pay->runs->lock);
 		if (!found)
 			return;
@@ -212,13 +216,13 @@ static enum err look_at_payments(struct pay *pay, struct db *db)
 		return ERR_OK;
 	e = db_payments_ended(db, waiting, count, ended, &n);
 	for (size_t i = 0; !e && i < n; i++)
-		resume_payments(pay, &ended[i]);
+		resume_payments(pay, &ended[i], NULL);
 	return e;
 }
 
-void runs_payment_ended(struct pay *pay, const struct uuid *payment)
+void runs_payment_ended(struct pay *pay, const struct uuid *payment, const struct hash *tx)
 {
-	resume_payments(pay, payment);
+	resume_payments(pay, payment, tx);
 }
 
 /* ---- ends that wait for the database ---- */
@@ -488,7 +492,7 @@ static enum err tick(struct pay *pay, struct db *db)
 	enum err e = db_instance_beat(db, &pay->instance);
 
 	give_up_partials(pay);
-	resume_payments(pay, NULL);
+	resume_payments(pay, NULL, NULL);
 	unpark(pay, e == ERR_OK);
 	if (!e)
 		e = look_at_payments(pay, db);

@@ -83,7 +83,7 @@ enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, i
 		enum err one = settler_find_out(c, db, &payments[i], at);
 
 		if (!one)
-			c->ended(c->arg, &payments[i].id);
+			c->ended(c->arg, &payments[i].id, NULL);
 		else
 			e = one;
 	}
@@ -129,7 +129,7 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 	if (e)
 		return e;
 	for (size_t i = 0; i < arrived_count; i++)
-		c->ended(c->arg, &arrived[i].payment);
+		c->ended(c->arg, &arrived[i].payment, &r->tx);
 	c->log("settled", (int64_t)arrived_count, hash_format(&r->tx).s);
 	return arrived_count < count ? settler_ask_about_rest(c, db, t->id, head > r->block_number ? head : r->block_number) : ERR_OK;
 }
@@ -273,7 +273,7 @@ static enum err drop_unreadable(const struct settler_config *c, struct db *db, s
 			enum err failed = db_payment_failed(db, &payments[i].id, "invalid_payload");
 
 			c->log("authorization_unreadable", 0, uuid_format(&payments[i].id).s);
-			c->ended(c->arg, &payments[i].id);
+			c->ended(c->arg, &payments[i].id, NULL);
 			json_decref(payments[i].payload);
 			e = e ? e : failed;
 		}
@@ -298,19 +298,18 @@ static enum err make_batch(const struct settler_config *c, const struct settling
 enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, struct buf *raw, struct signed_tx *ret)
 {
 	struct signed_tx s = { .chain_id = c->chain_id };
+	const struct chain_look *look = &c->view->look;
 	struct chain_fees fees;
-	uint64_t latest = 0;
-	enum err e = chain_fees(c->chain, &c->caps, &fees);
+	enum err e = look->fees_err ? look->fees_err : look->nonce_err;
 
-	if (!e && !fees.affordable)
-		e = ERR_LIMIT; /* nothing is signed that could not be mined */
 	if (e)
 		return e;
+	chain_fees_of(look->base, look->priority, &c->caps, &fees);
+	if (!fees.affordable)
+		return ERR_LIMIT; /* nothing is signed that could not be mined */
 	s.max_fee = amount_from_u64(fees.fee);
 	secret_key_address(&c->key, &s.sender);
-	e = chain_nonce(c->chain, &s.sender, CHAIN_LATEST, &latest);
-	if (!e)
-		e = db_settlement_nonce(db, c->chain_id, &s.sender, latest, &s.nonce);
+	e = db_settlement_nonce(db, c->chain_id, &s.sender, look->nonce, &s.nonce);
 	tx->chain_id = c->chain_id;
 	tx->nonce = s.nonce;
 	tx->max_fee = fees.fee;
@@ -405,7 +404,7 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 {
 	struct open_tx open[OPEN_MAX];
 	struct address sender;
-	uint64_t used = 0;
+	const uint64_t used = c->view->look.nonce; /* asked before the receipts */
 	size_t count = 0;
 	unsigned troubles = 0;
 	bool stands = true;
@@ -414,7 +413,7 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 	secret_key_address(&c->key, &sender);
 	first = db_settlements_open(db, c->chain_id, &sender, open, OPEN_MAX, &count);
 	if (!first && count > 0)
-		first = chain_nonce(c->chain, &sender, CHAIN_LATEST, &used);
+		first = c->view->look.nonce_err;
 	if (!first)
 		first = settler_blocks_stand(c, open, count, head, &stands);
 	troubles = first ? TROUBLES_MAX : 0;

@@ -21,7 +21,8 @@ struct settler_view {
 	struct chain_time time;
 	_Atomic bool wrong_chain; /* the endpoint is another chain now: nothing is sent, nothing believed */
 	_Atomic bool low_gas;     /* the settling key could not pay for much more */
-	int64_t gas_seen_ms;      /* its own */
+	int64_t gas_seen_ms;      /* its own, as the next */
+	struct chain_look look;   /* what this turn began with: fees and nonce for what it signs */
 };
 
 struct settler_config;
@@ -52,7 +53,7 @@ struct settler_config {
 	enum err (*more)(const struct settler_config *c, struct db *db);
 	const void *more_arg;
 	struct settler_view *view;
-	void (*ended)(void *arg, const struct uuid *payment); /* settled or failed */
+	void (*ended)(void *arg, const struct uuid *payment, const struct hash *tx); /* settled by this transaction; NULL: settled or failed */
 	void *arg;
 	void (*log)(const char *event, int64_t number, const char *detail);
 };

@@ -42,24 +42,27 @@ static void look_at_gas(const struct settler_config *c)
 
 enum err settler_watch(const struct settler_config *c, struct chain_block *ret_head)
 {
-	struct chain_block head;
-	uint64_t id = 0;
-	enum err e = chain_id(c->chain, &id);
+	struct chain_look *look = &c->view->look;
+	static const struct secret_key none;
+	struct address sender = { { 0 } }; /* who only watches has no key */
+	enum err e;
 
+	if (memcmp(&c->key, &none, sizeof(none)) != 0)
+		secret_key_address(&c->key, &sender);
+	e = chain_look(c->chain, &sender, look);
 	if (e)
 		return e;
-	if (id != c->chain_id) {
+	if (look->id != c->chain_id) {
 		if (!atomic_exchange(&c->view->wrong_chain, true))
-			c->log("wrong_chain", (int64_t)id, "the endpoint is another chain; nothing is sent or believed until it is ours again");
+			c->log("wrong_chain", (int64_t)look->id, "the endpoint is another chain; nothing is sent or believed until it is ours again");
 		return chain_check_id(c->chain, c->chain_id);
 	}
-	e = chain_block_latest(c->chain, &head);
-	if (e)
-		return e;
+	if (look->head_err)
+		return look->head_err;
 	atomic_store(&c->view->wrong_chain, false);
-	atomic_store(&c->view->head, head.number);
-	chain_time_saw(&c->view->time, &head, clock_mono_ms(), clock_wall_ms());
-	*ret_head = head;
+	atomic_store(&c->view->head, look->head.number);
+	chain_time_saw(&c->view->time, &look->head, clock_mono_ms(), clock_wall_ms());
+	*ret_head = look->head;
 	return ERR_OK;
 }
 
@@ -92,16 +95,22 @@ static enum err block_stands(const struct settler_config *c, const struct open_t
 	return ERR_OK;
 }
 
-/* The highest of them is enough: a block stands on all below it. */
+/* The highest of them is enough: a block stands on all below it. The newest block says itself what it and the one below it are. */
 enum err settler_blocks_stand(const struct settler_config *c, const struct open_tx *open, size_t count, uint64_t head, bool *ret)
 {
+	const struct chain_block *newest = &c->view->look.head;
 	const struct open_tx *highest = NULL;
 
 	for (size_t i = 0; i < count; i++)
 		if (open[i].mined && open[i].block_number <= head && (!highest || open[i].block_number > highest->block_number))
 			highest = &open[i];
 	*ret = true;
-	return highest ? block_stands(c, highest, ret) : ERR_OK;
+	if (!highest)
+		return ERR_OK;
+	if (newest->number != highest->block_number && newest->number != highest->block_number + 1)
+		return block_stands(c, highest, ret);
+	*ret = hash_equal(newest->number == highest->block_number ? &newest->hash : &newest->parent, &highest->block_hash);
+	return ERR_OK;
 }
 
 static enum err take_back(const struct settler_config *c, struct db *db, const struct open_tx *t)

@@ -417,9 +417,9 @@ static void test_reaper_waits_for_the_chain(void **state)
 	assert_books("0");
 }
 
-static void ended_nothing(void *arg, const struct uuid *payment)
+static void ended_nothing(void *arg, const struct uuid *payment, const struct hash *tx)
 {
-	(void)arg, (void)payment;
+	(void)arg, (void)payment, (void)tx;
 }
 
 static void log_nothing(const char *event, int64_t number, const char *detail)

@@ -21,12 +21,16 @@ export class RpcProxy {
   async take(request, response) {
     const parts = [];
     for await (const part of request) parts.push(part);
-    const call = JSON.parse(Buffer.concat(parts));
+    const asked = JSON.parse(Buffer.concat(parts)), answers = [];
+    for (const call of [asked].flat()) answers.push(await this.answer(call)); // a batch: the fault meets each call of it
+    if (answers.includes(null)) return void response.destroy();
+    response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(Array.isArray(asked) ? answers : answers[0]));
+  }
+
+  async answer(call) {
     this.calls++;
     const own = await this.fault?.(call, (other) => this.forward(call, other));
-    if (own === null) return void response.destroy();
-    const answer = own ? { jsonrpc: '2.0', id: call.id, ...own } : await this.forward(call);
-    response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(answer));
+    return own === null ? null : own ? { jsonrpc: '2.0', id: call.id, ...own } : this.forward(call);
   }
 
   /// The fault holds while `work` runs.

@@ -34,6 +34,7 @@ struct fake_rpc {
 	size_t count;
 	const char *lie_method, *lie_from, *lie_to; /* replaced in what that method answers */
 	unsigned lies;                              /* how often that was done */
+	unsigned requests;                          /* of HTTP, so far */
 	char last_request[4096];
 };
 
@@ -79,29 +80,59 @@ static inline size_t fake_receive(int fd, struct buf *b)
 	}
 }
 
+/* What is answered to one call; the caller frees. */
+static inline char *fake_text(struct fake_rpc *f, const struct fake_answer *a, json_t *call)
+{
+	char id[32];
+	unsigned ignored = 0;
+	snprintf(id, sizeof(id), "%lld", (long long)json_integer_value(json_object_get(call, "id")));
+	char *text = a && a->whole ? fake_replace(a->whole, "ID", id, &ignored)
+		     : a	   ? xasprintf("{\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":%s}", id, a->result)
+				   : xasprintf("{\"jsonrpc\":\"2.0\",\"id\":%s,\"error\":{\"code\":-32601,\"message\":\"no such method\"}}", id);
+	if (a && f->lie_method && strcmp(f->lie_method, a->method) == 0) {
+		char *lie = fake_replace(text, f->lie_from, f->lie_to, &f->lies);
+		free(text);
+		text = lie;
+	}
+	return text;
+}
+
+static inline const struct fake_answer *fake_find(struct fake_rpc *f, json_t *call, const char *body)
+{
+	const char *method = json_string_value(json_object_get(call, "method"));
+	for (size_t i = 0; i < f->count && method; i++)
+		if (strcmp(f->answers[i].method, method) == 0 && (!f->answers[i].contains || strstr(body, f->answers[i].contains)))
+			return &f->answers[i];
+	return NULL;
+}
+
+/* A batch is answered from its end to its beginning, or as BATCH says: an answer of its own. */
+#define FAKE_BATCH "batch"
+static inline char *fake_batch(struct fake_rpc *f, json_t *calls, const char *body)
+{
+	struct buf b = BUF_INIT(1 << 24);
+	for (size_t i = json_array_size(calls); i-- > 0;) {
+		json_t *call = json_array_get(calls, i);
+		char *text = fake_text(f, fake_find(f, call, body), call);
+		if (buf_puts(&b, b.len ? "," : "[") || buf_puts(&b, text))
+			abort();
+		free(text);
+	}
+	if (buf_puts(&b, "]"))
+		abort();
+	return buf_steal(&b);
+}
+
 static inline void fake_reply(struct fake_rpc *f, int fd, const char *body)
 {
-	json_t *call = json_loads(body, 0, NULL);
-	const char *method = json_string_value(json_object_get(call, "method"));
-	char id[32];
-	snprintf(id, sizeof(id), "%lld", (long long)json_integer_value(json_object_get(call, "id")));
+	json_t *call = json_loads(body, 0, NULL), *named = json_is_array(call) ? json_pack("{s:s}", "method", FAKE_BATCH) : json_incref(call);
+	const struct fake_answer *a = fake_find(f, named, body);
 	snprintf(f->last_request, sizeof(f->last_request), "%s", body);
-	const struct fake_answer *a = NULL;
-	for (size_t i = 0; i < f->count && method && !a; i++)
-		if (strcmp(f->answers[i].method, method) == 0 && (!f->answers[i].contains || strstr(body, f->answers[i].contains)))
-			a = &f->answers[i];
+	f->requests++;
 	if (a && a->http) {
 		fake_send(fd, a->http, strlen(a->http));
 	} else {
-		unsigned ignored = 0;
-		char *text = a && a->whole ? fake_replace(a->whole, "ID", id, &ignored)
-			     : a	   ? xasprintf("{\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":%s}", id, a->result)
-					   : xasprintf("{\"jsonrpc\":\"2.0\",\"id\":%s,\"error\":{\"code\":-32601,\"message\":\"no such method\"}}", id);
-		if (a && f->lie_method && strcmp(f->lie_method, method) == 0) {
-			char *lie = fake_replace(text, f->lie_from, f->lie_to, &f->lies);
-			free(text);
-			text = lie;
-		}
+		char *text = json_is_array(call) && !a ? fake_batch(f, call, body) : fake_text(f, a, call);
 		size_t padding = a ? a->padding : 0;
 		char *head = xasprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
 				       strlen(text) + padding);
@@ -114,6 +145,7 @@ static inline void fake_reply(struct fake_rpc *f, int fd, const char *body)
 		free(head);
 		free(text);
 	}
+	json_decref(named);
 	json_decref(call);
 }
 
