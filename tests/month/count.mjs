@@ -94,6 +94,8 @@ export async function monthCount(month) {
   const payments = await paymentsCheck(month);
   const payouts = await payoutsCheck(month);
   assert.equal(books.treasury, -BigInt(books.custody), 'the chain holds what the books say, to the last base unit');
+  const rebuilt = JSON.parse(rig.opgate('reconcile', '--from-chain', '--config', rig.gateways.gateway.config).split('\n').at(-1)); // exit 1 throws
+  assert.equal(rebuilt.differences, 0);
   const told = await rig.reconciliation();
   assert.deepEqual([told.ok, told.ledger_sum, told.custody.unsettled], [true, '0', '0']);
   const [jobs] = await rig.sql(`SELECT count(*)::int AS jobs, count(*) FILTER (WHERE state = 'settled')::int AS settled, count(*) FILTER (WHERE state <> 'settled')::int AS refunded FROM job`);

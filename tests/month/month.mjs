@@ -175,7 +175,10 @@ export class Month {
     for (let i = this.random.int(0, 2); i > 0; i--) {
       const person = this.people[this.random.int(0, this.people.length - 1)];
       const api = await this.rig.api().signIn(person.account, CHAIN_ID);
-      await api.json('POST', '/v1/withdrawals', { source: 'available', amount: String(this.random.int(1000, 10 ** 9)) }, { 'Idempotency-Key': randomUUID() });
+      const [body, key] = [{ source: 'available', amount: String(this.random.int(1000, 10 ** 9)) }, randomUUID()];
+      await waitFor('a withdrawal is taken', () => api.json('POST', '/v1/withdrawals', body, { 'Idempotency-Key': key }).catch((error) => {
+        if (error.status !== 503) throw error; // a reorganisation is being looked at
+      }), { seconds: 120, every: 250 });
       this.told.withdrawals++;
     }
     await this.rig.sqlRun('UPDATE payout_setting SET next_at = now() WHERE schedule = \'daily\''); // a day has passed
