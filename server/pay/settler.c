@@ -21,20 +21,6 @@
 
 /* ---- reading a receipt ---- */
 
-/* Did our contract say that this payment's call returned? */
-static bool item_ok(const struct settler_config *c, const struct chain_receipt *r, const struct settling *p)
-{
-	for (size_t i = 0; i < r->log_count; i++) {
-		const struct chain_log *l = &r->logs[i];
-		struct calls_settled said;
-
-		if (address_equal(&l->address, &c->contract) && calls_read_settled(l->topics, l->topic_count, l->data, l->data_len, &said) &&
-		    !memcmp(said.ref.b, p->id.b, sizeof(p->id.b)))
-			return said.end == CALLS_SETTLED;
-	}
-	return false;
-}
-
 size_t settler_said(const struct settler_config *c, const struct chain_receipt *r, struct uuid *ret, size_t max)
 {
 	size_t count = 0;
@@ -50,17 +36,25 @@ size_t settler_said(const struct settler_config *c, const struct chain_receipt *
 	return count;
 }
 
-/* The token's own word that the money moved: a Transfer from the payer to its receiver of exactly this amount that no other payment has claimed. */
-static bool money_moved(const struct settler_config *c, const struct chain_receipt *r, const struct settling *p, bool *taken, uint32_t *ret_log)
+/* Each item has one event of our contract, which stands behind what its call did: what moved for it is between that and the one before. */
+bool settler_moved(const struct settler_config *c, const struct chain_receipt *r, const struct uuid *payment, const struct chain_payment *what, uint32_t *ret_log)
 {
-	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = *settler_receiver(c, p), .amount = p->amount };
+	size_t from = 0;
 
-	for (size_t i = 0; i < r->log_count; i++) {
-		if (taken[i] || !chain_log_pays(&r->logs[i], &what))
+	for (size_t i = 0; r->ok && i < r->log_count; i++) {
+		const struct chain_log *l = &r->logs[i];
+		struct calls_settled said;
+
+		if (!address_equal(&l->address, &c->contract) || !calls_read_settled(l->topics, l->topic_count, l->data, l->data_len, &said))
 			continue;
-		taken[i] = true;
-		*ret_log = (uint32_t)i;
-		return true;
+		if (memcmp(said.ref.b, payment->b, sizeof(payment->b)) != 0) {
+			from = i + 1;
+			continue;
+		}
+		while (from < i && !chain_log_pays(&r->logs[from], what))
+			from++;
+		*ret_log = (uint32_t)from;
+		return said.end == CALLS_SETTLED && from < i;
 	}
 	return false;
 }
@@ -106,7 +100,6 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 	struct settling payments[SETTLER_BATCH_MAX];
 	struct uuid said[SETTLER_BATCH_MAX];
 	struct arrival arrived[SETTLER_BATCH_MAX];
-	_cleanup_free_ bool *taken = xcalloc(r->log_count + 1, sizeof(*taken));
 	size_t count = 0, arrived_count = 0;
 	enum err e = db_settlement_take_over(db, t->id, said, settler_said(c, r, said, SETTLER_BATCH_MAX));
 
@@ -115,9 +108,11 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 	if (e)
 		return e;
 	for (size_t i = 0; i < count; i++) {
-		struct arrival a = { .payment = payments[i].id };
+		const struct settling *p = &payments[i];
+		const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = *settler_receiver(c, p), .amount = p->amount };
+		struct arrival a = { .payment = p->id };
 
-		if (r->ok && item_ok(c, r, &payments[i]) && money_moved(c, r, &payments[i], taken, &a.log))
+		if (settler_moved(c, r, &p->id, &what, &a.log))
 			arrived[arrived_count++] = a;
 	}
 	release(payments, count);

@@ -146,23 +146,17 @@ static enum err find_late(const struct settler_config *c, struct db *db, const s
 {
 	struct given_up late[SETTLER_BATCH_MAX];
 	size_t count = 0, found = 0;
-	_cleanup_free_ bool *taken = xcalloc(r->log_count + 1, sizeof(*taken));
 	enum err e = said_count ? db_payments_given_up(db, said, said_count, late, &count) : ERR_OK;
 
 	for (size_t i = 0; !e && i < count; i++) {
 		const struct chain_payment what = { .token = c->token, .payer = late[i].payer, .to = c->pay_to, .amount = late[i].amount };
+		struct arrival a = { .payment = late[i].id };
+		enum transfer_of of = TRANSFER_CLAIMED;
 
-		for (uint32_t j = 0; !e && j < r->log_count; j++) {
-			enum transfer_of of = TRANSFER_CLAIMED;
-
-			if (!taken[j] && chain_log_pays(&r->logs[j], &what))
-				e = db_transfer_of(db, &r->tx, j, &of);
-			if (e || of == TRANSFER_CLAIMED)
-				continue;
-			taken[j] = true;
-			ret[found++] = (struct arrival){ .payment = late[i].id, .log = j };
-			break;
-		}
+		if (settler_moved(c, r, &a.payment, &what, &a.log))
+			e = db_transfer_of(db, &r->tx, a.log, &of);
+		if (!e && of != TRANSFER_CLAIMED)
+			ret[found++] = a;
 	}
 	*ret_count = found;
 	return e;
