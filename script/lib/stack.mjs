@@ -139,7 +139,7 @@ async function gatewayStart(procs, { base_url, port, chain, database_url, accoun
     listen_host: '127.0.0.1', listen_port: port, base_url, database_url, rpc_url: chain.rpc_url, chain_id: CHAIN_ID,
     opg_token: chain.opg_token, treasury: accounts.treasury.address, genesis_hash: chain.genesis_hash,
     deposit_from_block: chain.first_block, settler_contract: chain.settler, depositor_contract: chain.depositor, pay_to: accounts.pay_to.address,
-    record_contract: chain.data_settlement, record_batch_wait_ms: 2000,
+    record_contract: chain.data_settlement, record_batch_wait_ms: 2000, settlement_patience_ms: 8000,
     settler_key_file: fileWrite('keys/settler.key', `${accounts.settler.private_key.slice(2)}\n`),
     payouts_contract: chain.payouts, payout_key_file: fileWrite('keys/payout.key', `${accounts.payer_out.private_key.slice(2)}\n`),
     payout_minimum: 1000, payout_address_delay_ms: 3000, payout_sign_in_ms: 60000,
