@@ -227,7 +227,7 @@ test('a language model of the author streams token by token for the consumer', a
   const words = events.map(({ choices }) => choices[0]?.delta.content ?? '').filter(Boolean);
   const job = await jobEnded(consumer.key, response.headers.get('Opgate-Job'));
   assert.ok(words.length > 3 && words.length >= job.usage.output_units / 2, `${words.length} pieces of ${job.usage.output_units} tokens`);
-  assert.ok(at.length > 10, `the text came in ${at.length} parts`);
+  assert.ok(at.length > Math.min(10, words.length / 4), `${words.length} pieces came in ${at.length} parts`); // how long it goes on is its own affair
   assert.ok(at[0] * 2 < at.at(-1) || job.usage.output_units < 50, `first part after ${at[0]} ms, last after ${at.at(-1)} ms`);
   const receipt = (await call('GET', `/v1/jobs/${job.id}/receipt`, { key: consumer.key })).json;
   assert.equal(receipt.message.modelDigest, `0x${llama.digest.slice(7)}`);
