@@ -192,8 +192,11 @@ static enum err end_one(struct db *db, const struct payout_end *end)
 static enum err write_final(struct db *db, void *arg)
 {
 	const struct ending *x = arg;
-	enum err e = db_settlement_final(db, x->tx);
+	DB_PARAMS p = { 0 };
+	enum err e;
 
+	db_int(&p, x->tx);
+	e = db_exec_one(db, "UPDATE settlement_tx SET state = 'final' WHERE id = $1::bigint AND state = 'mined'", &p);
 	for (size_t i = 0; !e && i < x->count; i++)
 		e = end_one(db, &x->ends[i]);
 	return e;
