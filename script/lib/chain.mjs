@@ -1,6 +1,7 @@
 // The local chain: starting anvil, the published accounts, and viem clients for them. Used by the stack and the tests.
 import path from 'node:path';
-import { createPublicClient, createWalletClient, defineChain, http } from 'viem';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createPublicClient, createWalletClient, defineChain, formatTransactionReceipt, http } from 'viem';
 import { mnemonicToAccount } from 'viem/accounts';
 import { toHex } from 'viem';
 import { root } from './paths.mjs';
@@ -33,14 +34,27 @@ export function chainOpen(rpc_url) {
   const transport = http(rpc_url, { retryCount: 0 });
   const client = createPublicClient({ chain, transport, pollingInterval: 50, cacheTime: 0 });
   const wallet = (account) => createWalletClient({ chain, transport, account });
+  /// The receipt of a transaction that was sent. viem's own waiting asks once a block, and anvil can say "no receipt" just
+  /// after it mined: where each transaction is a block of its own, there is no next block to ask at.
+  const receiptOf = async (hash) => {
+    for (const deadline = Date.now() + 30_000; ; await pause(10)) {
+      const receipt = await client.request({ method: 'eth_getTransactionReceipt', params: [hash] });
+      if (receipt) return formatTransactionReceipt(receipt);
+      if (Date.now() > deadline) {
+        const sent = await client.request({ method: 'eth_getTransactionByHash', params: [hash] });
+        throw new Error(`transaction ${hash} has no receipt after 30 s: ${sent ? 'it is still waiting' : 'the chain does not know it'}`);
+      }
+    }
+  };
   const confirm = async (hash) => {
-    const receipt = await client.waitForTransactionReceipt({ hash, timeout: 30_000 });
+    const receipt = await receiptOf(hash);
     if (receipt.status !== 'success') throw new Error(`transaction ${hash} was reverted`);
     return receipt;
   };
   return {
     client,
     wallet,
+    receiptOf,
     read: (call) => client.readContract(call),
     write: async (account, call) => {
       await client.simulateContract({ ...call, account }); // gives the reason in words when it would revert

@@ -69,7 +69,7 @@ test('another token, or another receiver, is no deposit', async () => {
   const { OPG: artifact } = contractsCompile();
   const hash = await chain.wallet(account.account).deployContract({ ...artifact, args: [], gas: 5_000_000n });
   await mine();
-  const other = { ...token, address: (await chain.client.waitForTransactionReceipt({ hash })).contractAddress };
+  const other = { ...token, address: (await chain.receiptOf(hash)).contractAddress };
   await tokenSend(account, [['mint', account.address, 1000n * OPG], ['transfer', dev.treasury, 1000n * OPG], ['mint', dev.treasury, OPG]], other);
   await tokenSend(account, [['mint', account.address, 50n], ['transfer', dev.gateway_address, 20n], ['approve', dev.treasury, 20n]]);
   await tokenSend(account, [['transfer', dev.treasury, 7n]]);

@@ -149,7 +149,7 @@ export async function tokenSend(wallet, calls, contract = token) {
     hashes.push(await sender.writeContract({ ...contract, functionName, args, nonce: first + i, gas: 200_000n }));
   await mine();
   return Promise.all(hashes.map(async (hash) => {
-    const receipt = await chain.client.waitForTransactionReceipt({ hash, timeout: 30_000 });
+    const receipt = await chain.receiptOf(hash);
     assert.equal(receipt.status, 'success', `transaction ${hash}`);
     return receipt;
   }));

@@ -137,7 +137,7 @@ async function walletDeposit(amount) {
   await chain.client.request({ method: 'anvil_setBalance', params: [wallets.address, '0x56bc75e2d63100000'] });
   const data = encodeFunctionData({ abi: token.abi, functionName: 'transfer', args: [rig.accounts.treasury.address, amount] });
   const hash = await chain.client.request({ method: 'eth_sendTransaction', params: [{ from: wallets.address, to: token.address, data }] });
-  await chain.client.waitForTransactionReceipt({ hash });
+  await chain.receiptOf(hash);
   return hash;
 }
 const held = async (query = '') => (await (await fetch(`${rig.base_url}/v1/deposits/held${query}`)).json()).data;

@@ -30,7 +30,7 @@ describe('payouts', () => {
   /// Sends the items as one transaction: a word for each, 'paid', 'refused' or why it was skipped.
   async function pay(items, { account = caller, gas = gasFor(items) } = {}) {
     const hash = await chain.wallet(account).sendTransaction({ to: payouts, data: calldata(items), gas });
-    const receipt = await chain.client.waitForTransactionReceipt({ hash });
+    const receipt = await chain.receiptOf(hash);
     const events = parseEventLogs({ abi: Payouts.abi, logs: receipt.logs.filter(({ address }) => address === payouts) });
     if (receipt.status === 'success') assert.deepEqual(events.map(({ args }) => args.id), items.map((one) => one.id));
     return { receipt, ends: events.map(({ eventName, args }) => (eventName === 'Skipped' ? WHY[args.why] : args.ok ? 'paid' : 'refused')) };

@@ -68,7 +68,7 @@ describe('settler', () => {
   /// Sends the items as one transaction. `results` has one entry an item: {ok, reason} or {skipped}.
   async function settle(items, { account = caller, gas = gasFor(items) } = {}) {
     const hash = await chain.wallet(account).sendTransaction({ to: settler, data: calldata(items), gas });
-    const receipt = await chain.client.waitForTransactionReceipt({ hash });
+    const receipt = await chain.receiptOf(hash);
     const logs = receipt.logs.filter((log) => log.address === settler);
     const events = parseEventLogs({ abi: Settler.abi, logs });
     assert.equal(events.length, logs.length);
@@ -381,13 +381,12 @@ describe('settler', () => {
       // On its own the gateway's key is the facilitator; a group goes through the Settler, so the two differ in that word.
       const alone = name === 'UPTO' ? { facilitator: caller.address } : {};
       const single = await make(payers[20], alone);
-      await chain.client.waitForTransactionReceipt({ // so that the payee, the token and the nonce word are not the first
-        hash: await chain.wallet(caller).sendTransaction({ to: single.to, data: single.data }),
-      });
+      // The first of its kind, so that the payee, the token and the nonce word of the next are not new.
+      await chain.receiptOf(await chain.wallet(caller).sendTransaction({ to: single.to, data: single.data }));
       const again = await make(payers[21], alone);
-      const { gasUsed, status } = await chain.client.waitForTransactionReceipt({
-        hash: await chain.wallet(caller).sendTransaction({ to: again.to, data: again.data }),
-      });
+      const { gasUsed, status } = await chain.receiptOf(
+        await chain.wallet(caller).sendTransaction({ to: again.to, data: again.data }),
+      );
       assert.equal(status, 'success');
       const per = [];
       for (const many of [1, 5, 20]) {

@@ -77,7 +77,7 @@ export async function buyersMake(count, { opg = OPG, approve = false } = {}) {
 
 async function minedAll(hashes) {
   await mine();
-  for (const hash of hashes) assert.equal((await chain.client.waitForTransactionReceipt({ hash, timeout: 30_000 })).status, 'success', hash);
+  for (const hash of hashes) assert.equal((await chain.receiptOf(hash)).status, 'success', hash);
 }
 
 /// Mints to each address. All are paid for by one account, whose transactions are numbered: one after another.
