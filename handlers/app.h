@@ -39,7 +39,6 @@ struct app {
 	struct settler_view outside_view;
 	struct outside *outside; /* NULL: the settler settles what is paid to us */
 	bool records_on; /* there is a contract for what callers want on chain */
-	struct records_waiting *records_waiting;
 	struct address own[APP_OWN_MAX]; /* treasury, pay_to, the contracts we use and the payout key: what comes from them is no deposit, and nothing is paid out to them */
 	size_t own_count;
 	struct settler_view payouts_view;

@@ -15,15 +15,13 @@
 
 enum err handle_deposits_held(struct request *req)
 {
-	const char *after_text = request_query(req, "after"), *sender_text = request_query(req, "sender");
+	const char *sender_text = request_query(req, "sender");
 	struct address sender;
 	int64_t after = 0;
 	size_t limit = 0;
 	json_t *body = NULL;
-	enum err e = input_limit(req, 50, 200, &limit);
+	enum err e = input_page(req, 50, 200, &limit, &after);
 
-	if (!e && after_text && !input_uint(after_text, &after))
-		e = request_fail(req, ERR_BAD_FIELD, "after: must be an id of the list");
 	if (!e && sender_text && address_parse(sender_text, &sender))
 		e = request_fail(req, ERR_BAD_FIELD, "sender: must be an address");
 	if (!e)

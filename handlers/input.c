@@ -57,6 +57,19 @@ enum err input_limit(struct request *req, int64_t standard, int64_t max, size_t 
 	return ERR_OK;
 }
 
+enum err input_page(struct request *req, int64_t standard, int64_t max, size_t *ret_limit, int64_t *ret_after)
+{
+	const char *after = request_query(req, "after");
+	int64_t v = 0;
+	enum err e = input_limit(req, standard, max, ret_limit);
+	if (e)
+		return e;
+	if (after && !input_uint(after, &v))
+		return request_fail(req, ERR_BAD_FIELD, "after: must be an id of the list");
+	*ret_after = v;
+	return ERR_OK;
+}
+
 json_t *json_time(int64_t wall_ms)
 {
 	return json_must(wall_ms ? json_string(time_format_rfc3339(wall_ms).s) : json_null());

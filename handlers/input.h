@@ -15,6 +15,8 @@ enum err input_read(struct request *req, const struct json_field *fields, size_t
 bool input_uint(const char *s, int64_t *ret);
 /* ?limit=, between 1 and max; `standard` when absent. */
 enum err input_limit(struct request *req, int64_t standard, int64_t max, size_t *ret) WARN_UNUSED;
+/* ?limit= and ?after=, the number of the last row that was seen; 0 when absent. */
+enum err input_page(struct request *req, int64_t standard, int64_t max, size_t *ret_limit, int64_t *ret_after) WARN_UNUSED;
 
 /* RFC 3339 text, or null for 0. */
 json_t *json_time(int64_t wall_ms);

@@ -32,10 +32,7 @@ enum err handle_keys_list(struct request *req)
 	struct key_row *rows;
 	size_t limit, n;
 	int64_t after = 0;
-	const char *s = request_query(req, "after");
-	if (s && !input_uint(s, &after))
-		return request_fail(req, ERR_BAD_FIELD, "after: must be the id of a key");
-	enum err e = input_limit(req, 50, 200, &limit);
+	enum err e = input_page(req, 50, 200, &limit, &after);
 	if (!e)
 		e = db_keys_list(request_db(req), req->arena, p->account, after, limit + 1, &rows, &n);
 	if (e)

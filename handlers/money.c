@@ -27,14 +27,11 @@ enum err handle_balance_get(struct request *req)
 
 static enum err list(struct request *req, enum err (*read)(struct db *, int64_t, int64_t, int, json_t **))
 {
-	const char *after_text = request_query(req, "after");
 	int64_t after = 0;
 	size_t limit = 0;
 	json_t *body = NULL;
-	enum err e = input_limit(req, 50, 200, &limit);
+	enum err e = input_page(req, 50, 200, &limit, &after);
 
-	if (!e && after_text && !input_uint(after_text, &after))
-		e = request_fail(req, ERR_BAD_FIELD, "after: must be an id of the list");
 	if (!e)
 		e = read(request_db(req), caller(req), after, (int)limit, &body);
 	if (!e)

@@ -1,16 +1,12 @@
-/* See records.h. `lock` guards the list; an answer belongs to whoever took it out. */
-#include <pthread.h>
-#include <stdlib.h>
+/* See records.h. */
 #include <string.h>
 
-#include "base/mem.h"
 #include "db/records.h"
 #include "handlers/input.h"
 #include "handlers/records.h"
 #include "handlers/routes.h"
+#include "handlers/waiters.h"
 #include "pay/records.h"
-
-#define LOOK_MAX 64 /* a turn of the janitor */
 
 /* ---- what the caller wants ---- */
 
@@ -67,113 +63,36 @@ static const char *blob_name(struct request *req, const struct hash *id)
 	return text;
 }
 
-struct waiting {
-	struct waiting *next;
-	struct request *req;
-	struct uuid job;
-	deadline_ms until;
-	bool known;
-};
-
-struct records_waiting {
-	pthread_mutex_t lock;
-	struct waiting *head; /* bounded by the connections */
-};
-
-struct records_waiting *records_waiting_new(void)
+/* What is not told yet, or could not be read, may still come. */
+static bool record_ended(struct db *db, const struct uuid *job)
 {
-	struct records_waiting *w = xcalloc(1, sizeof(*w));
-
-	pthread_mutex_init(&w->lock, NULL);
-	return w;
-}
-
-void records_waiting_free(struct records_waiting *w)
-{
-	if (!w)
-		return;
-	pthread_mutex_destroy(&w->lock);
-	free(w);
-}
-
-/* On a worker: only what is true by now is added. */
-static void finish(void *arg)
-{
-	struct waiting *w = arg;
 	struct record_row row;
 
-	if (db_record_get(request_db(w->req), &w->job, &row) == ERR_OK) {
-		reply_header(w->req, "X-Settlement-Status", row.status);
-		if (row.has_tx_hash)
-			reply_header(w->req, "x-settlement-tx-hash", hash_format(&row.tx_hash).s);
-		if (row.has_post)
-			reply_header(w->req, "x-settlement-walrus-blob-id", blob_name(w->req, &row.blob));
-	}
-	request_finish(w->req);
-	free(w);
+	return db_record_get(db, job, &row) == ERR_OK && strcmp(row.status, "queued") != 0 && strcmp(row.status, "processing") != 0;
 }
+
+/* Only what is true by now is added. */
+static void add_headers(struct request *req, const struct uuid *job)
+{
+	struct record_row row;
+
+	if (db_record_get(request_db(req), job, &row))
+		return;
+	reply_header(req, "X-Settlement-Status", row.status);
+	if (row.has_tx_hash)
+		reply_header(req, "x-settlement-tx-hash", hash_format(&row.tx_hash).s);
+	if (row.has_post)
+		reply_header(req, "x-settlement-walrus-blob-id", blob_name(req, &row.blob));
+}
+
+static const struct waited WAITED_RECORD = { record_ended, add_headers };
 
 void records_finish(struct request *req, const struct uuid *job)
 {
 	struct app *app = request_app(req);
-	struct waiting *w = xcalloc(1, sizeof(*w));
 
-	w->req = req;
-	w->job = *job;
-	w->until = deadline_in(app->settings->payment_wait_ms);
-	pthread_mutex_lock(&app->records_waiting->lock);
-	w->next = app->records_waiting->head;
-	app->records_waiting->head = w;
-	pthread_mutex_unlock(&app->records_waiting->lock);
+	waiters_hold(req, &WAITED_RECORD, job, app->settings->payment_wait_ms);
 	app->pay.settle_now(app->pay.settle_now_arg);
-}
-
-/* Marks the answers whose record has come to an end. */
-static void look(struct app *app, struct db *db)
-{
-	struct uuid jobs[LOOK_MAX];
-	size_t count = 0;
-
-	pthread_mutex_lock(&app->records_waiting->lock);
-	for (struct waiting *w = app->records_waiting->head; w && count < LOOK_MAX; w = w->next)
-		jobs[count++] = w->job;
-	pthread_mutex_unlock(&app->records_waiting->lock);
-	for (size_t i = 0; i < count; i++) {
-		struct record_row row;
-
-		if (db_record_get(db, &jobs[i], &row) || !strcmp(row.status, "queued") || !strcmp(row.status, "processing"))
-			continue;
-		pthread_mutex_lock(&app->records_waiting->lock);
-		for (struct waiting *w = app->records_waiting->head; w; w = w->next)
-			w->known |= !memcmp(w->job.b, jobs[i].b, sizeof(jobs[i].b));
-		pthread_mutex_unlock(&app->records_waiting->lock);
-	}
-}
-
-void records_tick(struct app *app, struct db *db, bool all)
-{
-	struct waiting *ready = NULL;
-
-	look(app, db);
-	pthread_mutex_lock(&app->records_waiting->lock);
-	for (struct waiting **link = &app->records_waiting->head; *link;) {
-		struct waiting *w = *link;
-
-		if (all || w->known || deadline_passed(w->until) || request_gone(w->req)) {
-			*link = w->next;
-			w->next = ready;
-			ready = w;
-		} else {
-			link = &w->next;
-		}
-	}
-	pthread_mutex_unlock(&app->records_waiting->lock);
-	while (ready) {
-		struct waiting *w = ready;
-
-		ready = w->next;
-		http_post(app->http, finish, w);
-	}
 }
 
 /* ---- afterwards ---- */

@@ -12,8 +12,4 @@ void records_headers(struct request *req, const struct uuid *job, enum data_mode
 /* The answer is complete but for where its record is: it is finished when that is known, or the wait is over. */
 void records_finish(struct request *req, const struct uuid *job);
 
-struct records_waiting *records_waiting_new(void);
-void records_waiting_free(struct records_waiting *w); /* accepts NULL */
-void records_tick(struct app *app, struct db *db, bool all); /* on the janitor: answers that are due; all: every one */
-
 #endif

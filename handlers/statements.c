@@ -89,10 +89,9 @@ enum err handle_statements_get(struct request *req)
 {
 	_cleanup_result_ struct db_result *r = NULL;
 	struct statement_query q = { .account = ((const struct principal *)req->principal)->account };
-	const char *after = request_query(req, "after");
 	size_t limit = 0;
 	bool csv = false;
-	enum err e = input_limit(req, 1000, LINES_MAX, &limit);
+	enum err e = input_page(req, 1000, LINES_MAX, &limit, &q.after);
 
 	if (!e)
 		e = wants_csv(req, &csv);
@@ -100,8 +99,6 @@ enum err handle_statements_get(struct request *req)
 		e = read_time(req, "from", &q.from);
 	if (!e)
 		e = read_time(req, "to", &q.to);
-	if (!e && after && !input_uint(after, &q.after))
-		e = request_fail(req, ERR_BAD_FIELD, "after: must be an id of the list");
 	q.limit = (int)limit;
 	if (!e)
 		e = db_statement(request_db(req), &q, &r);

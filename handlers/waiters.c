@@ -77,7 +77,7 @@ static void release(struct app *app, const struct uuid *id, bool all)
 	}
 }
 
-void waiters_add(struct request *req, const struct waited *what, const struct uuid *id, int64_t wait_ms)
+void waiters_hold(struct request *req, const struct waited *what, const struct uuid *id, int64_t wait_ms)
 {
 	struct app *app = request_app(req);
 	struct waiter *w = xcalloc(1, sizeof(*w));
@@ -88,7 +88,6 @@ void waiters_add(struct request *req, const struct waited *what, const struct uu
 	w->what = what;
 	w->id = own;
 	w->until = deadline_in(wait_ms);
-	request_defer(req);
 	pthread_mutex_lock(&app->waiters->lock);
 	w->next = app->waiters->head;
 	app->waiters->head = w;
@@ -96,6 +95,12 @@ void waiters_add(struct request *req, const struct waited *what, const struct uu
 	/* It may have ended before the list knew of us; from here on the request belongs to whoever takes the waiter. */
 	if (what->ended(db, &own))
 		waiters_notify(app, &own);
+}
+
+void waiters_add(struct request *req, const struct waited *what, const struct uuid *id, int64_t wait_ms)
+{
+	request_defer(req);
+	waiters_hold(req, what, id, wait_ms);
 }
 
 void waiters_notify(struct app *app, const struct uuid *id)

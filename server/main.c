@@ -20,7 +20,6 @@
 #include "handlers/guard.h"
 #include "handlers/pages.h"
 #include "handlers/reconcile_command.h"
-#include "handlers/records.h"
 #include "handlers/routes.h"
 #include "handlers/startup.h"
 #include "handlers/waiters.h"
@@ -101,7 +100,6 @@ static enum err start_pay(struct gateway *g)
 		.job_ended = job_ended, .job_ended_arg = app, .log_job = log_job,
 	};
 	app->waiters = waiters_new();
-	app->records_waiting = records_waiting_new();
 	return db_instance_beat(g->db, &app->pay.instance);
 }
 
@@ -386,7 +384,6 @@ static void run(struct gateway *g, const sigset_t *signals)
 			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("code", err_info(e)->code), L_STR("why", db_error(g->db)), L_INT("times", failures + 1));
 		failures = e ? failures + 1 : 0;
 		waiters_tick(&g->app, g->db, false);
-		records_tick(&g->app, g->db, false);
 		/* The auditor can find something in between: what healed stops nobody for long. */
 		if (deadline_passed(next_housekeeping) || (atomic_load(&g->app.pay.stopped) && deadline_passed(next_recheck))) {
 			next_housekeeping = housekeeping(g);
@@ -407,7 +404,6 @@ static void drain(struct gateway *g)
 	LOG_EVENT(LOG_INFO, "draining", L_INT("running", runs));
 	atomic_store(&app->pay.draining, true);
 	do {
-		records_tick(app, g->db, true); /* answers that are complete but for a header */
 		waiters_tick(app, g->db, true); /* they get the job as it stands; a queued one is run after the restart */
 		if (runs_tick(&app->pay, g->db))
 			LOG_EVENT(LOG_WARN, "janitor_failed", L_STR("why", db_error(g->db)));
@@ -444,7 +440,6 @@ static void stop(struct gateway *g)
 	health_free(app->pay.health);
 	runs_free(app->pay.runs);
 	waiters_free(app->waiters);
-	records_waiting_free(app->records_waiting);
 	chain_facts_free(app->x402.facts);
 	chain_free(app->chain_2);
 	chain_free(app->chain);

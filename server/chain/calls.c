@@ -145,6 +145,16 @@ enum err calls_eip3009_state(const struct address *authorizer, const struct hash
 	return address_and_word(AUTHORIZATION_STATE, authorizer, nonce->b, out);
 }
 
+/* What every permit ends with: value, deadline, v, r, s. */
+static void permit_put(struct abi_writer *w, struct abi_part *args, const struct calls_permit *p)
+{
+	abi_u256(w, args, &p->value);
+	abi_u256(w, args, &p->deadline);
+	abi_uint(w, args, p->sig.b[64]);
+	abi_word(w, args, p->sig.b);
+	abi_word(w, args, p->sig.b + 32);
+}
+
 enum err calls_eip2612_permit(const struct address *owner, const struct address *spender, const struct calls_permit *p, struct buf *out)
 {
 	struct abi_writer w;
@@ -152,11 +162,7 @@ enum err calls_eip2612_permit(const struct address *owner, const struct address 
 	abi_begin(&w, out, PERMIT, 7, &args);
 	abi_address(&w, &args, owner);
 	abi_address(&w, &args, spender);
-	abi_u256(&w, &args, &p->value);
-	abi_u256(&w, &args, &p->deadline);
-	abi_uint(&w, &args, p->sig.b[64]);
-	abi_word(&w, &args, p->sig.b);
-	abi_word(&w, &args, p->sig.b + 32);
+	permit_put(&w, &args, p);
 	return abi_finish(&w);
 }
 
@@ -226,11 +232,7 @@ enum err calls_deposit_permit(const struct address *owner, const struct calls_pe
 	struct abi_part args;
 	abi_begin(&w, out, DEPOSIT_WITH_PERMIT, 6, &args);
 	abi_address(&w, &args, owner);
-	abi_u256(&w, &args, &p->value);
-	abi_u256(&w, &args, &p->deadline);
-	abi_uint(&w, &args, p->sig.b[64]);
-	abi_word(&w, &args, p->sig.b);
-	abi_word(&w, &args, p->sig.b + 32);
+	permit_put(&w, &args, p);
 	return abi_finish(&w);
 }
 

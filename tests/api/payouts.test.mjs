@@ -10,7 +10,6 @@ import {
   accountMake, adderBody, api, assertBooks, assertError, assertStatus, balanceOf, call, chain, dev, host, inVar, mine, OPG, rpc, sql, token, tokenBalance, tokenSend, uuid, waitFor, walletMake,
 } from './stack.mjs';
 
-const PAYOUTS_DELAY_MS = 3000; // of the development stack
 let author, operator, consumer, node, model, rig;
 
 before(async () => {
@@ -185,7 +184,7 @@ test('a new address is signed for by the account, waits, and can be cancelled me
   assertStatus(await call('DELETE', `/v1/payouts/addresses/${cold.address}`, { key: tokenOf(account, 300) }), 204);
   assertError(await call('DELETE', `/v1/payouts/addresses/${cold.address}`, { key: account.token }), 'problem', 404, 'not_found');
   assertError(await put({ statement: signed }), 'problem', 409, 'conflict');
-  await new Promise((resolve) => setTimeout(resolve, PAYOUTS_DELAY_MS + 100)); // the delay of the cancelled one is over, and it stays cancelled
+  await waitFor('its delay is over', () => sql(`SELECT valid_at < clock_timestamp() FROM payout_address WHERE address = '\\x${cold.address.slice(2)}'`)[0][0] === 't');
   assertError(await withdraw(account, { source: 'available', amount: '1000', address: cold.address }), 'problem', 403, 'forbidden');
 
   assertStatus(await put({ statement: await statementSign(account, cold.address) }), 200);

@@ -2,7 +2,6 @@
 // exactly what was missing, once; the approval is mined; and its payment ends one way.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { encodeFunctionData, keccak256, maxUint256 } from 'viem';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
@@ -12,12 +11,11 @@ import { inRoot } from '../../script/lib/paths.mjs';
 process.env.OPGATE_BIN = process.env.OPGATE_FAULTS_BIN || inRoot('build/faults/opgate');
 const { Rig, OPG, waitFor } = await import('./rig.mjs');
 const { EvilNode } = await import('./evil-node.mjs');
-const { chainAccount, chainOpen } = await import('../../script/lib/chain.mjs');
+const { chainOpen } = await import('../../script/lib/chain.mjs');
 const { paymentsOpen } = await import('../stack/payments.mjs');
 
 const ROUNDS = Number(process.env.PAYMENT_ROUNDS || 1);
 const POINTS = [...fs.readFileSync(inRoot('server/base/fault.h'), 'utf8').matchAll(/^\tX\((approval_\w+)\)/gm)].map(([, name]) => name);
-const PAY_TO = chainAccount(8).address;
 const GWEI = 10n ** 9n;
 const LIMIT = { gas: 70_000n, maxFeePerGas: 3n * GWEI };
 let rig, model, payments, chain, nonce = 1n;
@@ -26,11 +24,7 @@ before(async () => {
   assert.ok(fs.existsSync(process.env.OPGATE_BIN), `${process.env.OPGATE_BIN} is missing: make FAULTS=1 BUILD=build/faults`);
   assert.equal(POINTS.length, 4);
   rig = await Rig.start({ instance_timeout_ms: 1000, job_timeout_ms: 60000 });
-  await rig.kill('gateway');
-  const settler_key_file = path.join(rig.folder, 'settler.key');
-  fs.writeFileSync(settler_key_file, `${chainAccount(7).private_key.slice(2)}\n`, { mode: 0o600 });
-  Object.assign(rig.settings, { settler_contract: rig.chain.settler, pay_to: PAY_TO, settler_key_file });
-  await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+  await rig.gatewayAgain(rig.walletSettings());
   chain = chainOpen(rig.rpc_url);
   payments = paymentsOpen(chain, { ...rig.chain, chain_id: 84532 });
   model = await rig.modelPublish('paid', 'tensor', { input: '1000', output: '0' });

@@ -4,7 +4,7 @@ import { after, before } from 'node:test';
 import { encodeFunctionData, parseAbi, toHex } from 'viem';
 import { chainAccount } from '../../script/lib/chain.mjs';
 import { PERMIT2 } from '../../script/deploy.mjs';
-import { ChainRig, fault, gwei, helpers, KINDS, pause, SETTLER } from './chain.mjs';
+import { ChainRig, fault, gwei, helpers, KINDS, SETTLER } from './chain.mjs';
 import { waitFor } from './rig.mjs';
 
 let c;
@@ -46,17 +46,23 @@ fault('the payer makes the authorization void first', rig, async (_, random) => 
   await settled([order], 'dropped');
 });
 
+/// The settler knows the newest block: a look may be under way, the next one sees it, and when a third one ends that has been dealt with.
+async function seen() {
+  const looks = () => c.proxy.asked.eth_maxPriorityFeePerGas ?? 0, before = looks();
+  await waitFor('the settler has looked at the chain', () => looks() >= before + 3, { every: 25 });
+}
+
 /// The chain's clock that much off ours; a block makes it known.
 async function shifted(seconds, work) {
   await c.rpc('anvil_setTime', toHex(Math.floor(Date.now() / 1000) + seconds));
   await c.mine();
-  await pause(600); // the next look at the chain
+  await seen();
   try {
     await work(Number((await c.chain.client.getBlock()).timestamp));
   } finally {
     await c.rpc('anvil_setTime', toHex(Math.floor(Date.now() / 1000)));
     await c.mine();
-    await pause(600);
+    await seen();
   }
 }
 
@@ -80,7 +86,7 @@ fault('the chain\'s clock jumps an hour while a payment is under way', rig, asyn
   await settled([order], 'dropped');
   await c.rpc('anvil_setTime', toHex(Math.floor(Date.now() / 1000)));
   await c.mine();
-  await pause(600);
+  await seen();
 });
 
 fault('the settling key is short of gas', rig, async () => {

@@ -4,7 +4,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
-import path from 'node:path';
 import { test } from 'node:test';
 import { encodeFunctionData, keccak256, parseAbiItem, toHex } from 'viem';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
@@ -13,15 +12,14 @@ import { paymentsOpen } from '../stack/payments.mjs';
 import { booksCheck } from './books.mjs';
 import { EvilNode } from './evil-node.mjs';
 import { randomFrom } from './kill.mjs';
-import { CHAIN_ID, OPG, Rig, waitFor } from './rig.mjs';
+import { CHAIN_ID, OPG, PAY_TO, Rig, SETTLER, waitFor } from './rig.mjs';
 import { RpcProxy } from './rpc-proxy.mjs';
 
 export const ROUNDS = Number(process.env.CHAIN_ROUNDS || 1);
 export const SEED = Number(process.env.SEED || Date.now() % 2 ** 31);
 export const CONFIRMATIONS = 24; // more than any reorganisation here is deep
 export const KINDS = ['eip3009', 'permit2', 'upto'];
-export const PAY_TO = chainAccount(8).address;
-export const SETTLER = chainAccount(7); // the settling key
+export { PAY_TO, SETTLER };
 export const gwei = (n) => BigInt(n) * 10n ** 9n;
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const TRANSFER = parseAbiItem('event Transfer(address indexed from, address indexed to, uint256 value)');
@@ -49,18 +47,15 @@ export class ChainRig {
 
   async build(settings) {
     const { rig } = this;
-    await rig.kill('gateway');
     this.proxy = await RpcProxy.start(rig.rpc_url);
-    const settler_key_file = path.join(rig.folder, 'settler.key');
-    fs.writeFileSync(settler_key_file, `${SETTLER.private_key.slice(2)}\n`, { mode: 0o600 });
-    Object.assign(rig.settings, {
-      rpc_url: this.proxy.url, settler_contract: rig.chain.settler, pay_to: PAY_TO, settler_key_file, deposit_confirmations: CONFIRMATIONS, settlement_patience_ms: 1000,
+    const more = {
+      ...rig.walletSettings(), rpc_url: this.proxy.url, deposit_confirmations: CONFIRMATIONS, settlement_patience_ms: 1000,
       payment_wait_ms: 2000, node_timeout_ms: 600000, ...settings,
-    });
+    };
     this.chain = chainOpen(rig.rpc_url);
     await this.rpc('evm_setIntervalMining', 0);
     await this.rpc('evm_setAutomine', true);
-    await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+    await rig.gatewayAgain(more);
     this.payments = paymentsOpen(this.chain, { ...rig.chain, chain_id: CHAIN_ID });
     this.models = {
       tensor: await rig.modelPublish('paid', 'tensor', { input: '1000', output: '0' }),

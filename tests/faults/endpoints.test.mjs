@@ -10,7 +10,7 @@ import { encodeFunctionData, hashTypedData } from 'viem';
 import { contractsCompile } from '../../script/contracts.mjs';
 import { chainAccount, chainOpen } from '../../script/lib/chain.mjs';
 import { environmentClean } from '../../script/lib/procs.mjs';
-import { CHAIN_ID, opgateBinary, OPG, Rig, waitFor } from './rig.mjs';
+import { CHAIN_ID, opgateBinary, OPG, PAY_TO, Rig, waitFor } from './rig.mjs';
 
 const CONFIRMATIONS = 2;
 const WALLET = contractsCompile().TestWallet;
@@ -45,10 +45,7 @@ before(async () => {
   rig = await Rig.start({ deposit_confirmations: CONFIRMATIONS });
   liar = await Liar.start(rig.rpc_url);
   rig.closers.push(() => liar.stop());
-  await rig.kill('gateway');
-  rig.settings.rpc_url_2 = liar.url;
-  rig.settings.pay_to = chainAccount(8).address;
-  await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+  await rig.gatewayAgain({ rpc_url_2: liar.url, pay_to: PAY_TO });
   chain = chainOpen(rig.rpc_url);
   token = { address: rig.chain.opg_token, abi: contractsCompile().OPG.abi };
 });

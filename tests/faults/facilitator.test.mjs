@@ -3,7 +3,6 @@
 // death, it is settled by that call.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { inRoot } from '../../script/lib/paths.mjs';
 
@@ -22,11 +21,7 @@ let rig, payments, round = 0;
 before(async () => {
   assert.ok(fs.existsSync(process.env.OPGATE_BIN), `${process.env.OPGATE_BIN} is missing: make FAULTS=1 BUILD=build/faults`);
   rig = await Rig.start();
-  await rig.kill('gateway');
-  const settler_key_file = path.join(rig.folder, 'settler.key');
-  fs.writeFileSync(settler_key_file, `${chainAccount(7).private_key.slice(2)}\n`, { mode: 0o600 });
-  Object.assign(rig.settings, { settler_contract: rig.chain.settler, pay_to: chainAccount(8).address, settler_key_file });
-  await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+  await rig.gatewayAgain(rig.walletSettings());
   payments = paymentsOpen(chainOpen(rig.rpc_url), { ...rig.chain, chain_id: 84532 });
   await payments.mint(payer.address, 1000n * OPG);
   const signed = await rig.api().signIn(shop, 84532);

@@ -2,12 +2,11 @@
 // ends one way: settled, and then the same payment gets its answer and the money moved once; or dropped, and then nothing moved.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { inRoot } from '../../script/lib/paths.mjs';
 
 process.env.OPGATE_BIN = process.env.OPGATE_FAULTS_BIN || inRoot('build/faults/opgate');
-const { Rig, OPG, waitFor } = await import('./rig.mjs');
+const { Rig, OPG, PAY_TO, waitFor } = await import('./rig.mjs');
 const { EvilNode } = await import('./evil-node.mjs');
 const { chainAccount, chainOpen } = await import('../../script/lib/chain.mjs');
 const { paymentsOpen } = await import('../stack/payments.mjs');
@@ -20,18 +19,13 @@ const AT_ONCE = 6;
 const POINTS = [...fs.readFileSync(inRoot('server/base/fault.h'), 'utf8').matchAll(/^\tX\(((?:payment|settlement)_\w+)\)/gm)].map(([, name]) => name)
   .filter((name) => !/_(found_out|bumped|replaced|filled|unmined)$/.test(name)); // those need a fault of the chain: chain-kill.test.mjs
 const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64');
-const PAY_TO = chainAccount(8).address;
 let rig, node, model, payments, chain, round = 0;
 
 before(async () => {
   assert.ok(fs.existsSync(process.env.OPGATE_BIN), `${process.env.OPGATE_BIN} is missing: make FAULTS=1 BUILD=build/faults`);
   console.log(`# seed ${SEED}, ${ROUNDS} rounds`);
   rig = await Rig.start({ instance_timeout_ms: 1000, job_timeout_ms: 60000 });
-  await rig.kill('gateway');
-  const settler_key_file = path.join(rig.folder, 'settler.key');
-  fs.writeFileSync(settler_key_file, `${chainAccount(7).private_key.slice(2)}\n`, { mode: 0o600 });
-  Object.assign(rig.settings, { settler_contract: rig.chain.settler, pay_to: PAY_TO, settler_key_file });
-  await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+  await rig.gatewayAgain(rig.walletSettings());
   chain = chainOpen(rig.rpc_url);
   payments = paymentsOpen(chain, { ...rig.chain, chain_id: 84532 });
   await payments.mint(chainAccount(5).account.address, 1000n * OPG);

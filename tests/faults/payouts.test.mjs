@@ -4,7 +4,6 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { inRoot } from '../../script/lib/paths.mjs';
 
@@ -24,11 +23,7 @@ before(async () => {
   assert.ok(fs.existsSync(process.env.OPGATE_BIN), `${process.env.OPGATE_BIN} is missing: make FAULTS=1 BUILD=build/faults`);
   assert.ok(POINTS.length >= 8);
   rig = await Rig.start({ instance_timeout_ms: 1000, payout_minimum: 1000, payout_sign_in_ms: 3_600_000 });
-  await rig.kill('gateway');
-  const payout_key_file = path.join(rig.folder, 'payout.key');
-  fs.writeFileSync(payout_key_file, `${chainAccount(10).private_key.slice(2)}\n`, { mode: 0o600 });
-  Object.assign(rig.settings, { payouts_contract: rig.chain.payouts, payout_key_file, deposit_confirmations: 2 });
-  await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+  await rig.gatewayAgain({ payouts_contract: rig.chain.payouts, payout_key_file: rig.keyFile('payout', chainAccount(10)), deposit_confirmations: 2 });
   chain = chainOpen(rig.rpc_url);
   model = await rig.modelPublish('earning', 'tensor', { input: '1000000', output: '0' });
   node = await EvilNode.start(rig, { models: [model], ask: { input: '2000000', output: '0' } });

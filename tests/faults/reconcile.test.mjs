@@ -12,18 +12,13 @@ import { paymentsOpen } from '../stack/payments.mjs';
 import { EvilNode } from './evil-node.mjs';
 import { opgateBinary, OPG, Rig, waitFor } from './rig.mjs';
 
-const PAY_TO = chainAccount(8).address;
 const PAYER = chainAccount(5).account;
 const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64');
 let rig, model, payments, chain, token, number = 0;
 
 before(async () => {
   rig = await Rig.start({ instance_timeout_ms: 1000, job_timeout_ms: 60000, deposit_confirmations: 2, admin_addresses: chainAccount(0).address });
-  await rig.kill('gateway');
-  const settler_key_file = path.join(rig.folder, 'settler.key');
-  fs.writeFileSync(settler_key_file, `${chainAccount(7).private_key.slice(2)}\n`, { mode: 0o600 });
-  Object.assign(rig.settings, { settler_contract: rig.chain.settler, pay_to: PAY_TO, settler_key_file });
-  await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+  await rig.gatewayAgain(rig.walletSettings());
   chain = chainOpen(rig.rpc_url);
   token = { address: rig.chain.opg_token, abi: contractsCompile().OPG.abi };
   payments = paymentsOpen(chain, { ...rig.chain, chain_id: 84532 });

@@ -2,7 +2,6 @@
 // event, and what the gateway says of it is what the chain has.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { inRoot } from '../../script/lib/paths.mjs';
 
@@ -10,7 +9,7 @@ process.env.OPGATE_BIN = process.env.OPGATE_FAULTS_BIN || inRoot('build/faults/o
 const { Rig, waitFor } = await import('./rig.mjs');
 const { EvilNode } = await import('./evil-node.mjs');
 const { contractsCompile } = await import('../../script/contracts.mjs');
-const { chainAccount, chainOpen } = await import('../../script/lib/chain.mjs');
+const { chainOpen } = await import('../../script/lib/chain.mjs');
 
 const ROUNDS = Number(process.env.RECORD_ROUNDS || 1);
 const POINTS = ['record_queued', 'record_posted', 'settlement_written', 'settlement_sent', 'settlement_mined'];
@@ -20,14 +19,8 @@ let rig, chain, model, number = 0;
 before(async () => {
   assert.ok(fs.existsSync(process.env.OPGATE_BIN), `${process.env.OPGATE_BIN} is missing: make FAULTS=1 BUILD=build/faults`);
   rig = await Rig.start({ instance_timeout_ms: 1000, job_timeout_ms: 60000 });
-  await rig.kill('gateway');
-  const settler_key_file = path.join(rig.folder, 'settler.key');
-  fs.writeFileSync(settler_key_file, `${chainAccount(7).private_key.slice(2)}\n`, { mode: 0o600 });
-  Object.assign(rig.settings, {
-    settler_contract: rig.chain.settler, pay_to: chainAccount(8).address, settler_key_file, record_contract: rig.chain.data_settlement,
-    record_batch_wait_ms: 300, record_batch_max: 3, payment_wait_ms: 500,
-  });
-  await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+  await rig.gatewayAgain({ ...rig.walletSettings(), record_contract: rig.chain.data_settlement,
+    record_batch_wait_ms: 300, record_batch_max: 3, payment_wait_ms: 500 });
   chain = chainOpen(rig.rpc_url);
   model = await rig.modelPublish('recorded', 'tensor', { input: '1000', output: '0' });
   await EvilNode.start(rig, { models: [model] });

@@ -19,6 +19,8 @@ export const OPG = 10n ** 18n;
 export const FEE_BPS = 1000n;
 export { CHAIN_ID, waitFor };
 const run = promisify(execFile);
+/// Published accounts that no role has.
+export const SETTLER = chainAccount(7), PAY_TO = chainAccount(8).address;
 const ROLES = { admin: 0, author: 1, operator: 2, operator_b: 3, consumer: 4, payer: 5, treasury: 6 };
 
 export const opgateBinary = () => path.resolve(process.env.OPGATE_BIN || inRoot('build/opgate'));
@@ -93,6 +95,25 @@ export class Rig {
     await this.gatewaySpawn(name, fault);
     if (ready) await this.gatewayReady(name);
     return base_url;
+  }
+
+  /// The gateway again, where it was, with more settings, which stay.
+  async gatewayAgain(settings) {
+    await this.kill('gateway');
+    Object.assign(this.settings, settings);
+    await this.gatewayStart('gateway', { port: new URL(this.base_url).port });
+  }
+
+  /// A file with the key of one of the chain's accounts.
+  keyFile(name, { private_key }) {
+    const file = path.join(this.folder, `${name}.key`);
+    fs.writeFileSync(file, `${private_key.slice(2)}\n`, { mode: 0o600 });
+    return file;
+  }
+
+  /// What makes a gateway take what wallets pay.
+  walletSettings() {
+    return { settler_contract: this.chain.settler, settler_key_file: this.keyFile('settler', SETTLER), pay_to: PAY_TO };
   }
 
   gatewaySpawn(name, fault) {

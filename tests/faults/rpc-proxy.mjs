@@ -5,7 +5,7 @@ import http from 'node:http';
 export class RpcProxy {
   static async start(upstream) {
     const proxy = new RpcProxy();
-    Object.assign(proxy, { upstream, fault: null, calls: 0 });
+    Object.assign(proxy, { upstream, fault: null, asked: {} });
     proxy.server = http.createServer({ keepAliveTimeout: 60_000 }, (request, response) => proxy.take(request, response).catch(() => response.destroy()));
     await new Promise((resolve) => proxy.server.listen(0, '127.0.0.1', resolve));
     proxy.url = `http://127.0.0.1:${proxy.server.address().port}`;
@@ -28,7 +28,7 @@ export class RpcProxy {
   }
 
   async answer(call) {
-    this.calls++;
+    this.asked[call.method] = (this.asked[call.method] ?? 0) + 1;
     const own = await this.fault?.(call, (other) => this.forward(call, other));
     return own === null ? null : own ? { jsonrpc: '2.0', id: call.id, ...own } : this.forward(call);
   }

@@ -1,7 +1,6 @@
 // kill -9 at every step of a deposit by signature, and of its crediting. After the restart the money moved once and is credited once.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 import { contractsCompile } from '../../script/contracts.mjs';
@@ -18,11 +17,7 @@ let rig, chain, token;
 before(async () => {
   assert.ok(fs.existsSync(process.env.OPGATE_BIN), `${process.env.OPGATE_BIN} is missing: make FAULTS=1 BUILD=build/faults`);
   rig = await Rig.start({ instance_timeout_ms: 1000, deposit_confirmations: 2 });
-  await rig.kill('gateway');
-  const settler_key_file = path.join(rig.folder, 'settler.key');
-  fs.writeFileSync(settler_key_file, `${chainAccount(7).private_key.slice(2)}\n`, { mode: 0o600 });
-  Object.assign(rig.settings, { settler_contract: rig.chain.settler, depositor_contract: rig.chain.depositor, pay_to: chainAccount(8).address, settler_key_file });
-  await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+  await rig.gatewayAgain({ ...rig.walletSettings(), depositor_contract: rig.chain.depositor });
   chain = chainOpen(rig.rpc_url);
   token = { address: rig.chain.opg_token, abi: contractsCompile().OPG.abi };
 });

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { parseAbiItem } from 'viem';
 import { booksCheck } from '../faults/books.mjs';
-import { CHAIN_ID, FEE_BPS } from '../faults/rig.mjs';
-import { PAY_TO, ROYALTY } from './month.mjs';
+import { CHAIN_ID, FEE_BPS, PAY_TO } from '../faults/rig.mjs';
+import { ROYALTY } from './month.mjs';
 
 const TRANSFER = parseAbiItem('event Transfer(address indexed from, address indexed to, uint256 value)');
 
@@ -48,7 +48,7 @@ async function accountsCheck(month) {
 async function paymentsCheck(month) {
   const settled = await month.rig.sql(`SELECT '0x' || encode(payer, 'hex') AS "from", amount::text AS value, '0x' || encode(tx_hash, 'hex') AS tx FROM payment WHERE state = 'settled'`);
   const key = ({ from, value, tx }) => `${tx} ${from} ${value}`;
-  assert.deepEqual(settled.map(key).sort(), (await arrivals(month, PAY_TO.address)).map(key).sort());
+  assert.deepEqual(settled.map(key).sort(), (await arrivals(month, PAY_TO)).map(key).sort());
   const twice = await month.rig.sql('SELECT p.id FROM payment p WHERE (SELECT count(*) FROM payment q WHERE q.job = p.job) > 1');
   assert.deepEqual(twice, []);
   return settled.length;

@@ -18,7 +18,7 @@ import { CHAIN_ID, OPG, Rig, waitFor } from '../faults/rig.mjs';
 import { paymentsOpen } from '../stack/payments.mjs';
 
 const BENCH = path.resolve(process.env.BENCH_BIN ?? inRoot('build/bench'));
-const SETTLER = chainAccount(7), PAY_TO = chainAccount(8), PAYER = chainAccount(10);
+const PAYER = chainAccount(10);
 const CONFIRMATIONS = 12; // no reorganisation goes deeper: what is final stays
 const AT_ONCE = 24;
 const ROYALTY = 500n;
@@ -50,17 +50,7 @@ export class Month {
 
   async build(people, wallets) {
     const { rig } = this;
-    await rig.kill('gateway');
-    const keyFile = (name, { private_key }) => {
-      const file = path.join(rig.folder, `${name}.key`);
-      fs.writeFileSync(file, `${private_key.slice(2)}\n`, { mode: 0o600 });
-      return file;
-    };
-    Object.assign(rig.settings, {
-      settler_contract: rig.chain.settler, pay_to: PAY_TO.address, settler_key_file: keyFile('settler', SETTLER),
-      payouts_contract: rig.chain.payouts, payout_key_file: keyFile('payer', PAYER),
-    });
-    await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+    await rig.gatewayAgain({ ...rig.walletSettings(), payouts_contract: rig.chain.payouts, payout_key_file: rig.keyFile('payer', PAYER) });
     this.chain = chainOpen(rig.rpc_url);
     this.payments = paymentsOpen(this.chain, { ...rig.chain, chain_id: CHAIN_ID });
     this.opg = { address: rig.chain.opg_token, abi: contractsCompile().OPG.abi };
@@ -260,4 +250,4 @@ export class Month {
   }
 }
 
-export { AT_ONCE, PAY_TO, ROYALTY };
+export { AT_ONCE, ROYALTY };
