@@ -42,6 +42,7 @@ void db_address(struct db_params *p, const struct address *a);    /* bytea; NULL
 void db_hash(struct db_params *p, const struct hash *h);          /* bytea */
 void db_uuid(struct db_params *p, const struct uuid *u);
 void db_json(struct db_params *p, const json_t *j);               /* jsonb */
+void db_uuids(struct db_params *p, const struct uuid *u, size_t count); /* jsonb, an array of texts */
 void db_text_array(struct db_params *p, const char *const *items, size_t count); /* text[] */
 
 /* ---- running ----

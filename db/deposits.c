@@ -26,8 +26,8 @@ enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, u
 	if (e)
 		return e;
 	push_watch(&q, w);
-	e = db_query_one(db, "SELECT c.number, b.hash FROM chain_cursor c LEFT JOIN chain_block b ON b.chain_id = c.chain_id AND b.token = c.token AND b.treasury = c.treasury AND b.number = c.number"
-			     " WHERE c.chain_id = $1 AND c.token = $2 AND c.treasury = $3", &q, &r);
+	e = db_query_one(db, "SELECT c.number, (SELECT b.hash FROM chain_block b WHERE b.chain_id = $1 AND b.token = $2 AND b.treasury = $3 AND b.number = c.number)"
+			     " AS hash FROM chain_cursor c WHERE c.chain_id = $1 AND c.token = $2 AND c.treasury = $3", &q, &r);
 	if (e)
 		return e;
 	*ret_number = (uint64_t)db_get_int(r, 0, "number");

@@ -201,13 +201,10 @@ enum err db_siwx_nonce_use(struct db *db, const char *nonce, const struct addres
 enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, struct uuid *ret, size_t *ret_count)
 {
 	_cleanup_result_ struct db_result *r = NULL;
-	_cleanup_json_ json_t *list = json_must(json_array());
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, json_must(json_string(uuid_format(&ids[i]).s)));
-	db_json(&p, list);
+	db_uuids(&p, ids, count);
 	e = db_query(db, "SELECT p.id FROM jsonb_array_elements_text($1::jsonb) i JOIN payment p ON p.id = i::uuid WHERE p.state IN ('settled', 'failed', 'dropped')", &p, &r);
 	if (e)
 		return e;

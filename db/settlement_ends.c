@@ -4,24 +4,14 @@
 #include "base/mem.h"
 #include "db/payments.h"
 
-static json_t *ids_json(const struct uuid *ids, size_t count)
-{
-	json_t *list = json_must(json_array());
-
-	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, json_must(json_string(uuid_format(&ids[i]).s)));
-	return list;
-}
-
-#define IDS(n) "(SELECT i::uuid FROM jsonb_array_elements_text($" n "::jsonb) i)"
+#define IDS(n) "(SELECT DISTINCT i::uuid FROM jsonb_array_elements_text($" n "::jsonb) i)"
 
 enum err db_settlement_take_over(struct db *db, int64_t id, const struct uuid *payments, size_t count)
 {
-	_cleanup_json_ json_t *list = ids_json(payments, count);
 	DB_PARAMS p = { 0 };
 
 	db_int(&p, id);
-	db_json(&p, list);
+	db_uuids(&p, payments, count);
 	return db_exec(db, "WITH p AS (UPDATE payment SET tx = $1::bigint WHERE id IN " IDS("2") " AND state = 'settling' AND tx IS DISTINCT FROM $1::bigint)"
 			   " UPDATE facilitation SET tx = $1::bigint WHERE id IN " IDS("2") " AND state = 'settling' AND tx IS DISTINCT FROM $1::bigint", &p, NULL);
 }
@@ -29,12 +19,13 @@ enum err db_settlement_take_over(struct db *db, int64_t id, const struct uuid *p
 enum err db_payments_given_up(struct db *db, const struct uuid *payments, size_t count, struct given_up *ret, size_t *ret_count)
 {
 	_cleanup_result_ struct db_result *r = NULL;
-	_cleanup_json_ json_t *list = ids_json(payments, count);
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	db_json(&p, list);
-	e = db_query(db, "SELECT id, payer, amount FROM payment WHERE id IN " IDS("1") " AND state IN ('failed', 'dropped', 'lost') ORDER BY id", &p, &r);
+	db_uuids(&p, payments, count);
+	/* LATERAL with a limit: by their ids, never through all that ended so. */
+	e = db_query(db, "SELECT p.id, p.payer, p.amount FROM " IDS("1") " l(id) CROSS JOIN LATERAL (SELECT * FROM payment WHERE id = l.id LIMIT 1) p"
+			 " WHERE p.state IN ('failed', 'dropped', 'lost') ORDER BY p.id", &p, &r);
 	if (e)
 		return e;
 	*ret_count = 0;
@@ -51,13 +42,12 @@ enum err db_payments_given_up(struct db *db, const struct uuid *payments, size_t
 enum err db_settlement_disputed(struct db *db, int64_t id, const struct hash *tx_hash, const struct uuid *payments, size_t count, int64_t *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;
-	_cleanup_json_ json_t *list = ids_json(payments, count);
 	DB_PARAMS p = { 0 };
 	enum err e;
 
 	db_int(&p, id);
 	db_hash(&p, tx_hash);
-	db_json(&p, list);
+	db_uuids(&p, payments, count);
 	e = db_query_one(db, "SELECT count(*) AS n FROM (SELECT id, tx_hash FROM payment WHERE tx = $1::bigint AND state = 'settled'"
 			     " UNION ALL SELECT id, tx_hash FROM facilitation WHERE tx = $1::bigint AND state = 'settled') s"
 			     " WHERE tx_hash IN (SELECT hash FROM settlement_tx_version WHERE tx = $1::bigint) AND (tx_hash <> $2 OR id NOT IN " IDS("3") ")", &p, &r);

@@ -118,19 +118,17 @@ enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t
 static enum err write_tx(struct db *db, void *arg)
 {
 	const struct writing *w = arg;
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
 	int64_t id = 0;
 	enum err e = db_settlement_insert(db, w->tx, &id);
 
-	for (size_t i = 0; !e && i < w->count; i++) {
-		DB_PARAMS q = { 0 };
-
-		db_uuid(&q, &w->payments[i]);
-		db_int(&q, id);
-		e = db_exec_one(db, "WITH p AS (UPDATE payment SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL RETURNING 1),"
-				    " f AS (UPDATE facilitation SET tx = $2::bigint WHERE id = $1::uuid AND state = 'settling' AND tx IS NULL RETURNING 1)"
-				    " SELECT 1 FROM p UNION ALL SELECT 1 FROM f", &q);
-	}
-	return e;
+	if (e || w->count == 0)
+		return e;
+	db_uuids(&p, w->payments, w->count);
+	db_int(&p, id);
+	e = db_query_one(db, "SELECT settlement_carries($1::jsonb, $2::bigint) AS taken", &p, &r);
+	return e ? e : db_get_int(r, 0, "taken") == (int64_t)w->count ? ERR_OK : ERR_CONFLICT;
 }
 
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count)

@@ -88,6 +88,15 @@ void db_uuid(struct db_params *p, const struct uuid *u)
 		push(p, NULL, NULL);
 }
 
+void db_uuids(struct db_params *p, const struct uuid *u, size_t count)
+{
+	_cleanup_json_ json_t *list = json_must(json_array());
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_must(json_string(uuid_format(&u[i]).s)));
+	db_json(p, list);
+}
+
 void db_json(struct db_params *p, const json_t *j)
 {
 	if (j)

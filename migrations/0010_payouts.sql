@@ -301,7 +301,8 @@ BEGIN
 	), live AS MATERIALIZED (
 		SELECT item.*, j.account, j.author, j.version, coalesce((item.i->>'operator')::bigint, j.operator) AS operator
 		FROM item JOIN job j ON j.id = item.id
-		WHERE j.state IN ('queued', 'running', 'produced') AND j.lease IS NOT DISTINCT FROM (item.i->>'lease')::uuid
+		WHERE coalesce(j.state, '') IN ('queued', 'running', 'produced') -- coalesce: by the job's id, never through all open ones
+		  AND j.lease IS NOT DISTINCT FROM (item.i->>'lease')::uuid
 		  AND j.attempt = (item.i->>'attempt')::int
 	), freed AS (
 		UPDATE hold h SET state = CASE WHEN l.i->>'state' = 'settled' THEN 'captured' ELSE 'voided' END, captured = l.charged,

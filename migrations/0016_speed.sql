@@ -16,8 +16,9 @@ BEGIN
 	WITH item AS MATERIALIZED (
 		SELECT t.o, a.id AS who, t.i->'claim' AS p, t.i->'job' AS job, (t.i->'claim'->>'amount_max')::numeric AS wanted,
 			(t.i->'claim'->>'payer_max')::numeric AS payer_max, (t.i->'claim'->>'all_max')::numeric AS all_max,
-			EXISTS (SELECT FROM payment_authorization x WHERE x.chain_id = (t.i->'claim'->>'chain_id')::bigint
-				AND x.verifier = decode(t.i->'claim'->>'verifier', 'hex') AND x.payer = a.address AND x.nonce = decode(t.i->'claim'->>'nonce', 'hex')) AS claimed,
+			-- Not EXISTS, which may be answered by reading all of them.
+			coalesce((SELECT true FROM payment_authorization x WHERE x.chain_id = (t.i->'claim'->>'chain_id')::bigint
+				AND x.verifier = decode(t.i->'claim'->>'verifier', 'hex') AND x.payer = a.address AND x.nonce = decode(t.i->'claim'->>'nonce', 'hex')), false) AS claimed,
 			row_number() OVER (PARTITION BY t.i->'claim'->'chain_id', t.i->'claim'->'verifier', t.i->'claim'->'payer', t.i->'claim'->'nonce' ORDER BY t.o) AS copy
 		FROM jsonb_array_elements(batch) WITH ORDINALITY t(i, o) JOIN account a ON a.address = decode(t.i->'claim'->>'payer', 'hex')
 	), open AS MATERIALIZED (
@@ -113,6 +114,22 @@ BEGIN
 	SELECT m.id, l.line, CASE l.line WHEN 1 THEN b.account * 16 + 1 ELSE 11 END, CASE l.line WHEN 1 THEN -b.sum ELSE b.sum END
 	FROM moved m JOIN back b ON b.job = m.job, (VALUES (1), (2)) l(line);
 	RETURN QUERY SELECT t.o, CASE WHEN t.o = ANY (closed) THEN 'ok' ELSE 'fenced' END FROM jsonb_array_elements(batch) WITH ORDINALITY t(i, o) ORDER BY 1;
+END $$;
+
+-- A transaction carries these from now on: how many of them wait for one.
+CREATE FUNCTION settlement_carries(ids jsonb, which bigint) RETURNS bigint LANGUAGE plpgsql
+	SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off AS $$
+DECLARE
+	taken bigint;
+BEGIN
+	PERFORM FROM payment p WHERE p.id IN (SELECT i::uuid FROM jsonb_array_elements_text(ids) i) ORDER BY p.id FOR UPDATE;
+	WITH p AS (
+		UPDATE payment x SET tx = which FROM jsonb_array_elements_text(ids) i WHERE x.id = i::uuid AND coalesce(x.state, '') = 'settling' AND x.tx IS NULL RETURNING 1
+	), f AS (
+		UPDATE facilitation x SET tx = which FROM jsonb_array_elements_text(ids) i WHERE x.id = i::uuid AND coalesce(x.state, '') = 'settling' AND x.tx IS NULL RETURNING 1
+	)
+	SELECT (SELECT count(*) FROM p) + (SELECT count(*) FROM f) INTO taken;
+	RETURN taken;
 END $$;
 
 -- The money of these moved on chain with `hash`. Items: {payment, log}. Returns those that were settled by this.

@@ -35,10 +35,14 @@ BEGIN
 	RETURN true;
 END $$;
 
--- A sum in base units of OPG, rounded up; NULL while there is no good rate, or when it is past what an amount can be.
+CREATE FUNCTION opg_of_usd(sum numeric) RETURNS numeric LANGUAGE sql STABLE AS $$
+	SELECT CASE WHEN x.opg <= 170141183460469231731687303715884105727 THEN x.opg END
+	FROM usd_rate r, LATERAL (SELECT div(sum * 1000000000000000000 + r.value::numeric - 1, r.value::numeric) AS opg) x
+	WHERE r.good_until > clock_timestamp()
+$$;
+
+-- A sum in base units of OPG, rounded up; NULL while there is no good rate, or when it is past what an amount can be. No query of its own:
+-- so it becomes part of the query that asks.
 CREATE FUNCTION opg_of(of_currency text, sum numeric) RETURNS numeric LANGUAGE sql STABLE AS $$
-	SELECT CASE WHEN of_currency = 'OPG' THEN sum ELSE (
-		SELECT CASE WHEN x.opg <= 170141183460469231731687303715884105727 THEN x.opg END
-		FROM usd_rate r, LATERAL (SELECT div(sum * 1000000000000000000 + r.value::numeric - 1, r.value::numeric) AS opg) x
-		WHERE r.good_until > clock_timestamp()) END
+	SELECT CASE WHEN of_currency = 'OPG' THEN sum ELSE opg_of_usd(sum) END
 $$;
