@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "base/metrics.h"
 #include "db/lane.h"
 
@@ -260,6 +261,7 @@ static void *lane_main(void *arg)
 	struct op *ops[LANE_BATCH_MAX];
 	size_t n;
 
+	thread_name("lane");
 	while ((n = take_batch(lane, ops)) > 0) {
 		note_gathered(lane, ops, n);
 		/* Closings first: they free the money that openings may need. */

@@ -300,8 +300,8 @@ BEGIN
 		FROM jsonb_array_elements(batch) WITH ORDINALITY t(i, o)
 	), live AS MATERIALIZED (
 		SELECT item.*, j.account, j.author, j.version, coalesce((item.i->>'operator')::bigint, j.operator) AS operator
-		FROM item JOIN job j ON j.id = item.id
-		WHERE coalesce(j.state, '') IN ('queued', 'running', 'produced') -- coalesce: by the job's id, never through all open ones
+		FROM item CROSS JOIN LATERAL (SELECT * FROM job WHERE job.id = item.id LIMIT 1) j -- LIMIT: one by one, never by reading them all
+		WHERE j.state IN ('queued', 'running', 'produced')
 		  AND j.lease IS NOT DISTINCT FROM (item.i->>'lease')::uuid
 		  AND j.attempt = (item.i->>'attempt')::int
 	), freed AS (

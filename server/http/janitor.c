@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "http/internal.h"
 
 struct watch {
@@ -162,6 +163,7 @@ static void *janitor_main(void *arg)
 	struct http_server *s = arg;
 	struct epoll_event events[EVENTS_MAX];
 	int64_t next = clock_mono_ms() + TICK_MS;
+	thread_name("janitor");
 	while (!atomic_load(&s->janitor_stop)) {
 		int n = epoll_wait(s->epoll_fd, events, EVENTS_MAX, TICK_MS);
 		events_handle(s, events, n);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/metrics.h"
+#include "base/thread.h"
 #include "http/internal.h"
 
 static _Thread_local void *worker_state;
@@ -92,6 +93,7 @@ static void run(struct job *j)
 static void *worker_main(void *arg)
 {
 	struct http_server *s = arg;
+	thread_name("worker");
 	worker_state = s->config.worker_new ? s->config.worker_new(s->config.app) : NULL;
 	pthread_mutex_lock(&s->queue_lock);
 	for (;;) {

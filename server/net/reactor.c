@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "net/internal.h"
 
 #define EVENTS_MAX 128
@@ -256,6 +257,7 @@ static void *reactor_main(void *arg)
 	struct net_call *call;
 
 	on_reactor_thread = true;
+	thread_name(r->net->config.hostile ? "net-hostile" : "net");
 	while (reactor_turn_inbox(r)) {
 		int n, running;
 

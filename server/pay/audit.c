@@ -272,7 +272,7 @@ static enum err audit_turn(const void *config, struct db *db, bool *ret_busy)
 struct turns *audit_start(const struct audit_config *config)
 {
 	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = 0, .turn = audit_turn, .log = config->log,
-					    .failed_event = "audit_failed" };
+					    .name = "audit" };
 
 	return turns_start(&turns, config, sizeof(*config));
 }

@@ -174,7 +174,7 @@ static enum err watch_turn(const void *config, struct db *db, bool *ret_busy)
 struct turns *deposits_start(const struct deposits_config *config)
 {
 	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = 0, .turn = watch_turn, .log = config->log,
-					    .failed_event = "deposits_failed" };
+					    .name = "deposits" };
 
 	return turns_start(&turns, config, sizeof(*config));
 }

@@ -372,7 +372,7 @@ static enum err take_turn(const void *arg, struct db *db, bool *ret_busy)
 struct outside *outside_start(const struct outside_config *config)
 {
 	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = BUSY_POLL_MS, .turn = take_turn, .log = config->log,
-					    .failed_event = "outside_failed" };
+					    .name = "outside" };
 	struct outside *o = xcalloc(1, sizeof(*o));
 
 	o->config = *config;

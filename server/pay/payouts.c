@@ -387,7 +387,7 @@ static enum err take_turn(const void *config, struct db *db, bool *ret_busy)
 struct turns *payouts_start(const struct payouts_config *config)
 {
 	const struct turns_config turns = { .database_url = config->sender.database_url, .poll_ms = config->sender.poll_ms, .busy_ms = BUSY_POLL_MS, .turn = take_turn,
-					    .log = config->sender.log, .failed_event = "payouts_failed" };
+					    .log = config->sender.log, .name = "payouts" };
 
 	return turns_start(&turns, config, sizeof(*config));
 }

@@ -216,7 +216,7 @@ static enum err rates_turn(const void *config, struct db *db, bool *ret_busy)
 struct turns *rates_start(const struct rates_config *config)
 {
 	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = config->poll_ms, .turn = rates_turn, .log = config->log,
-					    .failed_event = "rates_failed" };
+					    .name = "rates" };
 
 	return turns_start(&turns, config, sizeof(*config));
 }

@@ -459,7 +459,7 @@ static enum err take_turn(const void *config, struct db *db, bool *ret_busy)
 struct turns *settler_start(const struct settler_config *config)
 {
 	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = BUSY_POLL_MS, .first_ms = FIRST_POLL_MS, .gather_ms = GATHER_MS, .turn = take_turn,
-					    .log = config->log, .failed_event = "settler_failed" };
+					    .log = config->log, .name = "settler" };
 
 	return turns_start(&turns, config, sizeof(*config));
 }

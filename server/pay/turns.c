@@ -1,10 +1,12 @@
 /* See turns.h. The lock guards the stop flag and the kicks; everything else is the thread's own. */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "chain/chain.h"
 #include "crypto/crypto.h"
 #include "pay/turns.h"
@@ -71,12 +73,15 @@ static void *turns_main(void *arg)
 	struct db *db = db_new(t->database_url, STATEMENT_DEADLINE_MS);
 	int64_t failures = 0, busy_ms = 0;
 	bool busy = false, kicked = false;
+	char failed[64];
 
+	snprintf(failed, sizeof(failed), "%s_failed", t->config.name);
+	thread_name(t->config.name);
 	while (!pause_or_stop(t, busy ? busy_ms : t->config.poll_ms, &kicked)) {
 		enum err e = t->config.turn(t->arg, db, &busy);
 
 		if (e && (failures & (failures - 1)) == 0)
-			t->config.log(t->config.failed_event, failures, e == ERR_CHAIN_DOWN ? chain_error() : e == ERR_DB_DOWN ? db_error(db) : err_info(e)->code);
+			t->config.log(failed, failures, e == ERR_CHAIN_DOWN ? chain_error() : e == ERR_DB_DOWN ? db_error(db) : err_info(e)->code);
 		failures = e ? failures + 1 : 0;
 		busy = busy && !e;
 		busy_ms = busy ? busy_pause(&t->config, busy_ms, kicked) : 0;

@@ -15,7 +15,7 @@ struct turns_config {
 	int64_t gather_ms;        /* from a kick to its turn at most, when others came with earlier ones, so that they share it */
 	enum err (*turn)(const void *arg, struct db *db, bool *ret_busy);
 	void (*log)(const char *event, int64_t number, const char *detail);
-	const char *failed_event; /* logged at the first failure in a row, and then ever more rarely */
+	const char *name;         /* the thread's; <name>_failed is logged at the first failure in a row, and then ever more rarely */
 };
 
 /* `arg` is copied (arg_size bytes) and wiped at the end: it may hold a key. */
