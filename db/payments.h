@@ -106,6 +106,17 @@ struct signed_tx {
 	struct amount max_fee;
 };
 /* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
+/* What a turn of the settler finds to be begun. */
+struct settler_agenda {
+	bool mine;     /* this connection owns the key; otherwise the rest says nothing */
+	bool stopped;  /* nothing new begins while ledger and chain disagree */
+	bool settling, approvals, deposits, records; /* there are some */
+};
+/* One owner for each address (a settling key's, a receiver's) among all gateways: the lock lives and dies with this connection, which the
+ * database ends when it says nothing for idle_ms. */
+enum err db_settler_own(struct db *db, const struct address *whose, int64_t idle_ms, bool *ret) WARN_UNUSED;
+enum err db_settler_agenda(struct db *db, const struct address *whose, int64_t idle_ms, struct settler_agenda *ret) WARN_UNUSED;
+
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
@@ -117,7 +128,7 @@ enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx
 struct open_tx { /* a transaction that is not final: its newest form */
 	int64_t id;
 	uint64_t nonce;
-	bool mined;
+	bool mined, unsettled; /* it carries payments that are not settled */
 	uint64_t block_number;
 	struct hash block_hash, hash;
 	struct amount max_fee;

@@ -197,8 +197,8 @@ enum err db_record_post(struct db *db, const struct record_queued *calls, size_t
 /* ---- events ---- */
 
 #define SQL_DUE \
-	"SELECT p.id, p.root, p.size, p.blob, " FACT_COLUMNS " FROM record_post p LEFT JOIN settlement_tx t ON t.id = p.tx JOIN record r ON r.post = p.id" \
-	" WHERE (p.tx IS NULL OR t.state = 'replaced') AND (SELECT count(*) FROM record_post o JOIN settlement_tx x ON x.id = o.tx WHERE x.state IN ('signed', 'mined')) < $1::int" \
+	"SELECT p.id, p.root, p.size, p.blob, " FACT_COLUMNS " FROM record_post_due d JOIN record_post p ON p.id = d.id JOIN record r ON r.post = p.id" \
+	" WHERE (SELECT count(*) FROM record_post o JOIN settlement_tx x ON x.id = o.tx WHERE x.state IN ('signed', 'mined')) < $1::int" \
 	" ORDER BY p.id LIMIT 1"
 
 enum err db_record_post_due(struct db *db, int open_max, struct record_post *ret)

@@ -77,6 +77,35 @@ enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret,
 	return list_settling(db, SQL_SETTLING " = $1::bigint ORDER BY id", &p, ret, max, ret_count);
 }
 
+enum err db_settler_own(struct db *db, const struct address *whose, int64_t idle_ms, bool *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_text(&p, address_format(whose).s);
+	db_int(&p, idle_ms);
+	e = db_query_one(db, "SELECT set_config('idle_session_timeout', $2, false), settler_own($1) AS mine", &p, &r);
+	if (!e)
+		*ret = db_get_bool(r, 0, "mine");
+	return e;
+}
+
+enum err db_settler_agenda(struct db *db, const struct address *whose, int64_t idle_ms, struct settler_agenda *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_text(&p, address_format(whose).s);
+	db_int(&p, idle_ms);
+	e = db_query_one(db, "SELECT set_config('idle_session_timeout', $2, false), settler_own($1) AS mine, a.* FROM settler_agenda() a", &p, &r);
+	if (!e)
+		*ret = (struct settler_agenda){ .mine = db_get_bool(r, 0, "mine"), .stopped = db_get_bool(r, 0, "stopped"), .settling = db_get_bool(r, 0, "settling"),
+						.approvals = db_get_bool(r, 0, "approvals"), .deposits = db_get_bool(r, 0, "deposits"), .records = db_get_bool(r, 0, "records") };
+	return e;
+}
+
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;
@@ -151,7 +180,7 @@ enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx
 
 #define SQL_OPEN \
 	"SELECT t.id, t.nonce, t.state, t.block_number, t.block_hash, v.hash, v.raw, v.max_fee, (extract(epoch FROM clock_timestamp() - v.sent_at) * 1000)::bigint AS age," \
-	" (extract(epoch FROM clock_timestamp() - v.tried_at) * 1000)::bigint AS idle" \
+	" (extract(epoch FROM clock_timestamp() - v.tried_at) * 1000)::bigint AS idle, EXISTS (SELECT FROM settlement_item i WHERE i.tx = t.id) AS unsettled" \
 	" FROM settlement_tx t JOIN LATERAL (SELECT * FROM settlement_tx_version WHERE tx = t.id ORDER BY sent_at DESC LIMIT 1) v ON true" \
 	" WHERE t.chain_id = $1::bigint AND t.sender = $2 AND t.state IN ('signed', 'mined') ORDER BY t.nonce LIMIT $3::int"
 
@@ -171,7 +200,7 @@ enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct addr
 	for (int i = 0; i < db_rows(r) && *ret_count < max; i++) {
 		struct open_tx *t = &ret[(*ret_count)++];
 
-		*t = (struct open_tx){ .id = db_get_int(r, i, "id"), .nonce = (uint64_t)db_get_int(r, i, "nonce"), .mined = !db_is_null(r, i, "block_hash"),
+		*t = (struct open_tx){ .id = db_get_int(r, i, "id"), .nonce = (uint64_t)db_get_int(r, i, "nonce"), .mined = !db_is_null(r, i, "block_hash"), .unsettled = db_get_bool(r, i, "unsettled"),
 				       .block_number = (uint64_t)db_get_int(r, i, "block_number"), .max_fee = db_get_amount(r, i, "max_fee"),
 				       .age_ms = db_get_int(r, i, "age"), .idle_ms = db_get_int(r, i, "idle") };
 		if (t->mined)

@@ -84,9 +84,10 @@ CREATE UNIQUE INDEX mismatch_open ON mismatch (kind, subject) WHERE healed_at IS
 COMMENT ON INDEX mismatch_open IS 'one open row for each';
 
 -- Are new settlements and payouts stopped? Asked before anything is signed, by every process, also right after a start.
-CREATE FUNCTION settlement_stopped() RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT EXISTS (SELECT FROM mismatch WHERE healed_at IS NULL AND resolved_at IS NULL)
-$$;
+CREATE FUNCTION settlement_stopped() RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+	RETURN EXISTS (SELECT FROM mismatch WHERE healed_at IS NULL AND resolved_at IS NULL);
+END $$;
 
 -- What reconciliation found this time: appears, stays, or (of the kinds that were looked at) is gone.
 CREATE FUNCTION mismatch_report(kinds text[], news jsonb) RETURNS void LANGUAGE plpgsql AS $$

@@ -83,6 +83,15 @@ COMMENT ON INDEX record_individual IS 'how many there were lately';
 CREATE INDEX record_of_post ON record (post);
 COMMENT ON INDEX record_of_post IS 'the calls of an event';
 
+CREATE INDEX record_post_new ON record_post (id) WHERE tx IS NULL;
+COMMENT ON INDEX record_post_new IS 'events that no transaction makes yet';
+CREATE INDEX settlement_tx_replaced ON settlement_tx (id) WHERE state = 'replaced';
+COMMENT ON INDEX settlement_tx_replaced IS 'transactions that another one took the place of';
+CREATE VIEW record_post_due AS
+	SELECT id FROM record_post WHERE tx IS NULL
+	UNION ALL SELECT p.id FROM settlement_tx t JOIN record_post p ON p.tx = t.id WHERE t.state = 'replaced';
+COMMENT ON VIEW record_post_due IS 'events that need a transaction';
+
 -- Ties queued calls to a new event, all of them or none: a call is in one event, whatever races.
 CREATE FUNCTION record_post_make(calls uuid[], tree_root bytea, document bytea) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE

@@ -26,3 +26,19 @@ BEGIN
 	END IF;
 	RETURN p.state IN ('dropped', 'lost', 'settled', 'credited');
 END $$;
+
+-- One owner for each address (a settling key's, a receiver's) among all processes: the lock lives and dies with this connection.
+CREATE FUNCTION settler_own(whose text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) OR pg_try_advisory_lock(hashtextextended('settler:' || whose, 0));
+END $$;
+
+-- What there is to begin for the settling key, in one look: most of the time most of it is nothing. PL/pgSQL, which keeps its plans.
+CREATE FUNCTION settler_agenda(OUT stopped boolean, OUT settling boolean, OUT approvals boolean, OUT deposits boolean, OUT records boolean) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+	SELECT settlement_stopped(), EXISTS (SELECT FROM settlement_item WHERE tx IS NULL),
+		EXISTS (SELECT FROM sponsored_approval WHERE state IN ('wanted', 'funding', 'sent')),
+		EXISTS (SELECT FROM sponsored_deposit WHERE state = 'queued'),
+		EXISTS (SELECT FROM record WHERE state IN ('wanted', 'queued')) OR EXISTS (SELECT FROM record_post_due)
+	INTO stopped, settling, approvals, deposits, records;
+END $$;

@@ -68,13 +68,10 @@ static enum err block_read(const json_t *block, struct chain_block *ret)
 	return e;
 }
 
-enum err chain_block_by_number(struct chain *c, uint64_t number, struct chain_block *ret)
+static enum err block_numbered(const json_t *block, uint64_t number, struct chain_block *ret)
 {
-	_cleanup_json_ json_t *block = NULL;
 	struct chain_block b;
-	enum err e = rpc_call(c, "eth_getBlockByNumber", json_pack("[o, b]", rpc_quantity(number), 0), &block);
-	if (e)
-		return e;
+	enum err e;
 	if (json_is_null(block))
 		return ERR_NOT_FOUND;
 	e = block_read(block, &b);
@@ -84,6 +81,36 @@ enum err chain_block_by_number(struct chain *c, uint64_t number, struct chain_bl
 		return rpc_refuse("asked for block %llu, got %llu", (unsigned long long)number, (unsigned long long)b.number);
 	*ret = b;
 	return ERR_OK;
+}
+
+enum err chain_block_by_number(struct chain *c, uint64_t number, struct chain_block *ret)
+{
+	_cleanup_json_ json_t *block = NULL;
+	enum err e = rpc_call(c, "eth_getBlockByNumber", json_pack("[o, b]", rpc_quantity(number), 0), &block);
+	return e ? e : block_numbered(block, number, ret);
+}
+
+enum err chain_next(struct chain *c, uint64_t number, struct chain_next *ret)
+{
+	struct rpc_question q[] = {
+		{ .method = "eth_chainId", .params = json_array() },
+		{ .method = "eth_blockNumber", .params = json_array() },
+		{ .method = "eth_getBlockByNumber", .params = json_pack("[o, b]", rpc_quantity(number), 0) },
+		{ .method = "eth_getBlockByNumber", .params = json_pack("[o, b]", rpc_quantity(number + 1), 0) },
+	};
+	struct chain_next n = { 0 };
+	enum err e;
+
+	rpc_batch(c, q, 4);
+	e = q[0].err ? q[0].err : rpc_read_quantity(q[0].result, q[0].method, &n.id);
+	if (!e)
+		e = q[1].err ? q[1].err : rpc_read_quantity(q[1].result, q[1].method, &n.head);
+	n.at_err = q[2].err ? q[2].err : block_numbered(q[2].result, number, &n.at);
+	n.next_err = q[3].err ? q[3].err : block_numbered(q[3].result, number + 1, &n.next);
+	if (!e)
+		*ret = n;
+	rpc_questions_done(q, 4);
+	return e;
 }
 
 enum err chain_block_latest(struct chain *c, struct chain_block *ret)

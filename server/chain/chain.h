@@ -41,6 +41,14 @@ struct chain_look {
 /* ERR_CHAIN_DOWN: not even which chain it is. */
 enum err chain_look(struct chain *c, const struct address *sender, struct chain_look *ret) WARN_UNUSED;
 
+/* What whoever follows the chain block by block asks, in one request: which chain, how far, its own last block and the one after it. */
+struct chain_next {
+	uint64_t id, head;
+	enum err at_err, next_err; /* ERR_NOT_FOUND: the endpoint has none */
+	struct chain_block at, next;
+};
+enum err chain_next(struct chain *c, uint64_t number, struct chain_next *ret) WARN_UNUSED;
+
 struct chain_transfer { /* an ERC-20 Transfer log */
 	struct hash tx, block;
 	uint64_t block_number;

@@ -31,18 +31,34 @@ static enum err second_failed(struct chain_pair *p, uint64_t block, enum err e)
 	return said(p, e == ERR_NOT_FOUND ? PAIR_SECOND_BEHIND : PAIR_SECOND_DOWN, block, e);
 }
 
-enum err chain_pair_check_id(struct chain_pair *p, uint64_t expected)
+static enum err second_check_id(struct chain_pair *p, uint64_t expected)
 {
 	uint64_t id = 0;
-	enum err e = chain_check_id(p->first, expected);
+	enum err e;
 
-	if (e || !p->second)
-		return e;
+	if (!p->second)
+		return ERR_OK;
 	e = chain_id(p->second, &id);
 	if (e)
 		return second_failed(p, atomic_load(&p->block), e);
 	return id == expected ? ERR_OK : said(p, PAIR_DISAGREE, atomic_load(&p->block), rpc_refuse("the second RPC endpoint is chain %llu, not %llu",
 		(unsigned long long)id, (unsigned long long)expected));
+}
+
+enum err chain_pair_check_id(struct chain_pair *p, uint64_t expected)
+{
+	enum err e = chain_check_id(p->first, expected);
+
+	return e ? e : second_check_id(p, expected);
+}
+
+enum err chain_pair_next(struct chain_pair *p, uint64_t expected, uint64_t number, struct chain_next *ret)
+{
+	enum err e = chain_next(p->first, number, ret);
+
+	if (!e && ret->id != expected)
+		e = rpc_refuse("the endpoint is chain %llu, not %llu", (unsigned long long)ret->id, (unsigned long long)expected);
+	return e ? e : second_check_id(p, expected);
 }
 
 enum err chain_pair_block(struct chain_pair *p, uint64_t number, struct chain_block *ret)

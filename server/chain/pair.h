@@ -20,6 +20,8 @@ struct chain_pair {
 const char *chain_pair_state_name(enum pair_state s);
 /* Do both still answer for this chain? */
 enum err chain_pair_check_id(struct chain_pair *p, uint64_t expected) WARN_UNUSED;
+/* The same question, and the first's word on what follows block `number`; compare it by chain_pair_block. */
+enum err chain_pair_next(struct chain_pair *p, uint64_t expected, uint64_t number, struct chain_next *ret) WARN_UNUSED;
 enum err chain_pair_block(struct chain_pair *p, uint64_t number, struct chain_block *ret) WARN_UNUSED;
 enum err chain_pair_transfers(struct chain_pair *p, const struct address *token, const struct address *to, const struct chain_block *block,
 			      struct chain_transfer **ret, size_t *ret_count) WARN_UNUSED;

@@ -136,19 +136,38 @@ static enum err all_ordinals_read(struct chain *c, const struct filter *f, struc
 }
 
 /* The block must be known before its logs mean anything: some endpoints answer [] for a block they never saw. */
-static enum err block_number_read(struct chain *c, const struct hash *block, uint64_t *ret)
+static enum err block_number_read(const json_t *j, const struct hash *block, uint64_t *ret)
 {
-	_cleanup_json_ json_t *j = NULL;
-	enum err e = rpc_call(c, "eth_getBlockByHash", json_pack("[s, b]", hash_format(block).s, 0), &j);
-	if (e)
-		return e;
+	struct hash got;
+	enum err e;
 	if (json_is_null(j))
 		return ERR_NOT_FOUND;
-	struct hash got;
 	e = rpc_read_hash(json_object_get(j, "hash"), "block hash", &got);
 	if (!e && !hash_equal(&got, block))
 		e = rpc_refuse("asked for a block by hash, got another");
 	return e ? e : rpc_read_quantity(json_object_get(j, "number"), "block number", ret);
+}
+
+/* The block and its transfers, in one request. */
+static enum err logs_read(struct chain *c, struct filter *f, json_t **ret)
+{
+	struct rpc_question q[] = {
+		{ .method = "eth_getBlockByHash", .params = json_pack("[s, b]", hash_format(&f->block).s, 0) },
+		{ .method = "eth_getLogs", .params = json_pack("[{s:s, s:s, s:[s, n, s]}]", "blockHash", hash_format(&f->block).s, "address", address_format(&f->token).s,
+							       "topics", hash_format(&ABI_TRANSFER_TOPIC).s, hash_format(&f->to_word).s) },
+	};
+	enum err e;
+
+	rpc_batch(c, q, 2);
+	e = q[0].err ? q[0].err : block_number_read(q[0].result, &f->block, &f->block_number);
+	if (!e)
+		e = q[1].err;
+	if (!e && !json_is_array(q[1].result))
+		e = rpc_refuse("eth_getLogs answers no list");
+	if (!e)
+		*ret = json_incref(q[1].result);
+	rpc_questions_done(q, 2);
+	return e;
 }
 
 enum err chain_transfers_in_block(struct chain *c, const struct address *token, const struct address *to, const struct hash *block,
@@ -156,18 +175,10 @@ enum err chain_transfers_in_block(struct chain *c, const struct address *token, 
 {
 	struct filter f = { .token = *token, .block = *block };
 	abi_word_from_address(to, &f.to_word);
-	enum err e = block_number_read(c, block, &f.block_number);
-	if (e)
-		return e;
 	_cleanup_json_ json_t *logs = NULL;
-	e = rpc_call(c, "eth_getLogs",
-		     json_pack("[{s:s, s:s, s:[s, n, s]}]", "blockHash", hash_format(block).s, "address", address_format(token).s, "topics",
-			       hash_format(&ABI_TRANSFER_TOPIC).s, hash_format(&f.to_word).s),
-		     &logs);
+	enum err e = logs_read(c, &f, &logs);
 	if (e)
 		return e;
-	if (!json_is_array(logs))
-		return rpc_refuse("eth_getLogs answers no list");
 	size_t count = json_array_size(logs);
 	_cleanup_free_ struct found *list = xcalloc(count, sizeof(*list));
 	for (size_t i = 0; i < count && !e; i++)

@@ -111,23 +111,24 @@ static enum err step_behind(const struct deposits_config *c, struct db *db, uint
 enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret_more)
 {
 	struct chain_block block;
+	struct chain_next seen;
 	struct hash ours;
 	uint64_t head = 0, cursor = 0;
 	bool has_hash = false;
-	enum err e = chain_pair_check_id(c->pair, (uint64_t)c->watch.chain_id);
+	enum err e = db_watch_cursor(db, &c->watch, c->from_block ? c->from_block - 1 : 0, &cursor, &ours, &has_hash);
 
 	*ret_more = false;
 	if (!e)
-		e = chain_head(c->pair->first, &head);
-	if (!e)
-		e = db_watch_cursor(db, &c->watch, c->from_block ? c->from_block - 1 : 0, &cursor, &ours, &has_hash);
+		e = chain_pair_next(c->pair, (uint64_t)c->watch.chain_id, cursor, &seen);
 	if (e)
 		return e;
+	head = seen.head;
 	if (head < cursor || (head == cursor && !has_hash)) /* a shorter chain, or nothing new on one we know nothing of */
 		return head < cursor && has_hash ? step_behind(c, db, head, cursor) : ERR_OK;
-	e = chain_block_by_number(c->pair->first, head == cursor ? cursor : cursor + 1, &block);
+	e = head == cursor ? seen.at_err : seen.next_err;
 	if (e)
 		return e == ERR_NOT_FOUND ? ERR_OK : e;
+	block = head == cursor ? seen.at : seen.next;
 	if (has_hash && !hash_equal(head == cursor ? &block.hash : &block.parent, &ours)) {
 		*ret_more = true;
 		return rewind_chain(c, db, cursor);

@@ -351,7 +351,7 @@ static enum err take_turn(const void *arg, struct db *db, bool *ret_busy)
 
 	*ret_busy = false;
 	if (!e)
-		e = settler_own(&o->chain, db, &o->config.x->pay_to, &mine);
+		e = db_settler_own(db, &o->config.x->pay_to, settler_idle_ms(&o->chain), &mine);
 	if (!e && mine)
 		e = db_settling_for_us(db, list, CALLS_MAX, &count);
 	for (size_t i = 0; i < count; i++) {

@@ -239,12 +239,12 @@ static enum err mined(const struct settler_config *c, struct db *db, const struc
 	return e;
 }
 
-static enum err waiting(const struct settler_config *c, struct db *db, int64_t tx, uint64_t head)
+static enum err waiting(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head)
 {
 	(void)c;
 	(void)head;
 	(void)db;
-	(void)tx;
+	(void)t;
 	return ERR_OK; /* nothing is booked before it is final */
 }
 

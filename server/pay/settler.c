@@ -7,7 +7,6 @@
 #include "base/mem.h"
 #include "chain/abi.h"
 #include "chain/calls.h"
-#include "db/audit.h"
 #include "pay/settler_internal.h"
 #include "pay/sponsor.h"
 
@@ -347,12 +346,11 @@ static enum err settle_new(const struct settler_config *c, struct db *db, size_t
 {
 	struct settling payments[SETTLER_BATCH_MAX];
 	size_t count = 0;
-	bool stopped = false;
-	enum err e = settlement_stopped(db, &stopped);
+	enum err e;
 
 	*ret_count = 0;
-	if (e || stopped) /* what is on its way goes on; nothing new begins while ledger and chain disagree */
-		return e;
+	if (c->view->agenda.stopped || !c->view->agenda.settling) /* what is on its way goes on; nothing new begins while ledger and chain disagree */
+		return ERR_OK;
 	e = (c->others_only ? db_settling_for_others : db_payments_settling)(db, payments, SETTLER_BATCH_MAX, &count);
 	if (!e)
 		e = drop_unreadable(c, db, payments, &count);
@@ -371,7 +369,12 @@ static enum err begin_new(const struct settler_config *c, struct db *db, size_t 
 	return e ? e : sponsor_new(c, db, ret_count);
 }
 
-static const struct settler_work PAYMENTS = { .begin = begin_new, .mined = conclude, .waiting = settler_ask_about_rest, .final = settler_make_final };
+static enum err ask_about_rest(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head)
+{
+	return t->unsettled ? settler_ask_about_rest(c, db, t->id, head) : ERR_OK;
+}
+
+static const struct settler_work PAYMENTS = { .begin = begin_new, .mined = conclude, .waiting = ask_about_rest, .final = settler_make_final };
 
 const struct settler_work *settler_work_of(const struct settler_config *c)
 {
@@ -380,19 +383,9 @@ const struct settler_work *settler_work_of(const struct settler_config *c)
 
 /* ---- the thread ---- */
 
-enum err settler_own(const struct settler_config *c, struct db *db, const struct address *whose, bool *ret)
+int64_t settler_idle_ms(const struct settler_config *c)
 {
-	_cleanup_result_ struct db_result *r = NULL;
-	DB_PARAMS p = { 0 };
-	enum err e;
-
-	db_text(&p, address_format(whose).s);
-	db_int(&p, 2 * c->patience_ms > IDLE_MIN_MS ? 2 * c->patience_ms : IDLE_MIN_MS);
-	e = db_query_one(db, "SELECT set_config('idle_session_timeout', $2, false), EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) OR"
-			     " pg_try_advisory_lock(hashtextextended('settler:' || $1, 0)) AS mine", &p, &r);
-	if (!e)
-		*ret = db_get_bool(r, 0, "mine");
-	return e;
+	return 2 * c->patience_ms > IDLE_MIN_MS ? 2 * c->patience_ms : IDLE_MIN_MS;
 }
 
 static enum err look_after_all(const struct settler_config *c, struct db *db, uint64_t head, bool *busy)
@@ -432,21 +425,22 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 	size_t begun = 0;
 	struct address sender;
 	struct chain_block head;
-	bool mine = false, approving = false;
+	bool payments = settler_work_of(c) == &PAYMENTS, approving = false;
+	struct settler_agenda *agenda = &c->view->agenda;
 	enum err e = settler_look_at_chain(c, &head), approved = ERR_OK, more = ERR_OK, begin;
 
 	secret_key_address(&c->key, &sender);
 	*ret_busy = false;
 	if (!e)
-		e = settler_own(c, db, &sender, &mine);
-	if (e || !mine)
+		e = payments ? db_settler_agenda(db, &sender, settler_idle_ms(c), agenda) : db_settler_own(db, &sender, settler_idle_ms(c), &agenda->mine);
+	if (e || !agenda->mine)
 		return e;
-	if (settler_work_of(c) == &PAYMENTS)
+	if (payments && (agenda->approvals || agenda->settling))
 		approved = settler_approvals(c, db, head.number, &approving);
 	begin = settler_work_of(c)->begin(c, db, &begun);
 	e = look_after_all(c, db, head.number, ret_busy); /* what is under way does not suffer from what cannot begin */
 	*ret_busy |= approving || (begun > 0 && !begin);
-	if (settler_work_of(c) == &PAYMENTS && c->more)
+	if (payments && agenda->records && c->more)
 		more = c->more(c, db);
 	return begin ? begin : e ? e : approved ? approved : more;
 }

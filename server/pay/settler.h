@@ -23,6 +23,7 @@ struct settler_view {
 	_Atomic bool low_gas;     /* the settling key could not pay for much more */
 	int64_t gas_seen_ms;      /* its own, as the next */
 	struct chain_look look;   /* what this turn began with: fees and nonce for what it signs */
+	struct settler_agenda agenda; /* and what there is to begin */
 };
 
 struct settler_config;
@@ -31,7 +32,7 @@ struct settler_config;
 struct settler_work {
 	enum err (*begin)(const struct settler_config *c, struct db *db, size_t *ret_count);             /* signs and sends what is new */
 	enum err (*mined)(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r, uint64_t head);
-	enum err (*waiting)(const struct settler_config *c, struct db *db, int64_t tx, uint64_t head);  /* each turn while it is mined and not final */
+	enum err (*waiting)(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head); /* each turn while it is mined and not final */
 	enum err (*final)(const struct settler_config *c, struct db *db, const struct open_tx *t);
 };
 
@@ -74,9 +75,9 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 
 /* A look without the gas of a key, for those who settle nothing themselves. */
 enum err settler_watch(const struct settler_config *c, struct chain_block *ret_head) WARN_UNUSED;
-/* One owner for each address (a settling key's, a receiver's) among all gateways: the lock lives and dies with this connection. A
- * gateway that sleeps keeps its connection, so the database ends one that says nothing for long, and another gateway goes on. */
-enum err settler_own(const struct settler_config *c, struct db *db, const struct address *whose, bool *ret) WARN_UNUSED;
+/* A gateway that sleeps keeps its connection, and with it the key; so the database ends one that says nothing for that long, and another
+ * gateway goes on. */
+int64_t settler_idle_ms(const struct settler_config *c);
 
 /* For those who do the work: signs with the key's next nonce; chain, nonce and fees are filled in (ERR_LIMIT: gas costs more than we
  * pay). `ret` borrows from raw. */

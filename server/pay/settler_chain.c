@@ -206,7 +206,7 @@ enum err settler_look_after_mined(const struct settler_config *c, struct db *db,
 		if (e || !stands)
 			return e ? e : take_back(c, db, t);
 	}
-	e = settler_work_of(c)->waiting(c, db, t->id, head);
+	e = settler_work_of(c)->waiting(c, db, t, head);
 	if (e || head + 1 < t->block_number + c->confirmations)
 		return e;
 	return settler_work_of(c)->final(c, db, t);

@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "chain/calls.h"
-#include "db/audit.h"
 #include "db/sponsored.h"
 
 static enum err token_nonce(struct chain *chain, const struct address *token, const struct address *owner, struct u256 *ret)
@@ -119,14 +118,10 @@ static enum err send_one(const struct settler_config *c, struct db *db, const st
 enum err sponsor_new(const struct settler_config *c, struct db *db, size_t *begun)
 {
 	struct sponsored s;
-	bool stopped = false;
 	enum err e;
 
-	if (address_is_zero(&c->depositor))
+	if (address_is_zero(&c->depositor) || c->view->agenda.stopped || !c->view->agenda.deposits)
 		return ERR_OK;
-	e = settlement_stopped(db, &stopped);
-	if (e || stopped)
-		return e;
 	e = db_sponsored_next(db, c->chain_id, &s);
 	if (e)
 		return e == ERR_NOT_FOUND ? ERR_OK : e;

@@ -33,7 +33,7 @@ static enum err turn(const void *arg, struct db *db, bool *ret_busy)
 
 static void log_failure(const char *event, int64_t number, const char *detail)
 {
-	assert_string_equal(event, "failed");
+	assert_string_equal(event, "test_failed");
 	assert_string_equal(detail, err_info(ERR_INTERNAL)->code);
 	logged[logged_count++] = number;
 }
@@ -41,7 +41,7 @@ static void log_failure(const char *event, int64_t number, const char *detail)
 static struct turns *start_with(struct play *p, int64_t poll_ms, int64_t gather_ms)
 {
 	const struct turns_config config = { .database_url = "postgresql://nobody@127.0.0.1:1/none", .poll_ms = poll_ms, .busy_ms = 0, .gather_ms = gather_ms, .turn = turn,
-					     .log = log_failure, .failed_event = "failed" };
+					     .log = log_failure, .name = "test" };
 
 	return turns_start(&config, p, sizeof(*p));
 }
