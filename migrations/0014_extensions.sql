@@ -22,7 +22,7 @@ COMMENT ON COLUMN siwx_nonce.nonce IS 'of the challenge: the same for all who as
 COMMENT ON COLUMN siwx_nonce.address IS 'which wallet used it: each may once';
 COMMENT ON COLUMN siwx_nonce.expires_at IS 'after that the challenge is refused anyway and the row can go';
 
-CREATE INDEX payment_request ON payment (payer, request_digest);
+CREATE INDEX payment_request ON payment (payer, request_digest) WHERE state <> 'dropped';
 COMMENT ON INDEX payment_request IS 'what a wallet that signed in paid for this very request';
 
 CREATE TABLE sponsored_approval (

@@ -15,7 +15,7 @@
 #define TROUBLES_MAX 3 /* failures in one turn after which the endpoint is left alone until the next */
 #define BUSY_POLL_MS 150
 #define IDLE_MIN_MS 15000 /* of a connection that holds the key: longer than a call to the chain may take */
-#define FIRST_POLL_MS 5
+#define FIRST_POLL_MS 3
 #define GATHER_MS 25 /* payments asked for in this time share a transaction */
 
 /* ---- reading a receipt ---- */
@@ -405,11 +405,13 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 	if (!first)
 		first = settler_blocks_stand(c, open, count, head, &stands);
 	troubles = first ? TROUBLES_MAX : 0;
-	for (size_t i = 0; i < count; i++) {
-		*busy |= !open[i].mined;
-		if (troubles == TROUBLES_MAX)
+	for (size_t i = 0; i < 2 * count; i++) { /* those that somebody waits for come first */
+		const struct open_tx *t = &open[i % count];
+
+		*busy |= !t->mined;
+		if (t->mined != (i >= count) || troubles == TROUBLES_MAX)
 			continue;
-		e = open[i].mined ? settler_look_after_mined(c, db, &open[i], head, stands) : look_for_receipt(c, db, &open[i], head, used);
+		e = t->mined ? settler_look_after_mined(c, db, t, head, stands) : look_for_receipt(c, db, t, head, used);
 		troubles += e != ERR_OK;
 		first = first ? first : e;
 	}
