@@ -15,42 +15,20 @@ enum err settlement_stopped(struct db *db, bool *ret)
 	return e;
 }
 
-static void push_watch(struct db_params *p, const struct watch *w)
-{
-	db_int(p, w->chain_id);
-	db_address(p, &w->token);
-	db_address(p, &w->treasury);
-}
-
 enum err db_audit_cursor(struct db *db, const struct watch *w, uint64_t start, uint64_t *ret)
 {
-	_cleanup_result_ struct db_result *r = NULL;
 	DB_PARAMS p = { 0 };
-	DB_PARAMS q = { 0 };
 	enum err e;
 
-	push_watch(&p, w);
+	db_watch_push(&p, w);
 	db_int(&p, (int64_t)start);
-	push_watch(&q, w);
 	e = db_exec(db, "INSERT INTO audit_cursor (chain_id, token, treasury, number) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", &p, NULL);
-	if (!e)
-		e = db_query_one(db, "SELECT number FROM audit_cursor WHERE chain_id = $1 AND token = $2 AND treasury = $3", &q, &r);
-	if (!e)
-		*ret = (uint64_t)db_get_int(r, 0, "number");
-	return e;
+	return e ? e : db_watch_number(db, "SELECT number FROM audit_cursor WHERE chain_id = $1 AND token = $2 AND treasury = $3", w, ret);
 }
 
 enum err db_audit_at(struct db *db, const struct watch *w, uint64_t *ret)
 {
-	_cleanup_result_ struct db_result *r = NULL;
-	DB_PARAMS p = { 0 };
-	enum err e;
-
-	push_watch(&p, w);
-	e = db_query_one(db, "SELECT coalesce(max(number), 0) AS number FROM audit_cursor WHERE chain_id = $1 AND token = $2 AND treasury = $3", &p, &r);
-	if (!e)
-		*ret = (uint64_t)db_get_int(r, 0, "number");
-	return e;
+	return db_watch_number(db, "SELECT coalesce(max(number), 0) AS number FROM audit_cursor WHERE chain_id = $1 AND token = $2 AND treasury = $3", w, ret);
 }
 
 enum err db_audit_block(struct db *db, const struct watch *w, uint64_t number, uint64_t *ret_number, struct hash *ret_hash)
@@ -59,7 +37,7 @@ enum err db_audit_block(struct db *db, const struct watch *w, uint64_t number, u
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	push_watch(&p, w);
+	db_watch_push(&p, w);
 	db_int(&p, (int64_t)number);
 	e = db_query_one(db, "SELECT number, hash FROM audit_block WHERE chain_id = $1 AND token = $2 AND treasury = $3 AND number <= $4::bigint ORDER BY number DESC LIMIT 1", &p, &r);
 	if (e)

@@ -6,11 +6,24 @@
 
 #define KEEP_BLOCKS 4096 /* hashes remembered behind the cursor */
 
-static void push_watch(struct db_params *p, const struct watch *w)
+void db_watch_push(struct db_params *p, const struct watch *w)
 {
 	db_int(p, w->chain_id);
 	db_address(p, &w->token);
 	db_address(p, &w->treasury);
+}
+
+enum err db_watch_number(struct db *db, const char *sql, const struct watch *w, uint64_t *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_watch_push(&p, w);
+	e = db_query_one(db, sql, &p, &r);
+	if (!e)
+		*ret = (uint64_t)db_get_int(r, 0, "number");
+	return e;
 }
 
 enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, uint64_t *ret_number, struct hash *ret_hash, bool *ret_has_hash)
@@ -20,12 +33,12 @@ enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, u
 	DB_PARAMS q = { 0 };
 	enum err e;
 
-	push_watch(&p, w);
+	db_watch_push(&p, w);
 	db_int(&p, (int64_t)start);
 	e = db_exec(db, "INSERT INTO chain_cursor VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", &p, NULL);
 	if (e)
 		return e;
-	push_watch(&q, w);
+	db_watch_push(&q, w);
 	e = db_query_one(db, "SELECT c.number, (SELECT b.hash FROM chain_block b WHERE b.chain_id = $1 AND b.token = $2 AND b.treasury = $3 AND b.number = c.number)"
 			     " AS hash FROM chain_cursor c WHERE c.chain_id = $1 AND c.token = $2 AND c.treasury = $3", &q, &r);
 	if (e)
@@ -39,15 +52,7 @@ enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, u
 
 enum err db_watch_at(struct db *db, const struct watch *w, uint64_t *ret)
 {
-	_cleanup_result_ struct db_result *r = NULL;
-	DB_PARAMS p = { 0 };
-	enum err e;
-
-	push_watch(&p, w);
-	e = db_query_one(db, "SELECT coalesce(max(number), 0) AS number FROM chain_cursor WHERE chain_id = $1 AND token = $2 AND treasury = $3", &p, &r);
-	if (!e)
-		*ret = (uint64_t)db_get_int(r, 0, "number");
-	return e;
+	return db_watch_number(db, "SELECT coalesce(max(number), 0) AS number FROM chain_cursor WHERE chain_id = $1 AND token = $2 AND treasury = $3", w, ret);
 }
 
 enum err db_watch_block(struct db *db, const struct watch *w, uint64_t number, struct hash *ret)
@@ -56,7 +61,7 @@ enum err db_watch_block(struct db *db, const struct watch *w, uint64_t number, s
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	push_watch(&p, w);
+	db_watch_push(&p, w);
 	db_int(&p, (int64_t)number);
 	e = db_query_one(db, "SELECT hash FROM chain_block WHERE chain_id = $1 AND token = $2 AND treasury = $3 AND number = $4", &p, &r);
 	if (!e)
@@ -79,7 +84,7 @@ static enum err move_cursor(struct db *db, const struct watch *w, uint64_t from,
 	int64_t rows = 0;
 	enum err e;
 
-	push_watch(&p, w);
+	db_watch_push(&p, w);
 	db_int(&p, (int64_t)from);
 	db_int(&p, (int64_t)to);
 	e = db_exec(db, "UPDATE chain_cursor SET number = $5 WHERE chain_id = $1 AND token = $2 AND treasury = $3 AND number = $4", &p, &rows);
@@ -124,18 +129,18 @@ static enum err advance(struct db *db, void *arg)
 	DB_PARAMS credit = { 0 };
 	enum err e = move_cursor(db, a->w, a->number - 1, a->number);
 
-	push_watch(&block, a->w);
+	db_watch_push(&block, a->w);
 	db_int(&block, (int64_t)a->number);
 	db_hash(&block, a->hash);
 	if (!e)
 		e = db_exec(db, "INSERT INTO chain_block VALUES ($1, $2, $3, $4, $5) ON CONFLICT (chain_id, token, treasury, number) DO UPDATE SET hash = EXCLUDED.hash", &block, NULL);
 	for (size_t i = 0; !e && i < a->count; i++)
 		e = write_seen(db, a, &a->seen[i]);
-	push_watch(&old, a->w);
+	db_watch_push(&old, a->w);
 	db_int(&old, (int64_t)a->number - KEEP_BLOCKS);
 	if (!e)
 		e = db_exec(db, "DELETE FROM chain_block WHERE chain_id = $1 AND token = $2 AND treasury = $3 AND number < $4", &old, NULL);
-	push_watch(&credit, a->w);
+	db_watch_push(&credit, a->w);
 	db_int(&credit, (int64_t)a->number - (int64_t)a->confirmations + 1);
 	if (!e)
 		e = db_exec(db, "SELECT deposit_credit(id) FROM deposit WHERE chain_id = $1 AND token = $2 AND treasury = $3 AND state = 'seen' AND block_number <= $4::bigint ORDER BY account, id",
@@ -165,7 +170,7 @@ static enum err rewind_to(struct db *db, void *arg)
 	DB_PARAMS p = { 0 };
 	enum err e = move_cursor(db, x->w, x->from, x->number - 1);
 
-	push_watch(&p, x->w);
+	db_watch_push(&p, x->w);
 	db_int(&p, (int64_t)x->number);
 	return e ? e : db_exec(db, "SELECT deposit_orphan($1, $2, $3, $4)", &p, NULL);
 }

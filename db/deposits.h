@@ -25,6 +25,10 @@ struct deposit_seen {
 	struct amount amount;
 };
 
+/* Its three parameters, and a question with them that is answered by one `number`; for those who follow a chain. */
+void db_watch_push(struct db_params *p, const struct watch *w);
+enum err db_watch_number(struct db *db, const char *sql, const struct watch *w, uint64_t *ret) WARN_UNUSED;
+
 /* The last block looked at and its hash; makes the cursor at `start` when there is none. has_hash false: none remembered. */
 enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, uint64_t *ret_number, struct hash *ret_hash, bool *ret_has_hash) WARN_UNUSED;
 /* The last block looked at; 0 when there is no cursor. Writes nothing. */

@@ -8,6 +8,7 @@
 
 #include "auth/apikey.h"
 #include "auth/jwt.h"
+#include "base/base64.h"
 #include "db/keys.h"
 #include "handlers/rate.h"
 #include "proof/statements.h"

@@ -1,6 +1,7 @@
 /* See links.h. */
 #include <string.h>
 
+#include "base/base64.h"
 #include "handlers/jobs.h"
 #include "handlers/links.h"
 #include "handlers/routes.h"

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "db/nodes.h"
 #include "handlers/app.h"
 #include "handlers/input.h"

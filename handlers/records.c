@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "db/records.h"
+#include "base/base64.h"
 #include "handlers/input.h"
 #include "handlers/records.h"
 #include "handlers/routes.h"

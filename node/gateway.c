@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/base64.h"
 #include "node/agent.h"
 
 #define API_DEADLINE_MS 10000

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "node/agent.h"
 
 #define PUSH_MAX 1024

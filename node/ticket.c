@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "node/agent.h"
 
 #define TICKET_LIFE_MAX ((int64_t)2 * 3600 * 1000) /* beyond it a ticket would sit in the table for too long */

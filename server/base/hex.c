@@ -1,4 +1,4 @@
-/* Hex, base64url, fixed-size words and randomness. Called by everyone; no state, no locks. */
+/* Hex, fixed-size words and randomness. Called by everyone; no state, no locks. */
 #include "base/hex.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@ void hex_encode(const void *p, size_t len, char *ret)
 	ret[2 * len] = '\0';
 }
 
-static int hex_digit(char c)
+int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -131,67 +131,6 @@ struct uuid uuid_new(void)
 	u.b[6] = (uint8_t)(0x70 | (u.b[6] & 0x0f)); /* version 7 */
 	u.b[8] = (uint8_t)(0x80 | (u.b[8] & 0x3f)); /* RFC 9562 variant */
 	return u;
-}
-
-size_t base64url_encoded_len(size_t len)
-{
-	return len / 3 * 4 + (len % 3 ? len % 3 + 1 : 0);
-}
-
-void base64url_encode(const void *p, size_t len, char *ret)
-{
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	const uint8_t *b = p;
-	uint32_t bits = 0;
-	int have = 0;
-	for (size_t i = 0; i < len; i++) {
-		bits = bits << 8 | b[i];
-		for (have += 8; have >= 6; have -= 6)
-			*ret++ = alphabet[bits >> (have - 6) & 63];
-	}
-	if (have)
-		*ret++ = alphabet[bits << (6 - have) & 63];
-	*ret = '\0';
-}
-
-static int base64url_digit(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-enum err base64url_decode(const char *s, size_t len, uint8_t *ret, size_t ret_cap, size_t *ret_len)
-{
-	if (len % 4 == 1)
-		return ERR_BAD_FIELD;
-	for (size_t i = 0; i < len; i++)
-		if (base64url_digit(s[i]) < 0)
-			return ERR_BAD_FIELD;
-	/* Unused bits of the last digit must be zero: one text per byte string, or signatures over it mean nothing. */
-	if (len % 4 == 2 && (base64url_digit(s[len - 1]) & 15))
-		return ERR_BAD_FIELD;
-	if (len % 4 == 3 && (base64url_digit(s[len - 1]) & 3))
-		return ERR_BAD_FIELD;
-	size_t out_len = len / 4 * 3 + (len % 4 ? len % 4 - 1 : 0);
-	if (out_len > ret_cap)
-		return ERR_LIMIT;
-	uint32_t bits = 0;
-	int have = 0;
-	for (size_t i = 0; i < len; i++) {
-		bits = bits << 6 | (uint32_t)base64url_digit(s[i]);
-		have += 6;
-		if (have >= 8) {
-			have -= 8;
-			*ret++ = (uint8_t)(bits >> have);
-		}
-	}
-	*ret_len = out_len;
-	return ERR_OK;
 }
 
 void random_bytes(void *p, size_t len)

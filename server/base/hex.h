@@ -1,4 +1,4 @@
-/* Hexadecimal, base64url, and the fixed-size byte words that travel as hex: 20-byte addresses, 32-byte hashes, 16-byte ids. */
+/* Hexadecimal, and the fixed-size byte words that travel as hex: 20-byte addresses, 32-byte hashes, 16-byte ids. */
 #ifndef OPGATE_BASE_HEX_H
 #define OPGATE_BASE_HEX_H
 
@@ -17,6 +17,7 @@ struct hash_str { char s[67]; };    /* 0x + 64 */
 struct uuid_str { char s[37]; };    /* 8-4-4-4-12, lower case */
 
 void hex_encode(const void *p, size_t len, char *ret); /* 2·len + NUL, lower case, no 0x */
+int hex_digit(char c); /* its value, -1: it is none */
 enum err hex_decode(const char *s, size_t len, uint8_t *ret, size_t ret_len) WARN_UNUSED; /* exactly 2·ret_len digits, any case, no 0x */
 
 struct address_str address_format(const struct address *a);
@@ -30,9 +31,6 @@ struct uuid_str uuid_format(const struct uuid *u);
 enum err uuid_parse(const char *s, struct uuid *ret) WARN_UNUSED;
 struct uuid uuid_new(void); /* version 7: time-ordered, from getrandom */
 
-size_t base64url_encoded_len(size_t len);                     /* without NUL */
-void base64url_encode(const void *p, size_t len, char *ret);  /* no padding, NUL-terminated */
-enum err base64url_decode(const char *s, size_t len, uint8_t *ret, size_t ret_cap, size_t *ret_len) WARN_UNUSED; /* strict, no padding */
 
 void random_bytes(void *p, size_t len); /* getrandom; aborts when the kernel has none */
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/fault.h"
 #include "base/mem.h"
 #include "chain/abi.h"
@@ -21,7 +22,7 @@
 
 static json_t *bytes_json(const char *p, size_t len)
 {
-	_cleanup_free_ char *text = x402_base64_encode(p, len);
+	_cleanup_free_ char *text = base64_encode(p, len);
 
 	return json_must(json_string(text));
 }

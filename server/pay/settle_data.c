@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/base64.h"
 #include "base/buf.h"
 #include "base/mem.h"
 #include "crypto/crypto.h"
@@ -60,7 +61,7 @@ static enum err read_hash(const json_t *o, const char *name, struct hash *ret, s
 static enum err read_signature(const json_t *o, struct data_settlement *d, struct x402_why *why)
 {
 	const char *s = text_of(o, "tee_signature");
-	_cleanup_free_ char *bytes = s && *s ? x402_base64_decode(s, strlen(s), &d->tee_signature_len) : NULL;
+	_cleanup_free_ char *bytes = s && *s ? base64_decode(s, strlen(s), &d->tee_signature_len) : NULL;
 
 	if (!s || !*s)
 		return MISSING(why, "tee_signature");
@@ -155,7 +156,7 @@ static void content_of(struct data_settlement *d, size_t header_len)
 enum err settle_data_read(enum settle_data_type type, const char *header, struct settle_data *ret, struct x402_why *why)
 {
 	size_t header_len = header ? strlen(header) : 0, len = 0;
-	_cleanup_free_ char *text = header_len ? x402_base64_decode(header, header_len, &len) : NULL;
+	_cleanup_free_ char *text = header_len ? base64_decode(header, header_len, &len) : NULL;
 	struct settle_data s = { .row.individual = type == SETTLE_DATA_INDIVIDUAL };
 	struct json_why unread;
 	enum err e = ERR_OK;

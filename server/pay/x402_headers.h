@@ -1,5 +1,5 @@
 /* The receipts of x402: PAYMENT-RESPONSE (version 2) and X-PAYMENT-RESPONSE (version 1), the answers of a facilitator's /verify
- * and /settle, and the base64 of all its headers. Called by handlers; pure functions. */
+ * and /settle. Called by handlers; pure functions. */
 #ifndef OPGATE_PAY_X402_HEADERS_H
 #define OPGATE_PAY_X402_HEADERS_H
 
@@ -10,12 +10,6 @@
 
 #include "base/hex.h"
 #include "base/u256.h"
-
-/* Standard alphabet, padded; the caller frees. */
-char *x402_base64_encode(const void *p, size_t len);
-/* As clients of the official packages are read: standard alphabet only, padding may be missing but not be wrong. NULL when it is not
- * base64; otherwise the bytes with a NUL behind them, which the caller frees. */
-char *x402_base64_decode(const char *s, size_t len, size_t *ret_len);
 
 struct x402_receipt {
 	int version; /* 1 or 2 */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "pay/x402_headers.h"
@@ -95,7 +96,7 @@ static json_t *header_parse(const char *header)
 	size_t len = header ? strlen(header) : 0, text_len;
 	while (len && strchr(" \t", header[len - 1]))
 		len--;
-	_cleanup_free_ char *text = len ? x402_base64_decode(header, len, &text_len) : NULL;
+	_cleanup_free_ char *text = len ? base64_decode(header, len, &text_len) : NULL;
 	json_error_t error;
 	return text ? json_loadb(text, text_len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &error) : NULL;
 }

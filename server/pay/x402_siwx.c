@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "pay/x402_headers.h"
@@ -103,7 +104,7 @@ static enum err header_read(const struct x402_siwx *s, const char *header, json_
 	static const char *const needed[] = { "domain", "address", "uri", "version", "chainId", "type", "nonce", "issuedAt", "signature" };
 	_cleanup_json_ json_t *o = NULL;
 	size_t len = 0;
-	_cleanup_free_ char *text = x402_base64_decode(header, strlen(header), &len);
+	_cleanup_free_ char *text = base64_decode(header, strlen(header), &len);
 	struct json_why unread;
 
 	if (!text || json_parse(text, len, &o, &unread) || !json_is_object(o))

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "crypto/crypto.h"
 #include "pay/x402_headers.h"
@@ -184,7 +185,7 @@ char *x402_required_json(const struct x402_offer *offers, size_t count, const st
 char *x402_required_header(const struct x402_offer *offers, size_t count, const struct x402_resource *resource, const char *error, const json_t *extensions)
 {
 	_cleanup_free_ char *text = x402_required_json(offers, count, resource, error, extensions);
-	return x402_base64_encode(text, strlen(text));
+	return base64_encode(text, strlen(text));
 }
 
 char *x402_required_body_v1(const struct x402_offer *offers, size_t count, const struct x402_resource *resource, const char *error, const struct address *payer)

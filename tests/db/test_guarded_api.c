@@ -1,4 +1,5 @@
 /* Sign-in, keys, the guard and the registry through the real HTTP boundary: who gets in, with what, and what they may see. */
+#include "base/base64.h"
 #include "tests/db/pg.h"
 
 #include "blob/blob.h"

@@ -1,4 +1,5 @@
 /* The routes of nodes through the real HTTP boundary: what registers, what may be offered, what we sign about it. */
+#include "base/base64.h"
 #include "tests/db/pg.h"
 
 #include "handlers/app.h"

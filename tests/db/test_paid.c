@@ -1,5 +1,6 @@
 /* Paid work through the gateway's real routes, with a node of the test's own that lies in every way a receipt can: whatever it says, the
  * caller is charged for what was delivered and proven, no more, once. */
+#include "base/base64.h"
 #include "tests/db/pg.h"
 
 #include "auth/apikey.h"

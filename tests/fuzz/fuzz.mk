@@ -25,6 +25,13 @@ FUZZ_LIMITS := -rss_limit_mb=1024 -timeout=10 -verbosity=0 -print_final_stats=1 
 
 fuzz: $(addprefix fuzz-,$(FUZZ_NAMES))
 
+# All of them: built together first, so that they can run side by side (make -j2 fuzz).
+ifneq ($(filter fuzz,$(MAKECMDGOALS)),)
+$(addprefix fuzz-,$(FUZZ_NAMES)): | fuzz-programs
+endif
+fuzz-programs:
+	@$(MAKE) -s --no-print-directory SAN=fuzz CC=clang BUILD=$(FUZZ_BUILD) $(patsubst %,$(FUZZ_BUILD)/fuzz_%,$(FUZZ_NAMES))
+
 $(addprefix fuzz-,$(FUZZ_NAMES)): fuzz-%:
 	@$(MAKE) -s --no-print-directory SAN=fuzz CC=clang BUILD=$(FUZZ_BUILD) $(FUZZ_BUILD)/fuzz_$*
 	@mkdir -p $(FUZZ_BUILD)/corpus/$* $(FUZZ_BUILD)/crashes
@@ -34,4 +41,4 @@ $(addprefix fuzz-,$(FUZZ_NAMES)): fuzz-%:
 	} >$(FUZZ_BUILD)/$*.log 2>&1 || { tail -60 $(FUZZ_BUILD)/$*.log; exit 1; }
 	@sed -n 's/^stat::number_of_executed_units: */   inputs tried: /p' $(FUZZ_BUILD)/$*.log | tail -1
 
-.PHONY: fuzz $(addprefix fuzz-,$(FUZZ_NAMES))
+.PHONY: fuzz fuzz-programs $(addprefix fuzz-,$(FUZZ_NAMES))

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/mem.h"
 #include "pay/x402_check.h"
 #include "pay/x402_extensions.h"
@@ -55,7 +56,7 @@ static void payment(const char *text)
 	struct x402_auth a;
 	struct x402_why why;
 	const char *id = NULL;
-	_cleanup_free_ char *header = x402_base64_encode(text, strlen(text));
+	_cleanup_free_ char *header = base64_encode(text, strlen(text));
 	if (x402_payment_decode(header, &p, &why) != X402_DECODED)
 		return;
 	if (x402_identifier_read(&p, &id) == X402_ID_GIVEN)
@@ -84,7 +85,7 @@ static void sign_in(const char *text)
 {
 	static const struct hash key = { { 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7 } };
 	static const struct x402_siwx siwx = { .base_url = "http://127.0.0.1:8080", .uri = "http://127.0.0.1:8080/x", .chain_id = 84532, .request = { { 9 } }, .key = &key };
-	_cleanup_free_ char *header = x402_base64_encode(text, strlen(text));
+	_cleanup_free_ char *header = base64_encode(text, strlen(text));
 	struct x402_signed_in in;
 	struct json_why why = { "" };
 	enum err e = x402_siwx_read(&siwx, header, 1767225600000, &in, &why);

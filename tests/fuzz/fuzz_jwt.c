@@ -5,6 +5,7 @@
 
 #include "auth/apikey.h"
 #include "auth/jwt.h"
+#include "base/base64.h"
 #include "base/mem.h"
 
 #define NOW 1767225600

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "pay/facilitator.h"
 #include "pay/settle_data.h"
@@ -83,10 +84,10 @@ static void texts(const char *text, size_t len)
 	struct u256 v, back;
 	struct x402_offer o;
 	must(x402_quote_open(&key, text, 0, &q) == ERR_BAD_TOKEN);
-	_cleanup_free_ char *bytes = x402_base64_decode(text, len, &n);
+	_cleanup_free_ char *bytes = base64_decode(text, len, &n);
 	if (bytes) {
-		_cleanup_free_ char *encoded = x402_base64_encode(bytes, n);
-		_cleanup_free_ char *again = x402_base64_decode(encoded, strlen(encoded), &again_len);
+		_cleanup_free_ char *encoded = base64_encode(bytes, n);
+		_cleanup_free_ char *again = base64_decode(encoded, strlen(encoded), &again_len);
 		must(again && again_len == n && memcmp(again, bytes, n) == 0);
 	}
 	if (!u256_parse(text, len, 10, &v)) {
@@ -151,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(raw, data + 1, len);
 	raw[len] = '\0';
 	/* as the header itself, and as the JSON inside one, which is where the interesting part is */
-	_cleanup_free_ char *encoded = x402_base64_encode(raw, len);
+	_cleanup_free_ char *encoded = base64_encode(raw, len);
 	headers(raw, bits);
 	headers(encoded, bits);
 	texts(raw, len);

@@ -1,5 +1,6 @@
 /* Tokens: ours pass, and a corpus of tokens that must not. Most of these pass a bare jwt_decode of libjwt 1.10. */
 #include "auth/jwt.h"
+#include "base/base64.h"
 #include "tests/unit/unit.h"
 
 #define ISSUER "http://127.0.0.1:8080"

@@ -1,4 +1,5 @@
 /* Hex, base64url and the fixed-size words. */
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/hex.h"
 #include "tests/unit/unit.h"

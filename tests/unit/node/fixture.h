@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <sys/eventfd.h>
 
+#include "base/base64.h"
 #include "node/agent.h"
 #include "proof/sse.h"
 #include "proof/verdict.h"

@@ -1,4 +1,5 @@
 /* The parts of the agent that are values in, values out: tickets, bodies, events, units, manifests, commands. */
+#include "base/base64.h"
 #include "node/agent.h"
 #include "tests/unit/unit.h"
 

@@ -1,4 +1,5 @@
 /* The agent serving against a backend that does everything wrong in turn, in one process. */
+#include "base/base64.h"
 #include "tests/unit/node/fixture.h"
 
 #define TENSOR_PATH "/v2/models/alice/adder/infer"

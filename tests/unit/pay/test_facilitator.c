@@ -1,4 +1,5 @@
 /* What a facilitator is sent, taken apart: bodies of /verify and /settle, and statements of inference. */
+#include "base/base64.h"
 #include "pay/facilitator.h"
 #include "pay/outside.h"
 #include "pay/settle_data.h"
@@ -94,7 +95,7 @@ static void test_digest(void **state)
 
 static enum err statement(enum settle_data_type type, const char *json, struct settle_data *ret, struct x402_why *why)
 {
-	_cleanup_free_ char *header = x402_base64_encode(json, strlen(json));
+	_cleanup_free_ char *header = base64_encode(json, strlen(json));
 
 	return settle_data_read(type, header, ret, why);
 }

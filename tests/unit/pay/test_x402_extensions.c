@@ -1,5 +1,6 @@
 /* Extensions of x402: what is declared, and what clients send: what the official packages make of our 402 (extension_vectors.h), and
  * every way it can be wrong. */
+#include "base/base64.h"
 #include "extension_vectors.h"
 #include "pay/x402_extensions.h"
 #include "pay/x402_siwx.h"
@@ -39,7 +40,7 @@ static void test_declared(void **state)
 static void payment_of(const char *text, struct x402_payment *ret)
 {
 	struct x402_why why;
-	_cleanup_free_ char *header = x402_base64_encode(text, strlen(text));
+	_cleanup_free_ char *header = base64_encode(text, strlen(text));
 	assert_int_equal(x402_payment_decode(header, ret, &why), X402_DECODED);
 }
 
@@ -310,7 +311,7 @@ static enum err changed(const char *member, json_t *take_value, struct x402_sign
 		json_object_set_new(o, member, take_value);
 	else
 		json_object_del(o, member);
-	_cleanup_free_ char *text = json_text(o), *header = x402_base64_encode(text, strlen(text));
+	_cleanup_free_ char *text = json_text(o), *header = base64_encode(text, strlen(text));
 	return x402_siwx_read(&SIWX, header, NOW_MS, in, &why);
 }
 
@@ -368,7 +369,7 @@ static void test_challenge(void **state)
 	json_object_update(answer, (json_t *)chain);
 	json_object_set_new(answer, "address", json_string(VECTOR_PAYER));
 	json_object_set_new(answer, "signature", json_string("0x12"));
-	_cleanup_free_ char *text = json_text(answer), *header = x402_base64_encode(text, strlen(text));
+	_cleanup_free_ char *text = json_text(answer), *header = base64_encode(text, strlen(text));
 	assert_int_equal(x402_siwx_read(&SIWX, header, NOW_MS, &in, &why), ERR_OK);
 	assert_int_equal(x402_siwx_read(&SIWX, header, NOW_MS + SIWE_LIFETIME_MS - 1, &in, &why), ERR_OK);
 	assert_int_equal(x402_siwx_read(&elsewhere, header, NOW_MS, &in, &why), ERR_BAD_TOKEN);

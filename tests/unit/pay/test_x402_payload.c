@@ -1,4 +1,5 @@
 /* Payments as clients send them: the official clients' own, every way of not being a payment, and the strict echo. */
+#include "base/base64.h"
 #include "x402_fixture.h"
 
 static void test_official_clients(void **state)
@@ -68,7 +69,7 @@ static void test_no_payment(void **state)
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		struct x402_payment p;
 		struct x402_why why = { "" };
-		_cleanup_free_ char *encoded = rows[i].text ? x402_base64_encode(rows[i].text, strlen(rows[i].text)) : NULL;
+		_cleanup_free_ char *encoded = rows[i].text ? base64_encode(rows[i].text, strlen(rows[i].text)) : NULL;
 		enum x402_decoded d = x402_payment_decode(encoded ? encoded : rows[i].raw, &p, &why);
 		assert_int_equal(d, rows[i].result);
 		if (d != X402_DECODED) {
@@ -89,7 +90,7 @@ static void test_padding_and_alphabet(void **state)
 	/* one byte of text more or less decides the padding: both kinds must be read without it */
 	static const char *const texts[] = { "{\"x402Version\":2}", "{\"x402Version\":2 }", "{\"x402Version\":2  }", "{\"x402Version\":2,\"a\":\"\xef\xbf\xbf?>\"}" };
 	for (size_t i = 0; i < COUNT_OF(texts); i++) {
-		_cleanup_free_ char *header = x402_base64_encode(texts[i], strlen(texts[i]));
+		_cleanup_free_ char *header = base64_encode(texts[i], strlen(texts[i]));
 		header[strcspn(header, "=")] = '\0';
 		assert_int_equal(x402_payment_decode(header, &p, &why), X402_DECODED);
 		x402_payment_done(&p);
@@ -102,7 +103,7 @@ static void test_padding_and_alphabet(void **state)
 	assert_int_equal(x402_payment_decode("eyJ4NDAyVmVy c2lvbiI6Mn0=", &p, &why), X402_UNPAID);
 	assert_int_equal(x402_payment_decode(" \t ", &p, &why), X402_UNPAID);
 	assert_int_equal(x402_payment_decode_v1(" \t ", &p, &why), X402_UNPAID);
-	_cleanup_free_ char *url = x402_base64_encode(texts[3], strlen(texts[3]));
+	_cleanup_free_ char *url = base64_encode(texts[3], strlen(texts[3]));
 	bool other = false;
 	for (char *c = url; *c; c++)
 		if (*c == '+' || *c == '/') {
@@ -155,7 +156,7 @@ static void test_echo(void **state)
 		struct x402_payment p;
 		struct x402_why why;
 		_cleanup_free_ char *text = xasprintf("{\"x402Version\":2,\"payload\":{},\"accepted\":%s}", rows[i].accepted);
-		_cleanup_free_ char *header = x402_base64_encode(text, strlen(text));
+		_cleanup_free_ char *header = base64_encode(text, strlen(text));
 		assert_int_equal(x402_payment_decode(header, &p, &why), X402_DECODED);
 		int match = x402_payment_match(&p, offers, OFFER_COUNT);
 		if (match != rows[i].match)
@@ -185,7 +186,7 @@ static void test_v1(void **state)
 	struct x402_why why;
 	offers_make(offers);
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
-		_cleanup_free_ char *header = x402_base64_encode(rows[i].text, strlen(rows[i].text));
+		_cleanup_free_ char *header = base64_encode(rows[i].text, strlen(rows[i].text));
 		assert_int_equal(x402_payment_decode_v1(header, &p, &why), rows[i].result);
 		if (rows[i].result != X402_DECODED)
 			continue;
@@ -220,7 +221,7 @@ static void test_extensions(void **state)
 		struct x402_payment p;
 		struct x402_why why;
 		_cleanup_free_ char *text = xasprintf("{\"x402Version\":2,\"extensions\":%s}", rows[i].sent);
-		_cleanup_free_ char *header = x402_base64_encode(text, strlen(text));
+		_cleanup_free_ char *header = base64_encode(text, strlen(text));
 		assert_int_equal(x402_payment_decode(header, &p, &why), X402_DECODED);
 		assert_int_equal(x402_payment_extensions_ok(&p, ours), rows[i].ok);
 		assert_true(x402_payment_extensions_ok(&p, NULL));
@@ -245,7 +246,7 @@ static void test_identifier(void **state)
 		_cleanup_free_ char *quoted = xasprintf("\"%s\"", good);
 		const char *raw = i == 0 ? quoted : i <= COUNT_OF(bad) ? bad[i - 1] : long_id;
 		_cleanup_free_ char *text = xasprintf("{\"x402Version\":2,\"extensions\":{\"payment-identifier\":{\"info\":{\"id\":%s}}}}", raw);
-		_cleanup_free_ char *header = x402_base64_encode(text, strlen(text));
+		_cleanup_free_ char *header = base64_encode(text, strlen(text));
 		assert_int_equal(x402_payment_decode(header, &p, &why), X402_DECODED);
 		if (i == 0)
 			assert_string_equal(x402_payment_identifier(&p), good);

@@ -1,4 +1,5 @@
 /* Terms, quotes and receipts: the bytes of the official encoders, the same every time. */
+#include "base/base64.h"
 #include "pay/x402_quote.h"
 #include "x402_fixture.h"
 
@@ -145,7 +146,7 @@ static void test_base64(void **state)
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		size_t len = 99;
-		_cleanup_free_ char *out = x402_base64_decode(rows[i].text, strlen(rows[i].text), &len);
+		_cleanup_free_ char *out = base64_decode(rows[i].text, strlen(rows[i].text), &len);
 		if (!rows[i].bytes) {
 			assert_null(out);
 			continue;
@@ -158,8 +159,8 @@ static void test_base64(void **state)
 	for (size_t n = 0; n < sizeof(bytes); n++) {
 		bytes[n] = (uint8_t)(n * 73 + 200);
 		size_t len;
-		_cleanup_free_ char *text = x402_base64_encode(bytes, n);
-		_cleanup_free_ char *back = x402_base64_decode(text, strlen(text), &len);
+		_cleanup_free_ char *text = base64_encode(bytes, n);
+		_cleanup_free_ char *back = base64_decode(text, strlen(text), &len);
 		assert_int_equal(len, n);
 		assert_memory_equal(back, bytes, n);
 	}

@@ -2,6 +2,7 @@
 #ifndef OPGATE_TESTS_X402_FIXTURE_H
 #define OPGATE_TESTS_X402_FIXTURE_H
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "pay/x402_check.h"
 #include "pay/x402_headers.h"
@@ -83,7 +84,7 @@ static inline void payment_make(int version, const struct x402_offer *offer, con
 	_cleanup_free_ char *accepted_text = json_text(accepted);
 	_cleanup_free_ char *text = version == 2 ? xasprintf("{\"x402Version\":2,\"payload\":%s,\"accepted\":%s}", payload, accepted_text)
 						 : xasprintf("{\"x402Version\":1,\"scheme\":\"exact\",\"network\":\"base-sepolia\",\"payload\":%s}", payload);
-	_cleanup_free_ char *header = x402_base64_encode(text, strlen(text));
+	_cleanup_free_ char *header = base64_encode(text, strlen(text));
 	assert_int_equal((version == 2 ? x402_payment_decode : x402_payment_decode_v1)(header, ret, &why), X402_DECODED);
 }
 

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/base64.h"
 #include "base/mem.h"
 #include "proof/verdict.h"
 #include "tests/unit/proof/vectors.h"
