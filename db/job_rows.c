@@ -182,7 +182,7 @@ enum err db_job_list(struct db *db, int64_t account, const struct uuid *after, i
 	return ERR_OK;
 }
 
-enum err db_job_output(struct db *db, const struct uuid *id, int64_t account, char **ret, size_t *ret_len, char ret_type[128], int *ret_status)
+enum err db_job_output(struct db *db, const struct uuid *id, int64_t account, struct job_output *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;
 	DB_PARAMS p = { 0 };
@@ -190,13 +190,14 @@ enum err db_job_output(struct db *db, const struct uuid *id, int64_t account, ch
 
 	db_uuid(&p, id);
 	db_int(&p, account);
-	e = db_query_one(db, "SELECT response_body, response_type, response_status FROM job WHERE id = $1::uuid AND account = $2::bigint"
+	e = db_query_one(db, "SELECT response_body, response_type, response_header_length, response_status FROM job WHERE id = $1::uuid AND account = $2::bigint"
 			     " AND state = 'settled' AND response_body IS NOT NULL", &p, &r);
 	if (e)
 		return e;
-	*ret = db_get_bytes(r, 0, "response_body", ret_len);
-	snprintf(ret_type, 128, "%s", db_get_text(r, 0, "response_type"));
-	*ret_status = (int)db_get_int(r, 0, "response_status");
+	*ret = (struct job_output){ .status = (int)db_get_int(r, 0, "response_status") };
+	ret->body = db_get_bytes(r, 0, "response_body", &ret->len);
+	snprintf(ret->type, sizeof(ret->type), "%s", db_get_text(r, 0, "response_type"));
+	snprintf(ret->header_length, sizeof(ret->header_length), "%s", db_get_text(r, 0, "response_header_length"));
 	return ERR_OK;
 }
 

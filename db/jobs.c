@@ -103,6 +103,7 @@ json_t *db_job_close_item(const struct job_close *c)
 	if (c->response_status) {
 		set(o, "response_status", json_integer(c->response_status));
 		set_text(o, "response_type", c->response_type);
+		set_text(o, "response_header_length", c->response_header_length);
 	}
 	if (c->response_hash)
 		set_hex(o, "response_hash", c->response_hash->b, 32);
@@ -191,7 +192,7 @@ enum err db_job_requeue(struct db *db, const struct uuid *id, const struct uuid 
 
 #define SQL_PRODUCE \
 	"UPDATE job SET state = 'produced', produced_at = clock_timestamp(), response_status = $4::int, response_type = $5, response_hash = $6, response_body = $7," \
-	" receipt = $8, verdict = $9, verdict_report = $10::jsonb, input_units = $11::bigint, output_units = $12::bigint" \
+	" receipt = $8, verdict = $9, verdict_report = $10::jsonb, input_units = $11::bigint, output_units = $12::bigint, response_header_length = $13" \
 	" WHERE id = $1::uuid AND lease = $2::uuid AND attempt = $3::int AND state = 'running'"
 
 enum err db_job_produce(struct db *db, const struct job_close *c)
@@ -210,6 +211,7 @@ enum err db_job_produce(struct db *db, const struct job_close *c)
 	db_json(&p, c->verdict_report);
 	db_int(&p, c->input_units);
 	db_int(&p, c->output_units);
+	db_text(&p, c->response_header_length);
 	return exec_fenced(db, SQL_PRODUCE, &p);
 }
 

@@ -39,7 +39,7 @@ struct job_close {
 	const char *error;               /* or NULL */
 	/* the answer, where there is one */
 	int response_status; /* 0: none */
-	const char *response_type;
+	const char *response_type, *response_header_length; /* the latter of a binary tensor answer; or NULL */
 	const struct hash *response_hash;
 	const void *response_body; /* stored when not NULL */
 	size_t response_len;
@@ -73,7 +73,13 @@ enum err db_job_get(struct db *db, const struct uuid *id, int64_t account, struc
 json_t *db_job_json(const struct job_row *j); /* as GET /v1/jobs/{id} answers */
 enum err db_job_list(struct db *db, int64_t account, const struct uuid *after /* or NULL */, int limit, json_t **ret) WARN_UNUSED;
 /* The stored answer; the caller frees. ERR_NOT_FOUND when none is stored. */
-enum err db_job_output(struct db *db, const struct uuid *id, int64_t account, char **ret, size_t *ret_len, char ret_type[128], int *ret_status) WARN_UNUSED;
+struct job_output {
+	char *body; /* free it */
+	size_t len;
+	char type[128], header_length[24]; /* the latter "" when it has none */
+	int status;
+};
+enum err db_job_output(struct db *db, const struct uuid *id, int64_t account, struct job_output *ret) WARN_UNUSED;
 enum err db_job_body(struct db *db, const struct uuid *id, char **ret, size_t *ret_len) WARN_UNUSED;
 
 /* queued → running with a new attempt on this node. ERR_CONFLICT: somebody else has it, or it ended. */

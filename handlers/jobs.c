@@ -155,18 +155,27 @@ enum err handle_jobs_cancel(struct request *req)
 	return e ? e : show(req, &job);
 }
 
+enum err jobs_answer(struct request *req, const struct uuid *job, int64_t account, int status)
+{
+	struct job_output *o = arena_alloc(req->arena, sizeof(*o));
+	enum err e = db_job_output(request_db(req), job, account, o);
+
+	if (e)
+		return e;
+	arena_on_free(req->arena, free, o->body);
+	if (*o->header_length)
+		reply_header(req, "Inference-Header-Content-Length", o->header_length);
+	reply_bytes(req, status ? status : o->status, o->type, o->body, o->len);
+	return ERR_OK;
+}
+
 enum err jobs_output(struct request *req, const struct uuid *job)
 {
-	char type[128], *body = NULL;
-	size_t len = 0;
-	int status = 0;
-	enum err e = db_job_output(request_db(req), job, caller(req), &body, &len, type, &status);
+	enum err e = jobs_answer(req, job, caller(req), 200);
 
 	if (e)
 		return e == ERR_NOT_FOUND ? request_fail(req, e, "the job has no stored output (it has not settled, or its answer was streamed to its caller)") : e;
 	reply_header(req, "Opgate-Job", uuid_format(job).s);
-	reply_bytes(req, 200, arena_strdup(req->arena, type), arena_memdup(req->arena, body, len), len);
-	free(body);
 	return ERR_OK;
 }
 

@@ -9,6 +9,8 @@
 void jobs_reply(struct request *req, const struct uuid *job);
 /* The same, or once the job has ended, for as long as `Prefer: wait` says. */
 enum err jobs_show_or_wait(struct request *req, const struct uuid *job) WARN_UNUSED;
+/* The stored answer of an account's job, as it came from the node but with this status; 0: its own. ERR_NOT_FOUND, without words. */
+enum err jobs_answer(struct request *req, const struct uuid *job, int64_t account, int status) WARN_UNUSED;
 enum err jobs_output(struct request *req, const struct uuid *job) WARN_UNUSED;
 enum err jobs_receipt(struct request *req, const struct uuid *job) WARN_UNUSED;
 

@@ -9,6 +9,7 @@
 #include "db/ledger.h"
 #include "handlers/front.h"
 #include "handlers/input.h"
+#include "handlers/jobs.h"
 #include "handlers/model_names.h"
 #include "handlers/paid.h"
 #include "handlers/records.h"
@@ -335,9 +336,6 @@ enum err paid_refused(struct request *req, enum lane_status status)
 static enum err replay(struct request *req, const struct uuid *id)
 {
 	_cleanup_job_row_ struct job_row job = { 0 };
-	char type[128], *body = NULL;
-	size_t len = 0;
-	int status = 0;
 	enum err e = db_job_get(request_db(req), id, ((struct principal *)req->principal)->account, &job);
 
 	if (e)
@@ -348,14 +346,8 @@ static enum err replay(struct request *req, const struct uuid *id)
 	paid_headers(req, id, job.receipt);
 	if (strcmp(job.state, "settled") != 0)
 		return request_fail(req, ERR_UNPROCESSABLE, "the first request with this Idempotency-Key ended as %s and nothing was charged; use a new key", job.outcome);
-	e = db_job_output(request_db(req), id, job.account, &body, &len, type, &status);
-	if (e == ERR_NOT_FOUND)
-		return request_fail(req, ERR_CONFLICT, "the answer was delivered once and is too large to be kept");
-	if (e)
-		return e;
-	reply_bytes(req, status, arena_strdup(req->arena, type), arena_memdup(req->arena, body, len), len);
-	free(body);
-	return ERR_OK;
+	e = jobs_answer(req, id, job.account, 0);
+	return e == ERR_NOT_FOUND ? request_fail(req, ERR_CONFLICT, "the answer was delivered once and is too large to be kept") : e;
 }
 
 enum err paid_run(struct request *req, struct paid *p)

@@ -147,9 +147,6 @@ static enum err queue_paid(struct request *req, struct paid *p, struct payment_c
 /* The same payment for the same request: the answer, or what became of it. Not for ever: once on chain an authorization is no secret. */
 enum err x402_answer_earlier(struct request *req, const struct paid *p, const struct payment_row *row)
 {
-	char type[128], *body = NULL;
-	size_t len = 0;
-	int status = 0;
 	enum err e;
 
 	reply_header(req, "Opgate-Payment", uuid_format(&row->id).s);
@@ -171,17 +168,13 @@ enum err x402_answer_earlier(struct request *req, const struct paid *p, const st
 		receipt_header(req, &r);
 	}
 	reply_header(req, "Idempotent-Replayed", "true");
-	e = db_job_output(request_db(req), &row->job, row->account, &body, &len, type, &status);
+	e = jobs_answer(req, &row->job, row->account, 0);
 	if (e == ERR_NOT_FOUND && (!strcmp(row->outcome, outcome_row(OUTCOME_DELIVERED)->name) || !strcmp(row->outcome, outcome_row(OUTCOME_UNPROVEN)->name)))
 		return request_fail(req, ERR_CONFLICT, "the answer was delivered once and is too large to be kept");
 	if (e == ERR_NOT_FOUND)
 		return request_fail(req, ERR_CONFLICT, "this payment's job ended as %s; what was settled and not charged is on the account of %s: sign in with that "
 							"wallet to use it", row->outcome, address_format_eip55(&row->payer).s);
-	if (e)
-		return e;
-	reply_bytes(req, status, arena_strdup(req->arena, type), arena_memdup(req->arena, body, len), len);
-	free(body);
-	return ERR_OK;
+	return e;
 }
 
 static enum err find_earlier(struct request *req, const struct x402_claim_key *key, struct payment_row *ret)

@@ -281,7 +281,10 @@ END $$;
 CREATE CONSTRAINT TRIGGER whole AFTER INSERT OR UPDATE ON model_share DEFERRABLE INITIALLY DEFERRED
 	FOR EACH ROW EXECUTE FUNCTION model_share_whole();
 
--- As in 0005, and the royalty is split among co-authors: each part rounded down, the rest to the owner.
+ALTER TABLE job ADD COLUMN response_header_length text;
+COMMENT ON COLUMN job.response_header_length IS 'Inference-Header-Content-Length of a binary tensor answer: without it nobody could read the stored bytes';
+
+-- As in 0005, and the answer's header length is kept, and the royalty is split among co-authors: each part rounded down, the rest to the owner.
 -- Closes jobs: capture or void, and the job's end, in one statement each; a status per item: ok | fenced.
 -- An item names the state it expects (lease and attempt): whoever lost the lease changes nothing.
 CREATE OR REPLACE FUNCTION job_close(batch jsonb) RETURNS TABLE (ord bigint, status text) LANGUAGE plpgsql
@@ -313,6 +316,7 @@ BEGIN
 		UPDATE job j SET state = l.i->>'state', outcome = l.i->>'outcome', ended_at = clock_timestamp(), lease = NULL, request_body = NULL,
 			operator = l.operator, ask = l.ask, royalty = l.royalty, fee = l.fee, charged = l.charged,
 			response_status = coalesce((l.i->>'response_status')::int, j.response_status), response_type = coalesce(l.i->>'response_type', j.response_type),
+			response_header_length = coalesce(l.i->>'response_header_length', j.response_header_length),
 			response_hash = coalesce(decode(l.i->>'response_hash', 'hex'), j.response_hash),
 			response_body = coalesce(decode(l.i->>'response_body', 'hex'), j.response_body),
 			receipt = coalesce(l.i->>'receipt', j.receipt), verdict = coalesce(l.i->>'verdict', j.verdict),

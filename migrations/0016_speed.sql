@@ -73,7 +73,7 @@ BEGIN
 		FROM jsonb_array_elements(batch) WITH ORDINALITY t(i, o)
 	), stored AS (
 		UPDATE job j SET state = 'produced', produced_at = clock_timestamp(), response_status = (l.i->>'response_status')::int,
-			response_type = l.i->>'response_type', response_hash = decode(l.i->>'response_hash', 'hex'),
+			response_type = l.i->>'response_type', response_header_length = l.i->>'response_header_length', response_hash = decode(l.i->>'response_hash', 'hex'),
 			response_body = decode(l.i->>'response_body', 'hex'), receipt = l.i->>'receipt', verdict = l.i->>'verdict',
 			verdict_report = l.i->'verdict_report', input_units = (l.i->>'input_units')::bigint, output_units = (l.i->>'output_units')::bigint
 		FROM item l JOIN payment p ON p.id = l.payment

@@ -143,6 +143,7 @@ static void fill_answer(const struct run *run, bool delivered, struct job_close 
 	if (r->status) {
 		c->response_status = r->status;
 		c->response_type = r->content_type;
+		c->response_header_length = *r->tensor_header_length ? r->tensor_header_length : NULL;
 		c->response_hash = &r->response_hash;
 	}
 	if (run->has_report) {

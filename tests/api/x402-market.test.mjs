@@ -8,14 +8,15 @@ import { accountMake, adderBody, api, assertBooks, assertStatus, call, dev, OPG,
 import { assertCustody, buyerMake, eip3009, envelope, offersOf, pay, permit2 } from './payer.mjs';
 
 const base64url = (text) => Buffer.from(text).toString('base64url');
-let cheap, dear, infer, account, signs_of_life;
+let cheap, dear, model_id, infer, account, signs_of_life;
 
 before(async () => {
   const rig = { accounts: { operator: chainAccount(2) }, closers: [], gateway_address: dev.gateway_address, api: () => api };
   const author = await api.signIn(chainAccount(1).account, dev.chain_id);
   const name = `market-${uuid().slice(0, 8)}`;
   const model = await author.modelPublish({ name, title: name, description: name, surface: 'tensor', price: { input: '1000', output: '0' }, files: [{ path: 'm.onnx', bytes: Buffer.from(name) }] });
-  infer = `/v2/models/${model.id}/infer`;
+  model_id = model.id;
+  infer = `/v2/models/${model_id}/infer`;
   cheap = await EvilNode.start(rig, { models: [model], ask: { input: '2000', output: '0' } });
   dear = await EvilNode.start(rig, { models: [model], ask: { input: '5000', output: '0' } });
   signs_of_life = setInterval(() => Promise.all([cheap, dear].map((node) => node.call('POST', '/heartbeat', '{}'))).catch(() => {}), 3000);
@@ -40,7 +41,8 @@ const payFor = async (kind, make) => {
   const wallet = await buyerMake(OPG, { approve: true });
   const body = adderBody(1);
   const offer = (await offersOf(infer, body))[kind];
-  return { wallet, offer, answer: await pay(infer, body, envelope(offer, await make(wallet, offer))) };
+  const made = envelope(offer, await make(wallet, offer)), again = () => pay(infer, body, made);
+  return { wallet, offer, again, answer: await again() };
 };
 
 // (ask + royalty 1000) × 1.1 is the price: 3300 at the cheap node, 6600 at the dear one
@@ -107,8 +109,14 @@ test('the header length of a binary answer comes through, and nothing that is no
       assert.deepEqual([answer.headers.get('Inference-Header-Content-Length'), answer.bytes], [got, BINARY], `${sent}`);
     }
     cheap.mode = binary('2');
-    const { answer } = await payFor('eip3009', eip3009);
-    assert.deepEqual([assertStatus(answer, 200).headers.get('Inference-Header-Content-Length'), answer.bytes], ['2', BINARY], 'paid by a wallet');
+    const read = (answer) => [assertStatus(answer, 200).headers.get('Inference-Header-Content-Length'), answer.bytes];
+    const { answer, again } = await payFor('eip3009', eip3009);
+    assert.deepEqual(read(answer), ['2', BINARY], 'paid by a wallet');
+    assert.deepEqual(read(await again()), ['2', BINARY], 'the same payment again');
+    const key = { key: account.key, body: adderBody(1), headers: { 'Idempotency-Key': uuid() } };
+    for (const what of ['with an Idempotency-Key', 'again']) assert.deepEqual(read(await call('POST', infer, key)), ['2', BINARY], what);
+    const job = assertStatus(await call('POST', `/v1/jobs?model=${model_id}`, { key: account.key, body: adderBody(1), headers: { Prefer: 'wait=20' } }), 200).json;
+    assert.deepEqual(read(await call('GET', `/v1/jobs/${job.id}/output`, { key: account.key })), ['2', BINARY], 'of a job in the background');
   } finally {
     cheap.mode = 'good';
   }

@@ -305,10 +305,8 @@ static void test_steps_are_fenced(void **state)
 	struct job_open o = opening(10);
 	const struct hash answer = { { 7 } };
 	struct job_close c = closing(&o.id, "settled", "delivered", 1, 0, 0);
+	struct job_output output;
 	enum lane_status status;
-	char *body = NULL, type[128];
-	size_t len = 0;
-	int code;
 
 	(void)state;
 	o.background = true;
@@ -328,6 +326,7 @@ static void test_steps_are_fenced(void **state)
 	assert_ok(retry(&o.id, &ME, 2));
 	c.response_status = 200;
 	c.response_type = "application/json";
+	c.response_header_length = "2";
 	c.response_hash = &answer;
 	c.response_body = "{}";
 	c.response_len = 2;
@@ -339,13 +338,16 @@ static void test_steps_are_fenced(void **state)
 	c.lease = ME;
 	assert_ok(db_job_produce(pg, &c));
 	assert_int_equal(db_job_produce(pg, &c), ERR_CONFLICT); /* an answer is not replaced */
-	assert_int_equal(db_job_output(pg, &o.id, payer, &body, &len, type, &code), ERR_NOT_FOUND); /* not paid for yet */
+	assert_int_equal(db_job_output(pg, &o.id, payer, &output), ERR_NOT_FOUND); /* not paid for yet */
 	assert_ok(db_job_close(lane, &c, &status));
 	assert_int_equal(status, LANE_OK);
-	assert_int_equal(db_job_output(pg, &o.id, author, &body, &len, type, &code), ERR_NOT_FOUND);
-	assert_ok(db_job_output(pg, &o.id, payer, &body, &len, type, &code));
-	assert_int_equal(len, 2);
-	free(body);
+	assert_int_equal(db_job_output(pg, &o.id, author, &output), ERR_NOT_FOUND);
+	assert_ok(db_job_output(pg, &o.id, payer, &output));
+	assert_int_equal(output.len, 2);
+	assert_int_equal(output.status, 200);
+	assert_string_equal(output.type, "application/json");
+	assert_string_equal(output.header_length, "2");
+	free(output.body);
 	assert_balance(823, 0);
 	assert_books();
 }
