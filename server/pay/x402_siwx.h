@@ -16,7 +16,7 @@ struct x402_siwx {
 	const struct hash *key;
 };
 
-#define X402_SIWX_STEP_MS 30000 /* short: a wallet that signs in again has to wait for the next */
+#define X402_SIWX_STEP_MS 5000 /* short: a wallet that signs in again sooner is refused, and its client pays again */
 
 /* {info, supportedChains, schema}; new reference. */
 json_t *x402_siwx_challenge(const struct x402_siwx *s, int64_t now_ms);
