@@ -89,7 +89,7 @@ enum err handle_verify(struct request *req)
 	struct address node;
 	bool known = false;
 	struct verdict_report *report = arena_alloc(req->arena, sizeof(*report));
-	struct verdict_input v = { .chain_id = (uint64_t)app->settings->chain_id, .now_ms = clock_wall_ms() };
+	struct verdict_input v = { .chain_id = (uint64_t)app->settings->chain_id, .own_chain = true, .now_ms = clock_wall_ms() };
 	enum err e = INPUT_READ(req, VERIFY_FIELDS, &in);
 
 	if (!e)
@@ -103,7 +103,8 @@ enum err handle_verify(struct request *req)
 	if (e)
 		return e;
 	v.node = known ? &node : NULL;
-	v.gateway = address_is_zero(&in.gateway) ? &app->gateway : &in.gateway;
+	v.own_gateway = address_is_zero(&in.gateway);
+	v.gateway = v.own_gateway ? &app->gateway : &in.gateway;
 	v.statement_text = in.statement;
 	v.statement_len = in.statement ? strlen(in.statement) : 0;
 	v.model_digest = hash_equal(&in.model, &none) ? NULL : &in.model;

@@ -89,7 +89,8 @@ static struct finding judge_statement(const struct verdict_input *in, const stru
 	if (!in->gateway)
 		return finding(VERDICT_UNVERIFIABLE, "the registration statement counts only with the gateway's key (--gateway)");
 	if (!address_equal(&st.gateway, in->gateway))
-		return finding(VERDICT_FAILED, "the registration statement is by another gateway than the pinned one");
+		return in->own_gateway ? finding(VERDICT_UNVERIFIABLE, "the registration statement is by another gateway: it counts only with that one's key (gateway)")
+				       : finding(VERDICT_FAILED, "the registration statement is by another gateway than the pinned one");
 	if (st.registered_at > rep->receipt.finished_at && st.registered_at - rep->receipt.finished_at > VERDICT_CLOCK_SLACK_MS)
 		return finding(VERDICT_UNVERIFIABLE, "the node registered after this receipt; the statement says nothing about the time before");
 	*ret_profile = st.profile_hash;
@@ -251,6 +252,21 @@ static void check_units(const struct verdict_input *in, struct verdict_report *r
 		add(rep, "units", VERDICT_PASSED, "%llu in, %llu out", (unsigned long long)r->input_units, (unsigned long long)r->output_units);
 }
 
+static void check_made_for(const struct verdict_input *in, struct verdict_report *rep)
+{
+	const struct address *gateway = &rep->receipt.gateway;
+	unsigned long long chain = rep->chain_id;
+	if (in->chain_id && in->chain_id != rep->chain_id)
+		add(rep, "chain", in->own_chain ? VERDICT_UNVERIFIABLE : VERDICT_FAILED, "made for chain %llu%s", chain, in->own_chain ? ", which is not known here" : "");
+	else if (in->chain_id)
+		add(rep, "chain", VERDICT_PASSED, "%llu", chain);
+	if (in->gateway && address_equal(in->gateway, gateway))
+		add(rep, "gateway", VERDICT_PASSED, in->own_gateway ? "made for this gateway" : "made for the pinned gateway");
+	else if (in->gateway)
+		add(rep, "gateway", in->own_gateway ? VERDICT_UNVERIFIABLE : VERDICT_FAILED, "made for gateway %s%s", address_format(gateway).s,
+		    in->own_gateway ? ", about which nothing is known here" : "");
+}
+
 /* none and signed ask for no more than the signature; the other policies need evidence that is not in a receipt. */
 static void check_policy(struct verdict_report *rep)
 {
@@ -300,14 +316,7 @@ void verdict_check(const struct verdict_input *in, struct verdict_report *ret)
 	add(ret, "form", VERDICT_PASSED, "canonical");
 	if (check_signature(ret))
 		check_registration(in, ret);
-	if (in->chain_id && in->chain_id != ret->chain_id)
-		add(ret, "chain", VERDICT_FAILED, "made for chain %llu", (unsigned long long)ret->chain_id);
-	else if (in->chain_id)
-		add(ret, "chain", VERDICT_PASSED, "%llu", (unsigned long long)ret->chain_id);
-	if (in->gateway && address_equal(in->gateway, &ret->receipt.gateway))
-		add(ret, "gateway", VERDICT_PASSED, "made for the pinned gateway");
-	else if (in->gateway)
-		add(ret, "gateway", VERDICT_FAILED, "made for gateway %s", address_format(&ret->receipt.gateway).s);
+	check_made_for(in, ret);
 	if (in->ticket)
 		check_ticket(in->ticket, ret);
 	if (in->model_digest)

@@ -42,6 +42,7 @@ struct verdict_input {
 	uint64_t chain_id;                 /* expected domain */
 	const struct address *node;        /* pinned signer: makes registration known */
 	const struct address *gateway;     /* pinned gateway key */
+	bool own_chain, own_gateway;       /* these two are the checker's own and nobody's pin: what was made for others is not false, it cannot be checked */
 	const char *statement_text;        /* NodeStatement in JSON form; needs `gateway` to count */
 	size_t statement_len;
 	const struct ticket *ticket;       /* what was asked: job, attempt, node, model, policy, request hash */

@@ -394,12 +394,42 @@ static void test_verify_before_the_registration(void **state)
 	}
 }
 
+/* What was made for another gateway or chain is not false: nobody here can say. Unless the caller names the gateway it must be for. */
+static void test_verify_what_is_not_ours(void **state)
+{
+	static const struct { bool gateway, chain, pinned; const char *verdict; } cases[] = {
+		{ false, false, false, "passed" }, { true, false, false, "unverifiable" }, { false, true, false, "unverifiable" }, { true, true, false, "unverifiable" },
+		{ false, false, true, "passed" }, { true, false, true, "failed" }, { false, true, true, "unverifiable" },
+	};
+	struct receipt r = { .attempt = 1, .node = node_address, .status = 200, .policy = "signed" };
+
+	(void)state;
+	memset(r.model_digest.b, 1, sizeof(r.model_digest.b));
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint64_t chain = cases[i].chain ? CHAIN + 1 : CHAIN;
+		struct signature sig;
+		char want[64];
+
+		r.gateway = cases[i].gateway ? (struct address){ { 9 } } : app.gateway;
+		r.started_at = r.finished_at = (uint64_t)clock_wall_ms();
+		doc_sign(&RECEIPT_TYPE, &r, chain, &node_key, &sig);
+		_cleanup_free_ char *text = doc_write(&RECEIPT_TYPE, &r, chain, &sig);
+		_cleanup_json_ json_t *j = json_pack("{s:s}", "receipt", text);
+		if (cases[i].pinned)
+			json_object_set_new(j, "gateway", json_string(address_format(&app.gateway).s));
+		_cleanup_free_ char *body = json_text(j), *answer = post("/v1/verify", "", body);
+		assert_status(answer, 200);
+		snprintf(want, sizeof(want), "\"verdict\":\"%s\"", cases[i].verdict);
+		assert_contains(answer, want);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_registration), cmocka_unit_test(test_delivered), cmocka_unit_test(test_lies), cmocka_unit_test(test_units_are_cut),
 		cmocka_unit_test(test_one_key_one_charge), cmocka_unit_test(test_refused_before_the_hold), cmocka_unit_test(test_an_absurd_ask_shuts_nobody_out),
-		cmocka_unit_test(test_verify_before_the_registration),
+		cmocka_unit_test(test_verify_before_the_registration), cmocka_unit_test(test_verify_what_is_not_ours),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -10,7 +10,7 @@ import { chainAccount, chainOpen } from '../../script/lib/chain.mjs';
 import { environmentClean } from '../../script/lib/procs.mjs';
 import { paymentsOpen } from '../stack/payments.mjs';
 import { EvilNode } from './evil-node.mjs';
-import { opgateBinary, OPG, Rig, waitFor } from './rig.mjs';
+import { opgateBinary, OPG, PAY_TO, Rig, waitFor } from './rig.mjs';
 
 const PAYER = chainAccount(5).account;
 const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64');
