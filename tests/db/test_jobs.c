@@ -339,6 +339,7 @@ static void test_steps_are_fenced(void **state)
 	assert_ok(db_job_produce(pg, &c));
 	assert_int_equal(db_job_produce(pg, &c), ERR_CONFLICT); /* an answer is not replaced */
 	assert_int_equal(db_job_output(pg, &o.id, payer, &output), ERR_NOT_FOUND); /* not paid for yet */
+	c.response_header_length = NULL; /* whoever ends it for a gateway that died has it from the row only */
 	assert_ok(db_job_close(lane, &c, &status));
 	assert_int_equal(status, LANE_OK);
 	assert_int_equal(db_job_output(pg, &o.id, author, &output), ERR_NOT_FOUND);
