@@ -24,7 +24,7 @@ before(async () => {
   assert.ok(fs.existsSync(process.env.OPGATE_BIN), `${process.env.OPGATE_BIN} is missing: make FAULTS=1 BUILD=build/faults`);
   assert.equal(POINTS.length, 4);
   rig = await Rig.start({ instance_timeout_ms: 1000, job_timeout_ms: 60000 });
-  await rig.gatewayAgain(rig.walletSettings());
+  await rig.gatewayAgain({ ...rig.walletSettings(), gas_sponsor_per_day: String(OPG) }); // campaigns are longer than a day's budget
   chain = chainOpen(rig.rpc_url);
   payments = paymentsOpen(chain, { ...rig.chain, chain_id: 84532 });
   model = await rig.modelPublish('paid', 'tensor', { input: '1000', output: '0' });
