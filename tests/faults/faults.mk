@@ -1,5 +1,5 @@
 # make faults [SEED=1] [ROUNDS=20] [FILES="chain reorg"]: every fault test, some files at once. Each fault of the chain ROUNDS times and each
-# point of a payment PAYMENT_ROUNDS times with random timing; tests/faults/kill.test.mjs kills something while 200 jobs run, KILL_ROUNDS
+# point of a payment, payout or record PAYMENT_ROUNDS times with random timing; tests/faults/kill.test.mjs kills something while 200 jobs run, KILL_ROUNDS
 # times. The seed is printed, and repeats the random choices. make faults-short is the same, once: part of ./script/test. Included by the Makefile.
 ROUNDS         ?= 20
 PAYMENT_ROUNDS ?= $(ROUNDS)

@@ -13,7 +13,7 @@ const { EvilNode } = await import('./evil-node.mjs');
 const { chainAccount, chainOpen } = await import('../../script/lib/chain.mjs');
 const { contractsCompile } = await import('../../script/contracts.mjs');
 
-const ROUNDS = Number(process.env.PAYOUT_ROUNDS || 1);
+const ROUNDS = Number(process.env.PAYMENT_ROUNDS || 1);
 const AT_ONCE = 3;
 const POINTS = [...fs.readFileSync(inRoot('server/base/fault.h'), 'utf8').matchAll(/^\tX\((payout_\w+)\)/gm)].map(([, name]) => name);
 const { OPG: TOKEN, Payouts, TestRefusal } = contractsCompile();

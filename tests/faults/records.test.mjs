@@ -11,7 +11,7 @@ const { EvilNode } = await import('./evil-node.mjs');
 const { contractsCompile } = await import('../../script/contracts.mjs');
 const { chainOpen } = await import('../../script/lib/chain.mjs');
 
-const ROUNDS = Number(process.env.RECORD_ROUNDS || 1);
+const ROUNDS = Number(process.env.PAYMENT_ROUNDS || 1);
 const POINTS = ['record_queued', 'record_posted', 'settlement_written', 'settlement_sent', 'settlement_mined'];
 const AT_ONCE = { batch: 5, individual: 3 };
 let rig, chain, model, number = 0;
