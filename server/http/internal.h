@@ -18,7 +18,7 @@
 #include "http/http.h"
 #include "http/router.h"
 
-#define HTTP_MEMORY_LIMIT 1048576     /* per connection, touched only as far as used; what is larger gets the own 414 or 431 page of the library */
+#define HTTP_MEMORY_LIMIT (256 * 1024) /* per connection; the library zeroes it between requests, so a large one costs each of them. What does not fit gets its own 414 or 431 page */
 #define HTTP_URI_MAX 16384            /* bytes of path and query: past it our 414 */
 #define HTTP_HEAD_MAX 49152           /* bytes of request line and headers: past it our 431 */
 #define HTTP_UPLOAD_CHUNK (128 * 1024) /* handed to the sink at once */

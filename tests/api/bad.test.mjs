@@ -137,7 +137,7 @@ test('too much is 413, 414 or 431', async () => {
 
 test('too much of a head has our shape as well', async () => {
   assertError(await sendOne(`GET /v1/models HTTP/1.1\r\n${head()}X-A: ${'a'.repeat(70_000)}\r\n\r\n`), 'problem', 431, 'headers_too_large');
-  assertError(await sendOne(`GET /v1/models HTTP/1.1\r\n${head()}${'X-A: a\r\n'.repeat(9000)}\r\n`), 'problem', 431, 'headers_too_large');
+  assertError(await sendOne(`GET /v1/models HTTP/1.1\r\n${head()}${`X-A: ${'a'.repeat(33)}\r\n`.repeat(1500)}\r\n`), 'problem', 431, 'headers_too_large');
   assertError(await sendOne(`GET /v1/models?x=${'a'.repeat(70_000)} HTTP/1.1\r\n${head()}\r\n`), 'problem', 414, 'uri_too_long');
 });
 
