@@ -28,13 +28,16 @@ enum err chain_head(struct chain *c, uint64_t *ret_number)
 	return quantity_call(c, "eth_blockNumber", ret_number);
 }
 
+enum err chain_expect_id(uint64_t id, uint64_t expected)
+{
+	return id == expected ? ERR_OK : rpc_refuse("the endpoint is chain %llu, not %llu", (unsigned long long)id, (unsigned long long)expected);
+}
+
 enum err chain_check_id(struct chain *c, uint64_t expected)
 {
 	uint64_t id = 0;
 	enum err e = chain_id(c, &id);
-	if (!e && id != expected)
-		e = rpc_refuse("the endpoint is chain %llu, not %llu", (unsigned long long)id, (unsigned long long)expected);
-	return e;
+	return e ? e : chain_expect_id(id, expected);
 }
 
 enum err chain_client_version(struct chain *c, char ret[128])

@@ -23,6 +23,7 @@ struct chain_block {
 };
 
 enum err chain_id(struct chain *c, uint64_t *ret) WARN_UNUSED;
+enum err chain_expect_id(uint64_t id, uint64_t expected) WARN_UNUSED; /* ERR_CHAIN_DOWN with words: another chain */
 enum err chain_check_id(struct chain *c, uint64_t expected) WARN_UNUSED; /* ERR_CHAIN_DOWN: no answer, or another chain now */
 enum err chain_client_version(struct chain *c, char ret[128]) WARN_UNUSED; /* web3_clientVersion */
 enum err chain_head(struct chain *c, uint64_t *ret_number) WARN_UNUSED;

@@ -56,8 +56,8 @@ enum err chain_pair_next(struct chain_pair *p, uint64_t expected, uint64_t numbe
 {
 	enum err e = chain_next(p->first, number, ret);
 
-	if (!e && ret->id != expected)
-		e = rpc_refuse("the endpoint is chain %llu, not %llu", (unsigned long long)ret->id, (unsigned long long)expected);
+	if (!e)
+		e = chain_expect_id(ret->id, expected);
 	return e ? e : second_check_id(p, expected);
 }
 

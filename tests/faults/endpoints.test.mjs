@@ -26,9 +26,13 @@ class Liar {
       const { lie } = liar;
       if (lie === 'down') return response.destroy();
       const asked = JSON.parse(text);
-      const answer = await (await fetch(target, { method: 'POST', body: text, headers: { 'Content-Type': 'application/json' } })).json();
+      const told = await (await fetch(target, { method: 'POST', body: text, headers: { 'Content-Type': 'application/json' } })).json();
+      const tell = ({ id, method, params }) => {
+        const answer = [told].flat().find((one) => one.id === id);
+        return lie ? { ...answer, ...lie(method, answer, params) } : answer;
+      };
       response.setHeader('Content-Type', 'application/json');
-      response.end(JSON.stringify(lie ? { ...answer, ...lie(asked.method, answer, asked.params) } : answer));
+      response.end(JSON.stringify(Array.isArray(asked) ? asked.map(tell) : tell(asked)));
     });
     await new Promise((resolve) => liar.server.listen(0, '127.0.0.1', resolve));
     liar.url = `http://127.0.0.1:${liar.server.address().port}`;
