@@ -134,8 +134,7 @@ test('SIGTERM under load drains: whoever was accepted is answered', { timeout: 1
   assert.ok(Date.now() - began < 30_000);
   for (const told of log.slice(0, 60)) assert.equal(told.status, 200, `accepted, and told ${told.status ?? told.broken} ${told.text ?? ''}`);
   for (const told of log.slice(60)) assert.ok(told.broken || told.status === 200 || told.status === 202 || (told.status === 503 && !told.job), `${told.status} ${told.text}`);
-  const late = await send();
-  assert.equal(late.broken, 'ECONNREFUSED');
+  assert.match((await send()).broken, /ECONNREFUSED|UND_ERR_SOCKET/); // the latter on a connection whose end was not seen yet
   node.mode = slowly(150);
   await rig.gatewaySpawn('gateway');
   await rig.gatewayReady();
