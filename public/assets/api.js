@@ -9,8 +9,10 @@ async function fail(response) {
   throw error;
 }
 
+const DEADLINE_MS = 30_000; // of a whole answer: a page that waits for ever tells nobody anything
+
 async function ask(path, headers) {
-  const response = await fetch(path, { headers }).catch(() => {
+  const response = await fetch(path, { headers, signal: AbortSignal.timeout(DEADLINE_MS) }).catch(() => {
     throw new ApiError('the gateway cannot be reached');
   });
   return response.ok ? response : fail(response);

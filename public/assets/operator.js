@@ -6,7 +6,7 @@ import { el, empty, facts, failure, identifier, table, tag, when } from './ui.js
 const EVERY_MS = 5000;
 const main = document.getElementById('main'), state = document.getElementById('state'), parts = document.getElementById('parts');
 const pause = document.getElementById('pause'), age = document.getElementById('age');
-let paused = false, timer = null, updated = null;
+let paused = false, asking = false, timer = null, updated = null;
 const drawn = new Map(); // what each part was drawn from
 
 const opg = (units) => (units === null ? el('span', { class: 'soft' }, 'not known') : el('span', { class: 'price', title: `${units} base units` }, `${formatOpg(units)} OPG`));
@@ -75,6 +75,8 @@ function tellAge() {
 }
 
 async function refresh() {
+  if (asking) return; // an older answer must not come after a newer one; what is under way goes on by itself
+  asking = true;
   clearTimeout(timer);
   try {
     const [r, held] = await Promise.all([apiJson('/v1/reconciliation'), apiJson('/v1/deposits/held?limit=20')]);
@@ -83,6 +85,8 @@ async function refresh() {
     show(r, held.data);
   } catch (error) {
     if (!document.getElementById('trouble')) main.insertBefore(el('div', { id: 'trouble' }, failure(error)), parts);
+  } finally {
+    asking = false;
   }
   tellAge();
   if (!paused) timer = setTimeout(refresh, EVERY_MS);

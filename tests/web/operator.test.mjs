@@ -76,6 +76,24 @@ test('the operator’s page says what is wrong, and follows what happens', async
   answers.down = false;
   await stateIs(page, 'passed');
   assert.equal(await page.locator('#trouble').count(), 0);
+
+  // Whoever pauses and goes on while an answer is under way gets that one, and not a second one beside it.
+  let asked = 0, release;
+  const held = new Promise((resolve) => { release = resolve; });
+  const press = () => page.keyboard.press('Enter');
+  await press(); // paused
+  await page.route('**/v1/reconciliation', async (route) => {
+    asked++;
+    await held;
+    await route.continue();
+  });
+  for (let i = 0; i < 5; i++) await press();
+  await page.evaluate(() => fetch('/operator')); // what the page asked before that has been seen by now
+  assert.equal(await page.getAttribute('#pause', 'aria-pressed'), 'false');
+  assert.equal(asked, 1);
+  answers['/v1/reconciliation'] = { ...well(), custody_ok: null, custody: { ...well().custody, on_chain: null, difference: null, ok: null } };
+  release();
+  await stateIs(page, 'unverifiable');
 });
 
 test('strange words stay words, and a phone needs no sideways scrolling', async (t) => {
