@@ -88,7 +88,7 @@ static enum err check_ground(const struct audit_config *c, struct db *db, const 
 static enum err compare_blocks(const struct audit_config *c, struct db *db, const json_t *scope, uint64_t at, uint64_t final, uint64_t *ret_at)
 {
 	const struct movements_filter f = filter_of(c);
-	struct chain_movement *list = NULL;
+	_cleanup_free_ struct chain_movement *list = NULL;
 	struct chain_block block;
 	size_t count = 0;
 	struct audit_memory *memory = c->memory;
@@ -103,7 +103,6 @@ static enum err compare_blocks(const struct audit_config *c, struct db *db, cons
 		for (size_t i = 0; i < count; i++)
 			json_array_append_new(movements, audit_movement_json(&list[i]));
 		e = db_audit_advance(db, scope, at, last, &block.hash, movements, memory->doubt);
-		free(list);
 	}
 	memory->doubt = e == ERR_IN_PROGRESS;
 	if (e)
