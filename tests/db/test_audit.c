@@ -5,6 +5,7 @@
 #include "db/ledger.h"
 #include "pay/audit.h"
 #include "tests/db/pg.h"
+#include "tests/unit/chain/fake_rpc.h"
 
 #define TOKEN "7000000000000000000000000000000000000000"
 #define TREASURY "7e00000000000000000000000000000000000000"
@@ -258,6 +259,38 @@ static void test_where_the_books_first_went_wrong(void **state)
 	assert_string_equal(json_string_value(json_object_get(json_array_get(found, 1), "kind")), "balance");
 }
 
+static void log_nothing(const char *event, int64_t number, const char *detail)
+{
+	(void)event, (void)number, (void)detail;
+}
+
+/* The logs are there and the block they end with is not: nothing is compared, and nothing is kept of it. */
+static void test_an_endpoint_in_two_minds(void **state)
+{
+	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
+	const struct fake_answer answers[] = { { .method = "eth_blockNumber", .result = "\"0x5\"" }, { .method = "eth_getLogs", .result = "[]" },
+					       { .method = "eth_getBlockByNumber", .result = "null" } };
+	struct fake_rpc fake = { 0 };
+	struct audit_memory memory = { 0 };
+	struct chain_pair pair = { 0 };
+	struct net *net = NULL;
+	bool more = true;
+
+	(void)state;
+	deposit();
+	assert_ok(net_start(&trusted, &net));
+	fake_start(&fake);
+	fake_set(&fake, answers, 3);
+	pair.first = chain_new(net, fake.url, 5000);
+	const struct audit_config config = { .pair = &pair, .watch = WATCH, .confirmations = 1, .memory = &memory, .log = log_nothing };
+	assert_int_equal(audit_step(&config, pg, &more), ERR_NOT_FOUND);
+	assert_false(more);
+	assert_value("SELECT number AS v FROM audit_cursor", "0");
+	chain_free(pair.first);
+	net_stop(net);
+	fake_stop(&fake);
+}
+
 int main(void)
 {
 #define OF_ITS_OWN(test) cmocka_unit_test_setup(test, setup)
@@ -265,7 +298,7 @@ int main(void)
 		OF_ITS_OWN(test_a_deposit_agrees), OF_ITS_OWN(test_what_does_not_agree_stops), OF_ITS_OWN(test_doubt), OF_ITS_OWN(test_what_needs_no_row),
 		OF_ITS_OWN(test_a_settlement_nobody_wrote_down), OF_ITS_OWN(test_one_comparer_a_block), OF_ITS_OWN(test_a_row_without_log_is_asked_about),
 		OF_ITS_OWN(test_going_back), OF_ITS_OWN(test_a_mismatch_heals), OF_ITS_OWN(test_an_operator_resolves),
-		OF_ITS_OWN(test_where_the_books_first_went_wrong),
+		OF_ITS_OWN(test_where_the_books_first_went_wrong), OF_ITS_OWN(test_an_endpoint_in_two_minds),
 	};
 
 	return cmocka_run_group_tests(tests, pg_setup, pg_teardown);
