@@ -96,14 +96,6 @@ enum err db_authorization_known(struct db *db, const struct authorization_key *k
 	return ask_bool(db, "SELECT EXISTS (SELECT FROM payment_authorization" WHERE_KEY ") AS v", &p, ret);
 }
 
-static void set_hex(json_t *o, const char *key, const void *bytes, size_t len)
-{
-	char hex[65];
-
-	hex_encode(bytes, len, hex);
-	json_object_set_new(o, key, json_must(json_string(hex)));
-}
-
 enum err db_facilitation_claim(struct db *db, const struct facilitation *f)
 {
 	_cleanup_result_ struct db_result *r = NULL;
@@ -115,11 +107,11 @@ enum err db_facilitation_claim(struct db *db, const struct facilitation *f)
 	const char *status;
 	enum err e;
 
-	set_hex(o, "verifier", f->key.verifier.b, 20);
-	set_hex(o, "payer", f->key.payer.b, 20);
-	set_hex(o, "nonce", f->key.nonce.b, 32);
-	set_hex(o, "payee", f->payee.b, 20);
-	set_hex(o, "request_digest", f->request_digest.b, 32);
+	json_object_set_new(o, "verifier", json_hex(f->key.verifier.b, 20));
+	json_object_set_new(o, "payer", json_hex(f->key.payer.b, 20));
+	json_object_set_new(o, "nonce", json_hex(f->key.nonce.b, 32));
+	json_object_set_new(o, "payee", json_hex(f->payee.b, 20));
+	json_object_set_new(o, "request_digest", json_hex(f->request_digest.b, 32));
 	db_json(&p, o);
 	db_amount(&p, f->gas);
 	db_amount(&p, f->gas_payee_max);

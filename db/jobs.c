@@ -23,14 +23,6 @@ static void set_amount(json_t *o, const char *key, struct amount a)
 	set_text(o, key, amount_format(a).s);
 }
 
-static void set_hex(json_t *o, const char *key, const void *p, size_t len)
-{
-	_cleanup_free_ char *hex = xmalloc(2 * len + 1);
-
-	hex_encode(p, len, hex);
-	set(o, key, json_string(hex));
-}
-
 static void set_uuid(json_t *o, const char *key, const struct uuid *u)
 {
 	set_text(o, key, uuid_format(u).s);
@@ -53,7 +45,7 @@ json_t *db_job_open_item(const struct job_open *j)
 	set_text(o, "path", j->path);
 	set_text(o, "content_type", j->content_type);
 	set_text(o, "tensor_header_length", j->tensor_header_length);
-	set_hex(o, "request_hash", j->request_hash.b, 32);
+	set(o, "request_hash", json_hex(j->request_hash.b, 32));
 	set(o, "input_units_max", json_integer(j->input_units_max));
 	set(o, "output_units_max", json_integer(j->output_units_max));
 	set_amount(o, "royalty_input", j->royalty_input);
@@ -64,10 +56,10 @@ json_t *db_job_open_item(const struct job_open *j)
 	set(o, "timeout_ms", json_integer(j->timeout_ms));
 	set(o, "attempt", json_integer(j->background ? 0 : 1));
 	if (j->background) {
-		set_hex(o, "request_body", j->body, j->body_len);
+		set(o, "request_body", json_hex(j->body, j->body_len));
 	} else {
 		set_uuid(o, "lease", &j->lease);
-		set_hex(o, "node", j->node.b, 20);
+		set(o, "node", json_hex(j->node.b, 20));
 		set(o, "operator", json_integer(j->operator_));
 		set_amount(o, "ask_input", j->ask_input);
 		set_amount(o, "ask_output", j->ask_output);
@@ -75,7 +67,7 @@ json_t *db_job_open_item(const struct job_open *j)
 	if (j->idempotency_key) {
 		set_text(o, "route", j->route);
 		set_text(o, "key", j->idempotency_key);
-		set_hex(o, "body_digest", j->body_digest.b, 32);
+		set(o, "body_digest", json_hex(j->body_digest.b, 32));
 	}
 	return o;
 }
@@ -106,9 +98,9 @@ json_t *db_job_close_item(const struct job_close *c)
 		set_text(o, "response_header_length", c->response_header_length);
 	}
 	if (c->response_hash)
-		set_hex(o, "response_hash", c->response_hash->b, 32);
+		set(o, "response_hash", json_hex(c->response_hash->b, 32));
 	if (c->response_body)
-		set_hex(o, "response_body", c->response_body, c->response_len);
+		set(o, "response_body", json_hex(c->response_body, c->response_len));
 	set_text(o, "receipt", c->receipt);
 	set_text(o, "verdict", c->verdict);
 	if (c->verdict_report)

@@ -6,24 +6,14 @@
 #include "base/mem.h"
 #include "db/payments.h"
 
-static void set_hex(json_t *o, const char *key, const void *p, size_t len)
-{
-	char hex[65];
-
-	hex_encode(p, len, hex);
-	json_object_set_new(o, key, json_must(json_string(hex)));
-}
-
 static json_t *gas_json(const struct payment_gas *g)
 {
 	json_t *o = json_must(json_pack("{s:s, s:s, s:s}", "wei", amount_format(g->wei).s, "payer_max", amount_format(g->payer_max).s, "all_max", amount_format(g->all_max).s));
-	_cleanup_free_ char *raw = xmalloc(2 * g->raw_len + 1);
 
 	if (!g->raw)
 		return o;
-	hex_encode(g->raw, g->raw_len, raw);
-	set_hex(o, "hash", g->hash.b, 32);
-	json_object_set_new(o, "raw", json_must(json_string(raw)));
+	json_object_set_new(o, "hash", json_hex(g->hash.b, 32));
+	json_object_set_new(o, "raw", json_hex(g->raw, g->raw_len));
 	json_object_set_new(o, "nonce", json_must(json_integer((json_int_t)g->nonce)));
 	json_object_set_new(o, "unlimited", json_boolean(g->unlimited));
 	json_object_set_new(o, "top_up", json_must(json_string(amount_format(g->top_up).s)));
@@ -46,10 +36,10 @@ static json_t *claim_json(const struct payment_claim *c)
 	}
 	if (c->gas)
 		json_object_set_new(o, "gas", gas_json(c->gas));
-	set_hex(o, "verifier", c->verifier.b, 20);
-	set_hex(o, "payer", c->payer.b, 20);
-	set_hex(o, "nonce", c->nonce.b, 32);
-	set_hex(o, "request_digest", c->request_digest.b, 32);
+	json_object_set_new(o, "verifier", json_hex(c->verifier.b, 20));
+	json_object_set_new(o, "payer", json_hex(c->payer.b, 20));
+	json_object_set_new(o, "nonce", json_hex(c->nonce.b, 32));
+	json_object_set_new(o, "request_digest", json_hex(c->request_digest.b, 32));
 	return o;
 }
 

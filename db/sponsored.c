@@ -4,22 +4,13 @@
 #include "base/mem.h"
 #include "db/sponsored.h"
 
-static json_t *hex_json(const void *p, size_t len)
-{
-	_cleanup_free_ char *text = xmalloc(2 * len + 1);
-
-	hex_encode(p, len, text);
-	text[2 * len] = 0;
-	return json_must(json_string(text));
-}
-
 enum err db_sponsored_open(struct db *db, const struct sponsored_new *d)
 {
 	_cleanup_result_ struct db_result *r = NULL;
 	_cleanup_json_ json_t *o = json_must(json_pack("{s:s, s:I, s:I, s:o, s:s, s:o, s:s, s:I, s:o, s:s}", "id", uuid_format(&d->id).s, "chain_id", (json_int_t)d->chain_id,
-						       "account", (json_int_t)d->account, "owner", hex_json(d->owner.b, 20), "method", d->method, "nonce",
-						       hex_json(d->nonce.b, 32), "amount", amount_format(d->amount).s, "valid_until", (json_int_t)d->valid_until, "call",
-						       hex_json(d->call, d->call_len), "gas_cost", amount_format(d->gas_cost).s));
+						       "account", (json_int_t)d->account, "owner", json_hex(d->owner.b, 20), "method", d->method, "nonce",
+						       json_hex(d->nonce.b, 32), "amount", amount_format(d->amount).s, "valid_until", (json_int_t)d->valid_until, "call",
+						       json_hex(d->call, d->call_len), "gas_cost", amount_format(d->gas_cost).s));
 	const char *status;
 	DB_PARAMS p = { 0 };
 	enum err e;

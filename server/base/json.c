@@ -7,6 +7,7 @@
 
 #include "base/amount.h"
 #include "base/hex.h"
+#include "base/mem.h"
 
 /* Texts of `why` end up in answers, so they must be plain ASCII whatever the input was. */
 static void why_set(struct json_why *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -215,4 +216,12 @@ json_t *json_must(json_t *j)
 	if (!j)
 		panic("json_must: packing failed");
 	return j;
+}
+
+json_t *json_hex(const void *p, size_t len)
+{
+	_cleanup_free_ char *text = xmalloc(2 * len + 1);
+
+	hex_encode(p, len, text);
+	return json_must(json_string(text));
 }

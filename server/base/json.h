@@ -53,5 +53,7 @@ json_t *json_quoted(const char *text);
 
 /* A finished object from json_pack, or abort: a NULL here is a bug of ours (bad UTF-8 must be checked before). */
 json_t *json_must(json_t *j);
+/* Bytes as lower-case hex without 0x. */
+json_t *json_hex(const void *p, size_t len);
 
 #endif

@@ -9,35 +9,26 @@
 
 #define RANGE_MAX 2000 /* blocks: what public endpoints answer */
 
-static json_t *hex_json(const void *p, size_t len)
-{
-	char text[65];
-
-	hex_encode(p, len, text);
-	text[2 * len] = 0;
-	return json_must(json_string(text));
-}
-
 json_t *audit_scope(const struct watch *w, const struct address *pay_to, const struct address *own, size_t own_count)
 {
 	json_t *list = json_must(json_array());
 
-	json_array_append_new(list, hex_json(w->treasury.b, 20));
+	json_array_append_new(list, json_hex(w->treasury.b, 20));
 	for (size_t i = 0; i < own_count; i++)
-		json_array_append_new(list, hex_json(own[i].b, 20));
-	return json_must(json_pack("{s:I, s:o, s:o, s:o, s:o}", "chain_id", (json_int_t)w->chain_id, "token", hex_json(w->token.b, 20), "treasury", hex_json(w->treasury.b, 20),
-				   "pay_to", address_is_zero(pay_to) ? json_must(json_string("none")) : hex_json(pay_to->b, 20), "ours", list));
+		json_array_append_new(list, json_hex(own[i].b, 20));
+	return json_must(json_pack("{s:I, s:o, s:o, s:o, s:o}", "chain_id", (json_int_t)w->chain_id, "token", json_hex(w->token.b, 20), "treasury", json_hex(w->treasury.b, 20),
+				   "pay_to", address_is_zero(pay_to) ? json_must(json_string("none")) : json_hex(pay_to->b, 20), "ours", list));
 }
 
 json_t *audit_movement_json(const struct chain_movement *m)
 {
-	json_t *o = json_must(json_pack("{s:o, s:I, s:I, s:o, s:o, s:s}", "tx", hex_json(m->tx.b, 32), "ordinal", (json_int_t)m->ordinal, "block", (json_int_t)m->block_number,
-					"from", hex_json(m->from.b, 20), "to", hex_json(m->to.b, 20), "value", u256_format(&m->value).s));
+	json_t *o = json_must(json_pack("{s:o, s:I, s:I, s:o, s:o, s:s}", "tx", json_hex(m->tx.b, 32), "ordinal", (json_int_t)m->ordinal, "block", (json_int_t)m->block_number,
+					"from", json_hex(m->from.b, 20), "to", json_hex(m->to.b, 20), "value", u256_format(&m->value).s));
 
 	if (m->has_ref)
-		json_object_set_new(o, "ref", hex_json(m->ref.b, 32));
+		json_object_set_new(o, "ref", json_hex(m->ref.b, 32));
 	if (m->has_nonce)
-		json_object_set_new(o, "nonce", hex_json(m->nonce.b, 32));
+		json_object_set_new(o, "nonce", json_hex(m->nonce.b, 32));
 	return o;
 }
 
@@ -137,7 +128,7 @@ static enum err movement_find(const struct audit_config *c, const struct audit_q
 
 static json_t *question_json(const struct audit_question *q)
 {
-	json_t *o = json_must(json_pack("{s:s, s:s, s:s, s:o, s:I}", "kind", q->kind, "subject", q->subject, "detail", q->detail, "tx", hex_json(q->tx.b, 32), "ordinal",
+	json_t *o = json_must(json_pack("{s:s, s:s, s:s, s:o, s:I}", "kind", q->kind, "subject", q->subject, "detail", q->detail, "tx", json_hex(q->tx.b, 32), "ordinal",
 					(json_int_t)q->ordinal));
 
 	if (q->block_number)
