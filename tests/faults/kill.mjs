@@ -213,6 +213,7 @@ export class Campaign {
       return this.states(what);
     }
     await new Promise((resolve) => setTimeout(resolve, at)); // the phase is what is random here
+    const seen = await waitFor('jobs are open', () => this.states(what)); // before: the gateway lives on, and goes on at once
     if (what === 'postgres') {
       await rig.kill('postgres');
       await rig.postgresRestart();
@@ -223,7 +224,7 @@ export class Campaign {
     } else {
       await this.nodeKill('node-a');
     }
-    return this.states(what);
+    return seen;
   }
 
   async states(what) {
