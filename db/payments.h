@@ -129,6 +129,7 @@ struct open_tx { /* a transaction that is not final: its newest form */
 	int64_t id;
 	uint64_t nonce;
 	bool mined, unsettled; /* it carries payments that are not settled */
+	int64_t forms; /* how many there are */
 	uint64_t block_number;
 	struct hash block_hash, hash;
 	struct amount max_fee;
@@ -148,18 +149,24 @@ struct arrival { /* a payment's Transfer in a receipt */
 	struct uuid payment;
 	uint32_t log; /* its ordinal there */
 };
-/* Mined here; each payment whose money was seen to arrive is settled in the same transaction. */
-enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
-			     const struct arrival *arrived, size_t arrived_count) WARN_UNUSED;
-/* What a mined transaction cost: the reservations of gas of what it carried for others become their share of it. */
-enum err db_settlement_gas(struct db *db, int64_t id, struct amount cost) WARN_UNUSED;
+struct mined_tx { /* as its receipt says */
+	bool succeeded;
+	uint64_t block_number;
+	struct hash block, hash;
+	struct amount cost; /* wei: what it carried for others has its share of it, in place of the gas set aside */
+};
+/* Mined; each payment whose money was seen to arrive is settled in the same transaction, and its job, when the answer is stored, ends in it:
+ * ret_closed[count] are the payments whose jobs did. */
+enum err db_settlement_mined(struct db *db, int64_t id, const struct mined_tx *mined, const struct arrival *arrived, size_t count, struct uuid *ret_closed,
+			     size_t *ret_closed_count) WARN_UNUSED;
 enum err db_settlement_unmined(struct db *db, int64_t id) WARN_UNUSED; /* a reorganisation took it back: it is sent again */
 enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments and payouts get another transaction */
 /* Final: it is not looked at any more. What it moved for payments that were given up is booked in the same transaction.
  * ERR_CONFLICT: a job of theirs is still open, come again. */
 enum err db_settlement_final(struct db *db, int64_t id, const struct hash *tx_hash, const struct arrival *late, size_t late_count) WARN_UNUSED;
-/* A transaction of ours says what it settled: these payments are its own, even if they were tied to a later one meanwhile. */
-enum err db_settlement_take_over(struct db *db, int64_t id, const struct uuid *payments, size_t count) WARN_UNUSED;
+/* A transaction of ours says what it settled: these payments are its own, even if they were tied to a later one meanwhile. What it carries
+ * that is not ended, with them, as db_settlement_payments. */
+enum err db_settlement_take_over(struct db *db, int64_t id, const struct uuid *said, size_t said_count, struct settling *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 struct given_up { /* a payment nobody expects money for */
 	struct uuid id;
 	struct address payer;

@@ -6,16 +6,6 @@
 
 #define IDS(n) "(SELECT DISTINCT i::uuid FROM jsonb_array_elements_text($" n "::jsonb) i)"
 
-enum err db_settlement_take_over(struct db *db, int64_t id, const struct uuid *payments, size_t count)
-{
-	DB_PARAMS p = { 0 };
-
-	db_int(&p, id);
-	db_uuids(&p, payments, count);
-	return db_exec(db, "WITH p AS (UPDATE payment SET tx = $1::bigint WHERE id IN " IDS("2") " AND state = 'settling' AND tx IS DISTINCT FROM $1::bigint)"
-			   " UPDATE facilitation SET tx = $1::bigint WHERE id IN " IDS("2") " AND state = 'settling' AND tx IS DISTINCT FROM $1::bigint", &p, NULL);
-}
-
 enum err db_payments_given_up(struct db *db, const struct uuid *payments, size_t count, struct given_up *ret, size_t *ret_count)
 {
 	_cleanup_result_ struct db_result *r = NULL;
@@ -117,7 +107,7 @@ enum err db_settlement_final(struct db *db, int64_t id, const struct hash *tx_ha
 {
 	struct final f = { id, tx_hash, late, late_count };
 
-	return db_transaction(db, write_final, &f);
+	return late_count ? db_transaction(db, write_final, &f) : write_final(db, &f);
 }
 
 enum err db_settlement_at_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t nonce, bool *ret_replaced, int64_t *ret_id)

@@ -69,6 +69,15 @@ enum err db_settling_for_others(struct db *db, struct settling *ret, size_t max,
 	return list_settling(db, SQL_SETTLING " IS NULL AND payee IS NOT NULL" SQL_OLDEST, &p, ret, max, ret_count);
 }
 
+enum err db_settlement_take_over(struct db *db, int64_t id, const struct uuid *said, size_t said_count, struct settling *ret, size_t max, size_t *ret_count)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, id);
+	db_uuids(&p, said, said_count);
+	return list_settling(db, "SELECT * FROM settlement_takes_over($1::bigint, $2::jsonb)", &p, ret, max, ret_count);
+}
+
 enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret, size_t max, size_t *ret_count)
 {
 	DB_PARAMS p = { 0 };
@@ -121,11 +130,15 @@ enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct addr
 	return e;
 }
 
-struct writing {
-	const struct signed_tx *tx;
-	const struct uuid *payments;
-	size_t count;
-};
+static void push_tx(struct db_params *p, const struct signed_tx *tx)
+{
+	db_int(p, (int64_t)tx->chain_id);
+	db_address(p, &tx->sender);
+	db_int(p, (int64_t)tx->nonce);
+	db_hash(p, &tx->hash);
+	db_bytes(p, tx->raw, tx->raw_len);
+	db_amount(p, tx->max_fee);
+}
 
 enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t *ret_id)
 {
@@ -133,38 +146,20 @@ enum err db_settlement_insert(struct db *db, const struct signed_tx *tx, int64_t
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	db_int(&p, (int64_t)tx->chain_id);
-	db_address(&p, &tx->sender);
-	db_int(&p, (int64_t)tx->nonce);
-	e = db_query_one(db, "INSERT INTO settlement_tx (chain_id, sender, nonce) VALUES ($1::bigint, $2, $3::bigint) RETURNING id", &p, &r);
-	if (!e)
-		e = db_settlement_replace(db, db_get_int(r, 0, "id"), tx);
+	push_tx(&p, tx);
+	e = db_query_one(db, "SELECT settlement_insert($1::bigint, $2, $3::bigint, $4, $5, $6::numeric) AS id", &p, &r);
 	if (!e)
 		*ret_id = db_get_int(r, 0, "id");
 	return e;
 }
 
-static enum err write_tx(struct db *db, void *arg)
-{
-	const struct writing *w = arg;
-	_cleanup_result_ struct db_result *r = NULL;
-	DB_PARAMS p = { 0 };
-	int64_t id = 0;
-	enum err e = db_settlement_insert(db, w->tx, &id);
-
-	if (e || w->count == 0)
-		return e;
-	db_uuids(&p, w->payments, w->count);
-	db_int(&p, id);
-	e = db_query_one(db, "SELECT settlement_carries($1::jsonb, $2::bigint) AS taken", &p, &r);
-	return e ? e : db_get_int(r, 0, "taken") == (int64_t)w->count ? ERR_OK : ERR_CONFLICT;
-}
-
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count)
 {
-	struct writing w = { tx, payments, count };
+	DB_PARAMS p = { 0 };
 
-	return db_transaction(db, write_tx, &w);
+	push_tx(&p, tx);
+	db_uuids(&p, payments, count);
+	return db_exec(db, "SELECT settlement_write($1::bigint, $2, $3::bigint, $4, $5, $6::numeric, $7::jsonb)", &p, NULL);
 }
 
 enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx *tx)
@@ -180,7 +175,8 @@ enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx
 
 #define SQL_OPEN \
 	"SELECT t.id, t.nonce, t.state, t.block_number, t.block_hash, v.hash, v.raw, v.max_fee, (extract(epoch FROM clock_timestamp() - v.sent_at) * 1000)::bigint AS age," \
-	" (extract(epoch FROM clock_timestamp() - v.tried_at) * 1000)::bigint AS idle, EXISTS (SELECT FROM settlement_item i WHERE i.tx = t.id) AS unsettled" \
+	" (extract(epoch FROM clock_timestamp() - v.tried_at) * 1000)::bigint AS idle, EXISTS (SELECT FROM settlement_item i WHERE i.tx = t.id) AS unsettled," \
+	" (SELECT count(*) FROM settlement_tx_version WHERE tx = t.id) AS forms" \
 	" FROM settlement_tx t JOIN LATERAL (SELECT * FROM settlement_tx_version WHERE tx = t.id ORDER BY sent_at DESC LIMIT 1) v ON true" \
 	" WHERE t.chain_id = $1::bigint AND t.sender = $2 AND t.state IN ('signed', 'mined') ORDER BY t.nonce LIMIT $3::int"
 
@@ -201,6 +197,7 @@ enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct addr
 		struct open_tx *t = &ret[(*ret_count)++];
 
 		*t = (struct open_tx){ .id = db_get_int(r, i, "id"), .nonce = (uint64_t)db_get_int(r, i, "nonce"), .mined = !db_is_null(r, i, "block_hash"), .unsettled = db_get_bool(r, i, "unsettled"),
+				       .forms = db_get_int(r, i, "forms"),
 				       .block_number = (uint64_t)db_get_int(r, i, "block_number"), .max_fee = db_get_amount(r, i, "max_fee"),
 				       .age_ms = db_get_int(r, i, "age"), .idle_ms = db_get_int(r, i, "idle") };
 		if (t->mined)
@@ -236,75 +233,30 @@ enum err db_settlement_hashes(struct db *db, int64_t id, struct hash *ret, size_
 	return ERR_OK;
 }
 
-struct mined {
-	int64_t id;
-	bool succeeded;
-	uint64_t block_number;
-	const struct hash *block_hash, *tx_hash;
-	const struct arrival *arrived;
-	size_t count;
-};
-
-/* All that can be settled together; whatever is left over says by itself what is wrong with it. */
-static enum err write_arrived(struct db *db, const struct mined *m)
+enum err db_settlement_mined(struct db *db, int64_t id, const struct mined_tx *m, const struct arrival *arrived, size_t count, struct uuid *ret_closed,
+			     size_t *ret_closed_count)
 {
 	_cleanup_result_ struct db_result *r = NULL;
 	_cleanup_json_ json_t *list = json_must(json_array());
 	DB_PARAMS p = { 0 };
 	enum err e;
 
-	for (size_t i = 0; i < m->count; i++)
-		json_array_append_new(list, json_must(json_pack("{s:s, s:I}", "payment", uuid_format(&m->arrived[i].payment).s, "log", (json_int_t)m->arrived[i].log)));
-	db_json(&p, list);
-	db_hash(&p, m->tx_hash);
-	e = db_query(db, "SELECT id FROM payments_settled($1::jsonb, $2) id", &p, &r);
-	for (size_t i = 0; !e && i < m->count; i++) {
-		bool done = false;
-
-		for (int row = 0; !done && row < db_rows(r); row++) {
-			struct uuid id;
-
-			db_get_uuid(r, row, "id", &id);
-			done = !memcmp(id.b, m->arrived[i].payment.b, sizeof(id.b));
-		}
-		if (!done)
-			e = db_payment_arrived(db, &m->arrived[i].payment, m->tx_hash, m->arrived[i].log);
-	}
-	return e;
-}
-
-/* Which form of a transaction was mined, for the event that it carries (records.c). */
-static enum err write_record_mined(struct db *db, const struct mined *m)
-{
-	DB_PARAMS p = { 0 };
-
-	db_int(&p, m->id);
-	db_hash(&p, m->tx_hash);
-	return db_exec(db, "UPDATE record_post SET tx_hash = $2 WHERE tx = $1::bigint", &p, NULL);
-}
-
-static enum err write_mined(struct db *db, void *arg)
-{
-	const struct mined *m = arg;
-	DB_PARAMS p = { 0 };
-	enum err e;
-
-	db_int(&p, m->id);
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_must(json_pack("{s:s, s:I}", "payment", uuid_format(&arrived[i].payment).s, "log", (json_int_t)arrived[i].log)));
+	db_int(&p, id);
 	db_bool(&p, m->succeeded);
 	db_int(&p, (int64_t)m->block_number);
-	db_hash(&p, m->block_hash);
-	e = db_exec_one(db, "UPDATE settlement_tx SET state = 'mined', succeeded = $2::boolean, block_number = $3::bigint, block_hash = $4 WHERE id = $1::bigint AND state = 'signed'", &p);
-	if (!e && m->count > 0)
-		e = write_arrived(db, m);
-	return e ? e : write_record_mined(db, m);
-}
-
-enum err db_settlement_mined(struct db *db, int64_t id, bool succeeded, uint64_t block_number, const struct hash *block_hash, const struct hash *tx_hash,
-			     const struct arrival *arrived, size_t arrived_count)
-{
-	struct mined m = { id, succeeded, block_number, block_hash, tx_hash, arrived, arrived_count };
-
-	return db_transaction(db, write_mined, &m);
+	db_hash(&p, &m->block);
+	db_hash(&p, &m->hash);
+	db_amount(&p, m->cost);
+	db_json(&p, list);
+	e = db_query(db, "SELECT id FROM settlement_mined($1::bigint, $2::boolean, $3::bigint, $4, $5, $6::numeric, $7::jsonb) id", &p, &r);
+	if (e)
+		return e;
+	*ret_closed_count = 0;
+	for (int i = 0; i < db_rows(r) && *ret_closed_count < count; i++)
+		db_get_uuid(r, i, "id", &ret_closed[(*ret_closed_count)++]);
+	return ERR_OK;
 }
 
 /* A function that says whether the row was in the state it expects. */
@@ -341,15 +293,6 @@ static enum err write_replaced(struct db *db, void *arg)
 enum err db_settlement_replaced(struct db *db, int64_t id)
 {
 	return db_transaction(db, write_replaced, &id);
-}
-
-enum err db_settlement_gas(struct db *db, int64_t id, struct amount cost)
-{
-	DB_PARAMS p = { 0 };
-
-	db_int(&p, id);
-	db_amount(&p, cost);
-	return db_exec(db, "SELECT settlement_gas_used($1::bigint, $2::numeric)", &p, NULL);
 }
 
 enum err db_payment_arrived(struct db *db, const struct uuid *payment, const struct hash *tx_hash, uint32_t log)

@@ -169,9 +169,9 @@ static void settle_now(void *arg)
 		turns_kick(app->settler);
 }
 
-static void payment_ended(void *app, const struct uuid *payment, const struct hash *tx)
+static void payment_ended(void *app, const struct uuid *payment, const struct hash *tx, bool closed)
 {
-	runs_payment_ended(&((struct app *)app)->pay, payment, tx);
+	runs_payment_ended(&((struct app *)app)->pay, payment, tx, closed);
 	waiters_notify(app, payment); /* or a settlement for somebody else */
 }
 

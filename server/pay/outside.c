@@ -281,7 +281,7 @@ static enum err fail(struct outside *o, struct db *db, const struct settling *p,
 	if (!e)
 		e = db_payment_failed(db, &p->id, settler_reason(&o->chain, p, seen == SETTLER_USED));
 	if (!e)
-		o->config.ended(o->config.arg, &p->id, NULL);
+		o->config.ended(o->config.arg, &p->id, NULL, false);
 	return e;
 }
 
@@ -308,7 +308,7 @@ static enum err look_after(struct outside *o, struct db *db, const struct settli
 		over = false;
 	}
 	if (seen == SETTLER_SETTLED) {
-		o->config.ended(o->config.arg, &p->id, NULL);
+		o->config.ended(o->config.arg, &p->id, NULL, false);
 		return ERR_OK;
 	}
 	pthread_mutex_lock(&o->lock);

@@ -29,7 +29,7 @@ struct outside_config {
 	int64_t poll_ms;
 	int64_t patience_ms; /* of the connection that asks (settler_own) */
 	struct settler_view *view; /* kept by it */
-	void (*ended)(void *arg, const struct uuid *payment, const struct hash *tx); /* as the settler's */
+	void (*ended)(void *arg, const struct uuid *payment, const struct hash *tx, bool closed); /* as the settler's */
 	void *arg;
 	void (*log)(const char *event, int64_t number, const char *detail);
 };

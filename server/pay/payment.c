@@ -79,6 +79,17 @@ static void close_payment(struct run *run, enum outcome o, bool dropped)
 	run_over(run, o, e && run->payment.asked ? ERR_PAYMENT_PENDING : e, &split);
 }
 
+/* The job ended when its money came; what that says is known. */
+static void end_closed(struct run *run)
+{
+	_cleanup_json_ json_t *report = NULL;
+	struct job_close c;
+	struct split split;
+	enum err e = run_closing(run, run->outcome, &c, &split, &report);
+
+	run_over(run, run->outcome, e, &split);
+}
+
 /* The answer is good: it is stored, and with that what it costs is to be taken. */
 static enum err produce(struct run *run, enum outcome o, struct split *ret_split)
 {
@@ -129,6 +140,7 @@ static enum err look(struct run *run, struct db *db)
 	run->payment.state = !strcmp(row.state, "settled") ? PAYMENT_SETTLED : !strcmp(row.state, "failed") ? PAYMENT_FAILED : PAYMENT_PENDING;
 	if (row.has_tx_hash)
 		run->payment.tx = row.tx_hash;
+	run->payment.closed = row.outcome && !strcmp(row.outcome, outcome_row(run->outcome)->name);
 	snprintf(run->payment.reason, sizeof(run->payment.reason), "%s", row.reason ? row.reason : "");
 	return ERR_OK;
 }
@@ -163,7 +175,9 @@ void payment_resume(void *arg)
 	}
 	if (!started)
 		health_release(run->pay->health, &run->quote.candidates[run->current].node, false);
-	if (!e && run->payment.state == PAYMENT_SETTLED)
+	if (!e && run->payment.state == PAYMENT_SETTLED && run->payment.closed && run->payment.stored)
+		end_closed(run);
+	else if (!e && run->payment.state == PAYMENT_SETTLED)
 		close_payment(run, started ? run->outcome : OUTCOME_CLIENT_LEFT, false);
 	else if (!e && run->payment.state == PAYMENT_FAILED)
 		close_payment(run, OUTCOME_SETTLEMENT_FAILED, true);

@@ -177,7 +177,7 @@ void runs_wait_payment(struct runs *runs, struct run *run, int64_t wait_ms)
 }
 
 /* Runs parked for a payment go on: that of `payment`, or (NULL) those whose time is up. */
-static void resume_payments(struct pay *pay, const struct uuid *payment, const struct hash *tx)
+static void resume_payments(struct pay *pay, const struct uuid *payment, const struct hash *tx, bool closed)
 {
 	for (;;) {
 		struct run *found = NULL;
@@ -192,6 +192,7 @@ static void resume_payments(struct pay *pay, const struct uuid *payment, const s
 		if (found && tx) {
 			found->payment.state = PAYMENT_SETTLED;
 			found->payment.tx = *tx;
+			found->payment.closed = closed;
 		}
 		pthread_mutex_unlock(&pay->runs->lock);
 		if (!found)
@@ -216,13 +217,13 @@ static enum err look_at_payments(struct pay *pay, struct db *db)
 		return ERR_OK;
 	e = db_payments_ended(db, waiting, count, ended, &n);
 	for (size_t i = 0; !e && i < n; i++)
-		resume_payments(pay, &ended[i], NULL);
+		resume_payments(pay, &ended[i], NULL, false);
 	return e;
 }
 
-void runs_payment_ended(struct pay *pay, const struct uuid *payment, const struct hash *tx)
+void runs_payment_ended(struct pay *pay, const struct uuid *payment, const struct hash *tx, bool closed)
 {
-	resume_payments(pay, payment, tx);
+	resume_payments(pay, payment, tx, closed);
 }
 
 /* ---- ends that wait for the database ---- */
@@ -492,7 +493,7 @@ static enum err tick(struct pay *pay, struct db *db)
 	enum err e = db_instance_beat(db, &pay->instance);
 
 	give_up_partials(pay);
-	resume_payments(pay, NULL, NULL);
+	resume_payments(pay, NULL, NULL, false);
 	unpark(pay, e == ERR_OK);
 	if (!e)
 		e = look_at_payments(pay, db);

@@ -60,6 +60,15 @@ bool settler_moved(const struct settler_config *c, const struct chain_receipt *r
 
 /* ---- a transaction that is under way ---- */
 
+static bool uuid_among(const struct uuid *u, const struct uuid *list, size_t count)
+{
+	size_t i = 0;
+
+	while (i < count && memcmp(list[i].b, u->b, sizeof(u->b)) != 0)
+		i++;
+	return i < count;
+}
+
 static void release(struct settling *payments, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -76,7 +85,7 @@ enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, i
 		enum err one = settler_find_out(c, db, &payments[i], at);
 
 		if (!one)
-			c->ended(c->arg, &payments[i].id, NULL);
+			c->ended(c->arg, &payments[i].id, NULL, false);
 		else
 			e = one;
 	}
@@ -84,26 +93,19 @@ enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, i
 	return e;
 }
 
-static enum err account_gas(struct db *db, const struct open_tx *t, const struct chain_receipt *r)
-{
-	struct amount cost;
-	enum err e = amount_mul(amount_from_u64(r->gas_price), r->gas_used, &cost);
-
-	return e ? e : db_settlement_gas(db, t->id, cost);
-}
-
 /* It was mined: each payment in it is settled, or the chain is asked why not. What it settled is its own, even if a later one of ours
  * was to try again: this one was thought to be lost then. */
 static enum err conclude(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r, uint64_t head)
 {
+	struct mined_tx mined = { .succeeded = r->ok, .block_number = r->block_number, .block = r->block, .hash = r->tx };
 	struct settling payments[SETTLER_BATCH_MAX];
-	struct uuid said[SETTLER_BATCH_MAX];
+	struct uuid said[SETTLER_BATCH_MAX], closed[SETTLER_BATCH_MAX];
 	struct arrival arrived[SETTLER_BATCH_MAX];
-	size_t count = 0, arrived_count = 0;
-	enum err e = db_settlement_take_over(db, t->id, said, settler_said(c, r, said, SETTLER_BATCH_MAX));
+	size_t count = 0, arrived_count = 0, closed_count = 0;
+	enum err e = amount_mul(amount_from_u64(r->gas_price), r->gas_used, &mined.cost);
 
 	if (!e)
-		e = db_settlement_payments(db, t->id, payments, SETTLER_BATCH_MAX, &count);
+		e = db_settlement_take_over(db, t->id, said, settler_said(c, r, said, SETTLER_BATCH_MAX), payments, SETTLER_BATCH_MAX, &count);
 	if (e)
 		return e;
 	for (size_t i = 0; i < count; i++) {
@@ -115,15 +117,12 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 			arrived[arrived_count++] = a;
 	}
 	release(payments, count);
-	e = account_gas(db, t, r); /* first: what is mined is not looked at again */
-	if (e)
-		return e;
-	e = db_settlement_mined(db, t->id, r->ok, r->block_number, &r->block, &r->tx, arrived, arrived_count);
+	e = db_settlement_mined(db, t->id, &mined, arrived, arrived_count, closed, &closed_count);
 	FAULT(settlement_mined);
 	if (e)
 		return e;
 	for (size_t i = 0; i < arrived_count; i++)
-		c->ended(c->arg, &arrived[i].payment, &r->tx);
+		c->ended(c->arg, &arrived[i].payment, &r->tx, uuid_among(&arrived[i].payment, closed, closed_count));
 	c->log("settled", (int64_t)arrived_count, hash_format(&r->tx).s);
 	return arrived_count < count ? settler_ask_about_rest(c, db, t->id, head > r->block_number ? head : r->block_number) : ERR_OK;
 }
@@ -194,9 +193,12 @@ enum err settler_receipt(const struct settler_config *c, struct db *db, const st
 {
 	struct hash hashes[VERSIONS_MAX];
 	size_t count = 0;
-	enum err e = db_settlement_hashes(db, t->id, hashes, VERSIONS_MAX, &count);
+	enum err e = chain_receipt(c->chain, &t->hash, ret);
 
-	for (size_t i = 0; !e && i < count; i++) {
+	if (e != ERR_NOT_FOUND || t->forms == 1)
+		return e;
+	e = db_settlement_hashes(db, t->id, hashes, VERSIONS_MAX, &count);
+	for (size_t i = 1; !e && i < count; i++) { /* the newest is asked about */
 		e = chain_receipt(c->chain, &hashes[i], ret);
 		if (e != ERR_NOT_FOUND)
 			return e;
@@ -267,7 +269,7 @@ static enum err drop_unreadable(const struct settler_config *c, struct db *db, s
 			enum err failed = db_payment_failed(db, &payments[i].id, "invalid_payload");
 
 			c->log("authorization_unreadable", 0, uuid_format(&payments[i].id).s);
-			c->ended(c->arg, &payments[i].id, NULL);
+			c->ended(c->arg, &payments[i].id, NULL, false);
 			json_decref(payments[i].payload);
 			e = e ? e : failed;
 		}

@@ -54,7 +54,8 @@ struct settler_config {
 	enum err (*more)(const struct settler_config *c, struct db *db);
 	const void *more_arg;
 	struct settler_view *view;
-	void (*ended)(void *arg, const struct uuid *payment, const struct hash *tx); /* settled by this transaction; NULL: settled or failed */
+	/* Settled by this transaction (NULL: settled or failed); closed: and its job ended with it. */
+	void (*ended)(void *arg, const struct uuid *payment, const struct hash *tx, bool closed);
 	void *arg;
 	void (*log)(const char *event, int64_t number, const char *detail);
 };

@@ -114,7 +114,7 @@ static enum err give_up(const struct settler_config *c, struct db *db, uint64_t 
 		enum err one = settler_find_out(c, db, &payments[i], head);
 
 		if (!one)
-			c->ended(c->arg, &payments[i].id, NULL);
+			c->ended(c->arg, &payments[i].id, NULL, false);
 		e = e ? e : one;
 		json_decref(payments[i].payload);
 	}

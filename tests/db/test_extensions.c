@@ -4,6 +4,7 @@
 
 #include "db/approvals.h"
 #include "tests/db/claims.h"
+#include "tests/db/mined.h"
 
 #define NAME "pay_0123456789abcdef"
 #define HOUR_MS 3600000
@@ -264,7 +265,6 @@ static void test_approval(void **state)
 	struct signed_tx tx = top_up_tx(), twin = tx;
 	struct approval_row a;
 	struct open_tx open[4];
-	const struct hash block = { { 0xb1 } };
 	size_t count = 0;
 
 	(void)state;
@@ -281,7 +281,7 @@ static void test_approval(void **state)
 	assert_ok(db_settlements_open(pg, 84532, &SENDER, open, 4, &count));
 	assert_int_equal(count, 1);
 	free(open[0].raw);
-	assert_ok(db_settlement_mined(pg, open[0].id, true, 7, &block, &tx.hash, NULL, 0));
+	assert_ok(settlement_mined(open[0].id, true, &tx.hash, 0, NULL, 0));
 	assert_int_equal(approvals_open(&a), 1);
 	assert_true(a.state == APPROVAL_FUNDING && a.funding == TOP_UP_MINED && a.funded);
 	assert_ok(db_approval_send(pg, &gas.hash));

@@ -6,6 +6,7 @@
 #include "db/facilitations.h"
 #include "db/gas.h"
 #include "db/payments.h"
+#include "tests/db/mined.h"
 #include "tests/db/pg.h"
 
 #define RACERS 8
@@ -81,13 +82,11 @@ static int64_t sent(const struct facilitation *list, size_t count)
 	return id;
 }
 
-static const struct hash BLOCK = { { 0xb1 } };
-
-static enum err mined(int64_t tx, uint8_t hash, const struct arrival *arrived, size_t count)
+static enum err mined(int64_t tx, uint8_t hash, uint64_t cost, const struct arrival *arrived, size_t count)
 {
 	const struct hash tx_hash = { { 0x88, hash } };
 
-	return db_settlement_mined(pg, tx, true, 9, &BLOCK, &tx_hash, arrived, count);
+	return settlement_mined(tx, true, &tx_hash, cost, arrived, count);
 }
 
 static void test_claim(void **state)
@@ -202,10 +201,9 @@ static void test_settling(void **state)
 	}
 	assert_int_equal(found, 1);
 	tx = sent(list, 3);
-	assert_ok(db_settlement_gas(pg, tx, amount_from_u64(20)));
+	assert_ok(mined(tx, 1, 20, arrived, 2));
 	for (size_t i = 0; i < 3; i++)
 		assert_gas(&list[i], "7"); /* a third of 20, rounded up */
-	assert_ok(mined(tx, 1, arrived, 2));
 	assert_state(&list[0], "settled");
 	assert_ok(db_payment_failed(pg, &list[2].id, "because"));
 	assert_state(&list[2], "failed");
@@ -213,8 +211,7 @@ static void test_settling(void **state)
 	assert_ok(db_settlement_unmined(pg, tx)); /* all of it is open again: the transaction may end otherwise in another block */
 	for (size_t i = 0; i < 3; i++)
 		assert_state(&list[i], "settling");
-	assert_ok(mined(tx, 1, arrived, 2));
-	assert_ok(db_settlement_gas(pg, tx, amount_from_u64(300)));
+	assert_ok(mined(tx, 1, 300, arrived, 2));
 	assert_gas(&list[0], "7"); /* the first word stands */
 }
 
@@ -258,10 +255,12 @@ static void test_taken_over(void **state)
 	assert_ok(db_settlement_replaced(pg, first));
 	second = sent(&f, 1);
 	assert_ok(db_settlement_revive(pg, first));
-	assert_ok(db_settlement_take_over(pg, first, &f.id, 1));
+	assert_ok(db_settlement_take_over(pg, first, &f.id, 1, items, 4, &count));
+	assert_int_equal(count, 1);
+	json_decref(items[0].payload);
 	assert_ok(db_settlement_payments(pg, second, items, 4, &count));
 	assert_int_equal(count, 0);
-	assert_ok(db_settlement_mined(pg, first, true, 9, &BLOCK, &hash, &a, 1));
+	assert_ok(settlement_mined(first, true, &hash, 0, &a, 1));
 	assert_state(&f, "settled");
 	assert_ok(db_transfer_of(pg, &hash, 3, &of));
 	assert_int_equal(of, TRANSFER_CLAIMED);

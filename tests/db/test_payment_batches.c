@@ -83,7 +83,7 @@ static struct job_close closing(const struct claimed *c, const char *state, cons
 static enum err produce(const struct claimed *c, uint64_t value)
 {
 	struct hash h = { { 3 } };
-	struct job_close j = closing(c, "produced", "delivered", 0);
+	struct job_close j = closing(c, "settled", "delivered", value);
 
 	j.response_status = 200;
 	j.response_type = "application/json";
@@ -303,11 +303,113 @@ static void test_no_log_pays_twice(void **state)
 	books_hold();
 }
 
+static int64_t sent(const struct claimed *all, size_t count)
+{
+	static uint64_t next;
+	const struct signed_tx tx = { .chain_id = 84532, .sender = { { 0x5e } }, .nonce = next, .hash = { { 0xcc, (uint8_t)next } }, .raw = "raw", .raw_len = 3, .max_fee = amount(1) };
+	_cleanup_free_ char *id = NULL;
+	struct uuid ids[RACERS];
+	int64_t ret = 0;
+
+	next++;
+	for (size_t i = 0; i < count; i++)
+		ids[i] = all[i].claim.id;
+	assert_ok(db_settlement_write(pg, &tx, ids, count));
+	id = pg_value("SELECT max(id) AS v FROM settlement_tx");
+	assert_int_equal(sscanf(id, "%ld", &ret), 1);
+	return ret;
+}
+
+/* How many jobs ended with their money; the first of them in ret_closed. */
+static size_t mined(int64_t tx, uint8_t hash, const struct claimed *all, size_t count, struct uuid *ret_closed)
+{
+	const struct mined_tx mined = { .succeeded = true, .block_number = 9, .block = { { 0xb1 } }, .hash = { { hash } } };
+	struct arrival arrived[RACERS];
+	struct uuid closed[RACERS];
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		arrived[i] = (struct arrival){ .payment = all[i].claim.id, .log = (uint32_t)i };
+	assert_ok(db_settlement_mined(pg, tx, &mined, arrived, count, closed, &n));
+	*ret_closed = closed[0];
+	return n;
+}
+
+/* With its money ends the job whose answer is stored and whose lease is still that of who stored it. */
+static void test_ends_with_its_money(void **state)
+{
+	struct claimed all[3];
+	struct uuid closed;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		all[i] = claim_new(7, 100);
+		assert_ok(db_payment_claim_shared(lane, &all[i].claim, &all[i].job, &all[i].account));
+	}
+	assert_ok(produce(&all[0], 60));
+	assert_ok(produce(&all[1], 60));
+	assert_ok(db_payment_settle(pg, &all[2].claim.id, amount(100))); /* settled first: the work is still to be done */
+	assert_int_equal(db_exec(pg, "UPDATE job SET lease = '02000000-0000-0000-0000-000000000000' WHERE id = (SELECT job FROM payment WHERE nonce ="
+				     " (SELECT nonce FROM payment WHERE state = 'settling' AND closing IS NOT NULL ORDER BY nonce DESC LIMIT 1))", NULL, NULL), ERR_OK);
+	assert_int_equal(mined(sent(all, 3), 0xd1, all, 3, &closed), 1);
+	assert_memory_equal(closed.b, all[0].claim.id.b, sizeof(closed.b));
+	state_is(&all[0], "settled settled 60");
+	state_is(&all[1], "settled produced 60");
+	state_is(&all[2], "settled running 100");
+	value_is("SELECT j.outcome || ' ' || j.charged || ' ' || j.response_status || ' ' || h.state AS v FROM payment p JOIN job j ON j.id = p.job JOIN hold h ON h.job = j.id"
+		 " WHERE p.payer = decode('aa07' || repeat('00', 18), 'hex') AND j.outcome IS NOT NULL", "delivered 60 200 captured");
+	books_hold();
+	assert_int_equal(close_as(&all[0], "settled", "delivered", 60, false), ERR_CONFLICT);
+	assert_ok(close_as(&all[2], "failed", "caller_gone", 0, false));
+	books_hold();
+}
+
+/* A job that the books refuse to end so is left to whoever holds it; the money is there all the same. */
+static void test_money_without_an_end(void **state)
+{
+	struct claimed all[2] = { claim_new(8, 100), claim_new(8, 100) };
+	struct uuid closed;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		assert_ok(db_payment_claim_shared(lane, &all[i].claim, &all[i].job, &all[i].account));
+		assert_ok(produce(&all[i], 60));
+	}
+	assert_int_equal(db_exec(pg, "UPDATE payment SET closing = closing || '{\"ask\": \"101\"}' WHERE nonce = (SELECT nonce FROM payment ORDER BY nonce DESC LIMIT 1)", NULL, NULL), ERR_OK);
+	assert_int_equal(mined(sent(all, 2), 0xd2, all, 2, &closed), 0);
+	for (size_t i = 0; i < 2; i++) {
+		state_is(&all[i], "settled produced 60");
+		assert_ok(close_as(&all[i], "settled", "delivered", 60, false));
+	}
+	books_hold();
+}
+
+/* A reorganisation, and the money comes again: the job has ended and stays as it is. */
+static void test_comes_again(void **state)
+{
+	struct claimed c = claim_new(9, 100);
+	struct uuid closed;
+	int64_t tx;
+
+	(void)state;
+	assert_ok(db_payment_claim_shared(lane, &c.claim, &c.job, &c.account));
+	assert_ok(produce(&c, 60));
+	tx = sent(&c, 1);
+	assert_int_equal(mined(tx, 0xd3, &c, 1, &closed), 1);
+	assert_ok(db_settlement_unmined(pg, tx));
+	state_is(&c, "settling settled 60");
+	books_hold();
+	assert_int_equal(mined(tx, 0xd3, &c, 1, &closed), 0);
+	state_is(&c, "settled settled 60");
+	books_hold();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_racing_copies_are_claimed_once), cmocka_unit_test(test_in_one_statement), cmocka_unit_test(test_exposure_counts_those_beside),
 		cmocka_unit_test(test_produced_and_asked_for_together), cmocka_unit_test(test_settled_and_closed), cmocka_unit_test(test_no_log_pays_twice),
+		cmocka_unit_test(test_ends_with_its_money), cmocka_unit_test(test_money_without_an_end), cmocka_unit_test(test_comes_again),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -4,6 +4,7 @@
 
 #include "pay/settler.h"
 #include "tests/db/claims.h"
+#include "tests/db/mined.h"
 #include "tests/unit/chain/fake_rpc.h"
 
 static uint64_t tx_nonces;
@@ -56,10 +57,10 @@ static int64_t tx_write(const struct claimed *c)
 
 static void mined(int64_t tx, const struct claimed *c, uint32_t log)
 {
-	const struct hash block = { { 0xb1, (uint8_t)tx } }, hash = { { 0x70, (uint8_t)tx_nonces } };
+	const struct hash hash = { { 0x70, (uint8_t)tx_nonces } };
 	const struct arrival a = { .payment = c->claim.id, .log = log };
 
-	assert_ok(db_settlement_mined(pg, tx, true, 7, &block, &hash, &a, 1));
+	assert_ok(settlement_mined(tx, true, &hash, 0, &a, 1));
 }
 
 /* ---- tests; each leaves nothing open ---- */
@@ -308,7 +309,7 @@ static void test_replaced(void **state)
 static void test_revived(void **state)
 {
 	struct claimed c = claimed("exact", 100);
-	const struct hash block = { { 0xb2 } }, hash = { { 0x70, (uint8_t)(tx_nonces + 1) } };
+	const struct hash hash = { { 0x70, (uint8_t)(tx_nonces + 1) } };
 	const struct arrival a = { .payment = c.claim.id, .log = 3 };
 	struct settling list[4];
 	size_t count = 9;
@@ -329,8 +330,11 @@ static void test_revived(void **state)
 	assert_int_equal(found, first);
 	assert_int_equal(db_settlement_at_nonce(pg, 84532, &SENDER, 1000, &replaced, &found), ERR_NOT_FOUND);
 	assert_ok(db_settlement_revive(pg, first));
-	assert_ok(db_settlement_take_over(pg, first, &c.claim.id, 1));
-	assert_ok(db_settlement_mined(pg, first, true, 8, &block, &hash, &a, 1));
+	assert_ok(db_settlement_take_over(pg, first, &c.claim.id, 1, list, 4, &count));
+	assert_int_equal(count, 1);
+	assert_memory_equal(list[0].id.b, c.claim.id.b, sizeof(c.claim.id.b));
+	json_decref(list[0].payload);
+	assert_ok(settlement_mined(first, true, &hash, 0, &a, 1));
 	assert_ok(db_settlement_payments(pg, second, list, 4, &count));
 	assert_int_equal(count, 0);
 	assert_ok(db_transfer_of(pg, &hash, 3, &of));
@@ -372,7 +376,7 @@ static void test_came_late(void **state)
 	(void)state;
 	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
 	tx = tx_write(&c);
-	assert_ok(db_settlement_mined(pg, tx, true, 7, &hash, &hash, NULL, 0));
+	assert_ok(settlement_mined(tx, true, &hash, 0, NULL, 0));
 	assert_ok(db_payment_failed(pg, &c.claim.id, "gone"));
 	assert_ok(db_payments_given_up(pg, &c.claim.id, 1, given_up, &count));
 	assert_int_equal(count, 1);
@@ -417,9 +421,9 @@ static void test_reaper_waits_for_the_chain(void **state)
 	assert_books("0");
 }
 
-static void ended_nothing(void *arg, const struct uuid *payment, const struct hash *tx)
+static void ended_nothing(void *arg, const struct uuid *payment, const struct hash *tx, bool closed)
 {
-	(void)arg, (void)payment, (void)tx;
+	(void)arg, (void)payment, (void)tx, (void)closed;
 }
 
 static void log_nothing(const char *event, int64_t number, const char *detail)

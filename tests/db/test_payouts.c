@@ -4,6 +4,7 @@
 
 #include "db/ledger.h"
 #include "db/payouts.h"
+#include "tests/db/mined.h"
 #include "tests/db/pg.h"
 
 static const struct address SENDER = { { 0x5e } }, CONTRACT = { { 0xc0 } }, ELSEWHERE = { { 0xe1 } };
@@ -110,9 +111,9 @@ static int64_t send_all(void)
 
 static void mine(int64_t tx)
 {
-	const struct hash block = { { 0xb1 } };
+	const struct hash hash = { { 0xb1 } };
 
-	assert_ok(db_settlement_mined(pg, tx, true, 7, &block, &block, NULL, 0));
+	assert_ok(settlement_mined(tx, true, &hash, 0, NULL, 0));
 }
 
 static enum err end_as(int64_t tx, const struct uuid *id, int end)

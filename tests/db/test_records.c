@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "db/records.h"
+#include "tests/db/mined.h"
 #include "tests/db/pg.h"
 
 static const struct address SENDER = { { 0x5e } };
@@ -87,9 +88,7 @@ static int64_t tx_id(const struct signed_tx *t)
 
 static void mined(const struct signed_tx *t, bool ok)
 {
-	const struct hash block = { { 0xb1 } };
-
-	assert_ok(db_settlement_mined(pg, tx_id(t), ok, 7, &block, &t->hash, NULL, 0));
+	assert_ok(settlement_mined(tx_id(t), ok, &t->hash, 0, NULL, 0));
 }
 
 static void test_batch(void **state)
