@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/gather.h"
 #include "base/mem.h"
 #include "base/thread.h"
 #include "base/metrics.h"
@@ -37,7 +38,7 @@ struct lane {
 	size_t queued;
 	bool stopping;
 	struct db *db;
-	size_t together; /* the lane's own: payments that may come together, by those that did; in quarters, so that it is forgotten slowly */
+	struct gather together; /* payments; the lane's own */
 };
 
 static const struct {
@@ -214,15 +215,10 @@ static void gather(struct lane *lane)
 {
 	struct timespec until;
 
-	if (!lane->head || lane->head->kind < LANE_PAYMENT_CLAIM || lane->together <= 4)
+	if (!lane->head || lane->head->kind < LANE_PAYMENT_CLAIM || gather_complete(&lane->together, lane->queued))
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += GATHER_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	while (4 * lane->queued < lane->together && !lane->stopping && pthread_cond_timedwait(&lane->wake, &lane->lock, &until) == 0)
+	until = cond_until(GATHER_MS);
+	while (!gather_complete(&lane->together, lane->queued) && !lane->stopping && pthread_cond_timedwait(&lane->wake, &lane->lock, &until) == 0)
 		;
 }
 
@@ -233,7 +229,7 @@ static void note_gathered(struct lane *lane, struct op *const *ops, size_t n)
 	for (size_t i = 0; i < n; i++)
 		payments += ops[i]->kind >= LANE_PAYMENT_CLAIM;
 	if (payments > 0)
-		lane->together = 4 * payments >= lane->together ? 4 * payments : lane->together - 1;
+		gather_went(&lane->together, payments);
 }
 
 static size_t take_batch(struct lane *lane, struct op **ret)
@@ -279,15 +275,11 @@ static void *lane_main(void *arg)
 struct lane *lane_start(const char *database_url, int64_t statement_deadline_ms)
 {
 	struct lane *lane = xcalloc(1, sizeof(*lane));
-	pthread_condattr_t attr;
 
 	lane->db = db_new(database_url, statement_deadline_ms);
 	lane->tail = &lane->head;
 	pthread_mutex_init(&lane->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&lane->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_mono(&lane->wake);
 	if (pthread_create(&lane->thread, NULL, lane_main, lane))
 		abort();
 	return lane;

@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/gather.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "chain/calls.h"
 #include "chain/rpc.h"
 
 #define CALLS_MAX 2 /* at once: more would only make each carry less */
+#define GATHER_MS 2
 #define GAS 200000
 #define GAS_EACH 150000 /* four cold accounts and as many storage words, and 200 for each byte of the answer */
 #define ASK_WORDS 3
@@ -113,7 +116,9 @@ struct chain_facts_line {
 	struct address token;
 	pthread_mutex_t lock;
 	struct entry *head, **tail;
+	size_t waiting; /* in the queue */
 	unsigned calls;
+	struct gather together; /* askers in one call */
 };
 
 struct chain_facts_line *chain_facts_new(struct chain *c, const struct address *token)
@@ -146,6 +151,8 @@ static size_t take(struct chain_facts_line *line, struct entry **ret)
 	}
 	if (!line->head)
 		line->tail = &line->head;
+	line->waiting -= count;
+	gather_went(&line->together, count);
 	return count;
 }
 
@@ -180,13 +187,34 @@ static void call_for_all(struct chain_facts_line *line)
 		pthread_cond_signal(&line->head->wake);
 }
 
+/* The first of those who may come together waits for them; they come while a call is under way anyway. Under lock. */
+static void gather(struct chain_facts_line *line, struct entry *own)
+{
+	const struct timespec until = cond_until(GATHER_MS);
+
+	if (line->calls > 0)
+		return;
+	if (line->head != own) {
+		if (gather_complete(&line->together, line->waiting))
+			pthread_cond_signal(&line->head->wake);
+		while (!own->done && line->head != own)
+			pthread_cond_wait(&own->wake, &line->lock);
+		return;
+	}
+	while (!gather_complete(&line->together, line->waiting) && pthread_cond_timedwait(&own->wake, &line->lock, &until) == 0)
+		;
+}
+
 enum err chain_facts_ask(struct chain_facts_line *line, const struct chain_ask *ask, struct chain_facts *ret)
 {
-	struct entry own = { .ask = ask, .wake = PTHREAD_COND_INITIALIZER };
+	struct entry own = { .ask = ask };
 
+	cond_init_mono(&own.wake);
 	pthread_mutex_lock(&line->lock);
 	*line->tail = &own;
 	line->tail = &own.next;
+	line->waiting++;
+	gather(line, &own);
 	while (!own.done) {
 		if (line->calls < CALLS_MAX && line->head)
 			call_for_all(line);

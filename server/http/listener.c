@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "http/internal.h"
 
 void server_unref(struct http_server *s)
@@ -71,11 +72,7 @@ static struct http_server *server_new(const struct http_config *config)
 	s->daemons = xcalloc(s->config.daemons, sizeof(*s->daemons));
 	pthread_mutex_init(&s->registry_lock, NULL);
 	pthread_mutex_init(&s->idle_lock, NULL);
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->idle_cond, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_mono(&s->idle_cond);
 	pthread_mutex_init(&s->queue_lock, NULL);
 	pthread_cond_init(&s->queue_cond, NULL);
 	pthread_mutex_init(&s->watch_lock, NULL);

@@ -121,6 +121,7 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 	FAULT(settlement_mined);
 	if (e)
 		return e;
+	c->view->mined = r->block_number;
 	for (size_t i = 0; i < arrived_count; i++)
 		c->ended(c->arg, &arrived[i].payment, &r->tx, uuid_among(&arrived[i].payment, closed, closed_count));
 	c->log("settled", (int64_t)arrived_count, hash_format(&r->tx).s);

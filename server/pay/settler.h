@@ -22,7 +22,9 @@ struct settler_view {
 	_Atomic bool wrong_chain; /* the endpoint is another chain now: nothing is sent, nothing believed */
 	_Atomic bool low_gas;     /* the settling key could not pay for much more */
 	int64_t gas_seen_ms;      /* its own, as the next */
-	struct chain_look look;   /* what this turn began with: fees and nonce for what it signs */
+	struct chain_look look;   /* what this turn goes by: fees and nonce for what it signs */
+	int64_t look_ms;          /* when that was asked; 0: it failed */
+	uint64_t mined;           /* the newest block that a transaction was booked in */
 	struct settler_agenda agenda; /* and what there is to begin */
 };
 

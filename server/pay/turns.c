@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/gather.h"
 #include "base/mem.h"
 #include "base/thread.h"
 #include "chain/chain.h"
@@ -20,40 +21,26 @@ struct turns {
 	size_t arg_size;
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t wake; /* on the monotonic clock: a wall clock set back would stretch the pause */
+	pthread_cond_t wake;
 	bool stopping;
 	unsigned kicks; /* since the last turn */
-	unsigned together; /* the thread's own: kicks that may come together, by those that did; in quarters, so that it is forgotten slowly */
+	struct gather together; /* kicks */
 };
-
-static struct timespec monotonic_in(int64_t ms)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (ms % 1000) * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	return until;
-}
 
 static bool pause_or_stop(struct turns *t, int64_t ms, bool *ret_kicked)
 {
-	struct timespec until = monotonic_in(ms);
+	struct timespec until = cond_until(ms);
 	bool stop;
 
 	pthread_mutex_lock(&t->lock);
 	while (!t->stopping && t->kicks == 0 && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
 		;
-	until = monotonic_in(t->config.gather_ms);
-	while (!t->stopping && t->kicks > 0 && 4 * t->kicks < t->together && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
+	until = cond_until(t->config.gather_ms);
+	while (!t->stopping && t->kicks > 0 && !gather_complete(&t->together, t->kicks) && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
 		;
 	*ret_kicked = t->kicks > 0;
 	if (t->kicks > 0)
-		t->together = 4 * t->kicks >= t->together ? 4 * t->kicks : t->together - 1;
+		gather_went(&t->together, t->kicks);
 	t->kicks = 0;
 	stop = t->stopping;
 	pthread_mutex_unlock(&t->lock);
@@ -93,7 +80,6 @@ static void *turns_main(void *arg)
 struct turns *turns_start(const struct turns_config *config, const void *arg, size_t arg_size)
 {
 	struct turns *t = xcalloc(1, sizeof(*t));
-	pthread_condattr_t attr;
 
 	t->config = *config;
 	t->database_url = xstrdup(config->database_url);
@@ -101,10 +87,7 @@ struct turns *turns_start(const struct turns_config *config, const void *arg, si
 	t->arg_size = arg_size;
 	memcpy(t->arg, arg, arg_size);
 	pthread_mutex_init(&t->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&t->wake, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init_mono(&t->wake);
 	if (pthread_create(&t->thread, NULL, turns_main, t))
 		panic("no thread can be started");
 	return t;
