@@ -271,18 +271,6 @@ enum err db_jobs_queued(struct db *db, struct uuid *ret, size_t max, size_t *ret
 			       " WHERE state = 'queued' AND NOT EXISTS (SELECT FROM payment p WHERE p.job = job.id AND p.state <> 'settled')) q WHERE place <= 16 ORDER BY place, created_at LIMIT $1::int", &p, ret, max, ret_count);
 }
 
-/* Only a job whose owner is silent, or that is past its deadline (with grace for its owner to end it), is taken; a queued one
- * only when past its deadline, asked to cancel, or never to be paid. */
-#define SQL_REAP \
-	"UPDATE job SET lease = $1::uuid, attempt = attempt + 1 WHERE id IN (" \
-	" SELECT j.id FROM job j LEFT JOIN gateway_instance g ON g.id = j.lease WHERE j.state IN ('queued', 'running', 'produced') AND (" \
-	"  (j.state = 'queued' AND (j.cancel_requested OR clock_timestamp() > j.deadline_at" \
-	"      OR EXISTS (SELECT FROM payment p WHERE p.job = j.id AND p.state = 'failed')))" \
-	"  OR (j.state <> 'queued' AND (g.id IS NULL OR g.heartbeat_at < clock_timestamp() - make_interval(secs => $2::bigint / 1000.0)" \
-	"      OR clock_timestamp() > j.deadline_at + interval '10 seconds')))" \
-	" AND NOT EXISTS (SELECT FROM payment p WHERE p.job = j.id AND p.state = 'settling')" /* its end is the chain's to say */ \
-	" ORDER BY j.created_at LIMIT $3::int FOR UPDATE OF j SKIP LOCKED) RETURNING id"
-
 enum err db_jobs_reap(struct db *db, const struct uuid *me, int64_t instance_timeout_ms, struct uuid *ret, size_t max, size_t *ret_count)
 {
 	DB_PARAMS p = { 0 };
@@ -290,5 +278,5 @@ enum err db_jobs_reap(struct db *db, const struct uuid *me, int64_t instance_tim
 	db_uuid(&p, me);
 	db_int(&p, instance_timeout_ms);
 	db_int(&p, (int64_t)max);
-	return collect_ids(db, SQL_REAP, &p, ret, max, ret_count);
+	return collect_ids(db, "SELECT id FROM jobs_reap($1::uuid, $2::bigint, $3::int) id", &p, ret, max, ret_count);
 }

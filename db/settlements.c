@@ -124,7 +124,8 @@ enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct addr
 	db_int(&p, (int64_t)chain_id);
 	db_address(&p, sender);
 	db_int(&p, (int64_t)at_least);
-	e = db_query_one(db, "SELECT greatest(coalesce(max(nonce) + 1, 0), $3::bigint) AS nonce FROM settlement_tx WHERE chain_id = $1::bigint AND sender = $2", &p, &r);
+	e = db_query_one(db, "SELECT greatest(coalesce((SELECT nonce + 1 FROM settlement_tx WHERE chain_id = $1::bigint AND sender = $2 ORDER BY nonce DESC LIMIT 1), 0),"
+			 " $3::bigint) AS nonce", &p, &r);
 	if (!e)
 		*ret = (uint64_t)db_get_int(r, 0, "nonce");
 	return e;

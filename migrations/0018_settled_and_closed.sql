@@ -104,3 +104,24 @@ CREATE OR REPLACE FUNCTION settler_own(whose text) RETURNS boolean LANGUAGE plpg
 BEGIN
 	RETURN pg_try_advisory_lock(hashtextextended('settler:' || whose, 0));
 END $$;
+
+-- Jobs to be resolved by somebody else than who had them; each is taken over. Only a job whose owner is silent, or that is past its deadline (with
+-- grace for its owner to end it); a queued one only when past its deadline, asked to cancel, or never to be paid.
+CREATE FUNCTION jobs_reap(me uuid, instance_timeout_ms bigint, at_most int) RETURNS SETOF uuid LANGUAGE plpgsql
+	SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off AS $$
+DECLARE
+	one uuid;
+BEGIN
+	FOR one IN
+		SELECT j.id FROM job j LEFT JOIN gateway_instance g ON g.id = j.lease WHERE j.state IN ('queued', 'running', 'produced') AND (
+			(j.state = 'queued' AND (j.cancel_requested OR clock_timestamp() > j.deadline_at
+				OR EXISTS (SELECT FROM payment p WHERE p.job = j.id AND p.state = 'failed')))
+			OR (j.state <> 'queued' AND (g.id IS NULL OR g.heartbeat_at < clock_timestamp() - make_interval(secs => instance_timeout_ms / 1000.0)
+				OR clock_timestamp() > j.deadline_at + interval '10 seconds')))
+		AND NOT EXISTS (SELECT FROM payment p WHERE p.job = j.id AND p.state = 'settling') -- its end is the chain's to say
+		ORDER BY j.created_at LIMIT at_most FOR UPDATE OF j SKIP LOCKED
+	LOOP
+		UPDATE job SET lease = me, attempt = attempt + 1 WHERE id = one;
+		RETURN NEXT one;
+	END LOOP;
+END $$;
