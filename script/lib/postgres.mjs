@@ -53,7 +53,7 @@ function folderMake(wish, { user, prefix }) {
   }
 }
 
-/// Creates and starts a cluster under `wish` with an empty database; returns {database_url, folder}.
+/// Creates and starts a cluster under `wish` with an empty database; returns {database_url, local_url, folder}: local_url goes by its socket.
 /// The role owns its database and may create others, but is no superuser: the schema's own guards bind it.
 export async function postgresStart(procs, wish, port) {
   const bin = binFolder();
@@ -81,7 +81,8 @@ export async function postgresStart(procs, wish, port) {
     '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-h', '127.0.0.1', '-p', String(port), '-U', 'postgres',
     '-c', `CREATE ROLE opgate LOGIN CREATEDB PASSWORD '${password}'`, '-c', 'CREATE DATABASE opgate OWNER opgate',
   ], { env: { ...process.env, PGPASSWORD: password } });
-  return { database_url: `postgresql://opgate:${password}@127.0.0.1:${port}/opgate`, folder };
+  const database_url = `postgresql://opgate:${password}@127.0.0.1:${port}/opgate`;
+  return { database_url, local_url: socket ? `postgresql://opgate:${password}@/opgate?host=${encodeURIComponent(socket)}&port=${port}` : database_url, folder };
 }
 
 export async function postgresReady(procs, port) {

@@ -208,8 +208,8 @@ async function build(procs) {
   progress('starting PostgreSQL and the local chain');
   const both = [postgresStart(procs, inVar('postgres'), pg_port), chainStart(procs, anvil_port)];
   await Promise.allSettled(both); // when one fails the other must be on record before everything is stopped
-  const [{ database_url }, chain] = await Promise.all(both);
-  const gateway_address = await gatewayStart(procs, { base_url, port, chain, database_url, accounts });
+  const [{ database_url, local_url }, chain] = await Promise.all(both);
+  const gateway_address = await gatewayStart(procs, { base_url, port, chain, database_url: local_url, accounts });
   const api = new Api(base_url);
   const deposited = deposit(chain, accounts);
   deposited.catch(() => {}); // awaited below; an earlier failure must not be hidden by this one
