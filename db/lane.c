@@ -113,7 +113,7 @@ static enum err run_batch(struct lane *lane, enum lane_kind kind, struct op **op
 }
 
 /* After a lost answer: did it happen? An opening is the existence of the job; a closing is its end by this very item; what was
- * produced is its answer, by this very attempt. */
+ * produced is its answer, by this very attempt, or the end that came with its money meanwhile. */
 static enum err read_back(struct lane *lane, struct op *op, bool *ret_happened)
 {
 	_cleanup_result_ struct db_result *r = NULL;
@@ -129,8 +129,8 @@ static enum err read_back(struct lane *lane, struct op *op, bool *ret_happened)
 		op->account = db_get_int(r, 0, "account");
 	else if (*ret_happened)
 		*ret_happened = db_get_int(r, 0, "attempt") == json_integer_value(json_object_get(op->item, "attempt")) &&
-				(op->kind == LANE_PAYMENT_PRODUCE ? !strcmp(db_get_text(r, 0, "state"), "produced")
-								  : !strcmp(db_get_text(r, 0, "outcome"), json_string_value(json_object_get(op->item, "outcome"))));
+				((op->kind == LANE_PAYMENT_PRODUCE && !strcmp(db_get_text(r, 0, "state"), "produced")) ||
+				 !strcmp(db_get_text(r, 0, "outcome"), json_string_value(json_object_get(op->item, "outcome"))));
 	return ERR_OK;
 }
 
@@ -139,6 +139,13 @@ static void pause_ms(long ms)
 	struct timespec t = { .tv_nsec = ms * 1000000L };
 
 	nanosleep(&t, NULL);
+}
+
+/* Was it refused because it, or its like, happened before? */
+static bool met_another(const struct op *op, enum err e)
+{
+	return e == ERR_CONFLICT ||
+	       (!e && op->settled && (op->status == LANE_KEY_EXISTS || op->status == LANE_CLAIMED_BEFORE || op->status == LANE_FENCED));
 }
 
 /* One operation alone, until it is final: through lost connections too, up to its deadline. */
@@ -158,9 +165,7 @@ static void run_alone(struct lane *lane, struct op *op)
 		if (!e) {
 			op->unknown = false;
 			e = run_batch(lane, op->kind, &op, 1);
-			if (tried && KINDS[op->kind].opens &&
-			    (e == ERR_CONFLICT || (!e && op->settled && (op->status == LANE_KEY_EXISTS || op->status == LANE_CLAIMED_BEFORE))) &&
-			    !read_back(lane, op, &happened) && happened) {
+			if (tried && met_another(op, e) && !read_back(lane, op, &happened) && happened) {
 				settle(op, ERR_OK, LANE_OK); /* it was our own earlier try that stood in the way */
 				return;
 			}

@@ -80,7 +80,7 @@ static struct job_close closing(const struct claimed *c, const char *state, cons
 				   .input_units = -1, .output_units = -1 };
 }
 
-static enum err produce(const struct claimed *c, uint64_t value)
+static enum err produce_by(struct lane *by, const struct claimed *c, uint64_t value)
 {
 	struct hash h = { { 3 } };
 	struct job_close j = closing(c, "settled", "delivered", value);
@@ -90,7 +90,12 @@ static enum err produce(const struct claimed *c, uint64_t value)
 	j.response_hash = &h;
 	j.response_body = "{}";
 	j.response_len = 2;
-	return db_payment_produce(lane, &c->claim.id, &j, amount(value));
+	return db_payment_produce(by, &c->claim.id, &j, amount(value));
+}
+
+static enum err produce(const struct claimed *c, uint64_t value)
+{
+	return produce_by(lane, c, value);
 }
 
 static enum err close_as(const struct claimed *c, const char *state, const char *outcome, uint64_t ask, bool dropped)
@@ -404,12 +409,61 @@ static void test_comes_again(void **state)
 	books_hold();
 }
 
+struct producing {
+	struct claimed c;
+	struct lane *lane;
+	enum err e;
+};
+
+static void *produce_one(void *arg)
+{
+	struct producing *p = arg;
+
+	p->e = produce_by(p->lane, &p->c, 60);
+	return NULL;
+}
+
+/* The answer is lost while the statement still waits in the database; asked for again, it finds that it is done, even when the settler was so quick
+ * that its money has come by then. Nobody is told that nothing was charged. */
+static void test_produced_meets_itself(void **state)
+{
+	struct producing p;
+	struct db *holder = db_new(pg_url, 30000);
+	pthread_t thread;
+
+	(void)state;
+	assert_ok(db_script(pg, "CREATE FUNCTION settle_at_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+				" PERFORM payments_settled(jsonb_build_array(jsonb_build_object('payment', NEW.id, 'log', 1)), decode(repeat('dd', 32), 'hex'));"
+				" PERFORM payments_close(jsonb_build_array(NEW.closing || '{\"dropped\": false}')); RETURN NULL; END $$;"
+				"CREATE CONSTRAINT TRIGGER settle_at_once AFTER UPDATE ON payment DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.state = 'settling')"
+				" EXECUTE FUNCTION settle_at_once()"));
+	for (int i = 0; i < 2; i++) {
+		int64_t waiting = 0;
+
+		p = (struct producing){ .c = claim_new(10, 100), .lane = lane_start(pg_url, 1000) };
+		assert_ok(db_payment_claim_shared(lane, &p.c.claim, &p.c.job, &p.c.account));
+		assert_ok(db_script(holder, "BEGIN; SELECT FROM payment WHERE state = 'claimed' FOR UPDATE"));
+		assert_int_equal(pthread_create(&thread, NULL, produce_one, &p), 0);
+		while (waiting < 2) /* the first try, whose answer nobody waits for any more, and the second */
+			assert_ok(db_exec(pg, "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", NULL, &waiting));
+		assert_ok(db_script(holder, "ROLLBACK"));
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		assert_ok(p.e);
+		state_is(&p.c, i == 0 ? "settled settled 60" : "settling produced 60");
+		lane_stop(p.lane);
+		if (i == 0)
+			assert_ok(db_script(pg, "DROP TRIGGER settle_at_once ON payment"));
+	}
+	books_hold();
+	db_free(holder);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_racing_copies_are_claimed_once), cmocka_unit_test(test_in_one_statement), cmocka_unit_test(test_exposure_counts_those_beside),
 		cmocka_unit_test(test_produced_and_asked_for_together), cmocka_unit_test(test_settled_and_closed), cmocka_unit_test(test_no_log_pays_twice),
-		cmocka_unit_test(test_ends_with_its_money), cmocka_unit_test(test_money_without_an_end), cmocka_unit_test(test_comes_again),
+		cmocka_unit_test(test_ends_with_its_money), cmocka_unit_test(test_money_without_an_end), cmocka_unit_test(test_comes_again), cmocka_unit_test(test_produced_meets_itself),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
