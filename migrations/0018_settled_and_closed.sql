@@ -125,3 +125,14 @@ BEGIN
 		RETURN NEXT one;
 	END LOOP;
 END $$;
+
+-- As in 0015: approvals are looked at while some are under way, or payments wait for one.
+CREATE OR REPLACE FUNCTION settler_agenda(OUT stopped boolean, OUT settling boolean, OUT approvals boolean, OUT deposits boolean, OUT records boolean) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+	SELECT settlement_stopped(), EXISTS (SELECT FROM settlement_item WHERE tx IS NULL),
+		EXISTS (SELECT FROM sponsored_approval WHERE state IN ('wanted', 'funding', 'sent'))
+			OR EXISTS (SELECT FROM payment WHERE state = 'settling' AND tx IS NULL AND approval IS NOT NULL),
+		EXISTS (SELECT FROM sponsored_deposit WHERE state = 'queued'),
+		EXISTS (SELECT FROM record WHERE state IN ('wanted', 'queued')) OR EXISTS (SELECT FROM record_post_due)
+	INTO stopped, settling, approvals, deposits, records;
+END $$;

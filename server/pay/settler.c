@@ -440,7 +440,7 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 		e = payments ? db_settler_agenda(db, &sender, settler_idle_ms(c), agenda) : db_settler_own(db, &sender, settler_idle_ms(c), &agenda->mine);
 	if (e || !agenda->mine)
 		return e;
-	if (payments && (agenda->approvals || agenda->settling))
+	if (payments && agenda->approvals)
 		approved = settler_approvals(c, db, head.number, &approving);
 	begin = settler_work_of(c)->begin(c, db, &begun);
 	e = look_after_all(c, db, head.number, ret_busy); /* what is under way does not suffer from what cannot begin */
