@@ -49,7 +49,7 @@ struct lane {
 	size_t queued;
 	bool stopping;
 	struct db *db;
-	struct gather together; /* payments; the lane's own */
+	struct gather together; /* payments */
 	struct second second;
 };
 
@@ -264,6 +264,7 @@ static size_t take_batch(struct lane *lane, struct op **ret)
 	if (!lane->head)
 		lane->tail = &lane->head;
 	lane->queued -= n;
+	note_gathered(lane, ret, n);
 	pthread_mutex_unlock(&lane->lock);
 	return n;
 }
@@ -329,7 +330,6 @@ static void *lane_main(void *arg)
 
 	thread_name("lane");
 	while ((n = take_batch(lane, ops)) > 0) {
-		note_gathered(lane, ops, n);
 		n = share(&lane->second, ops, n);
 		if (lane->second.count > 0)
 			sem_post(&lane->second.go);
@@ -401,7 +401,8 @@ static enum err submit(struct lane *lane, enum lane_kind kind, json_t *take_item
 		*lane->tail = &op;
 		lane->tail = &op.next;
 		lane->queued++;
-		pthread_cond_signal(&lane->wake);
+		if (lane->queued == 1 || gather_complete(&lane->together, lane->queued)) /* those between find it awake, waiting for the last */
+			pthread_cond_signal(&lane->wake);
 	}
 	pthread_mutex_unlock(&lane->lock);
 	if (full)

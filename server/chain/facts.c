@@ -1,8 +1,11 @@
-/* See facts.h. `lock` guards the queue and the count of calls; an entry lives on its asker's stack and is the asker's again once
- * `done` is set. */
+/* See facts.h. `lock` guards the queue and the count of calls; an entry lives on its asker's stack and is the asker's again once it is woken
+ * with `done`, for which it does not need the lock: many are woken at once. */
 #include "chain/facts.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,8 +110,9 @@ struct entry {
 	struct chain_facts facts;
 	enum err err;
 	char words[256]; /* of chain_error(), for the asker's thread */
-	bool done;
-	pthread_cond_t wake; /* done, or it is this one's turn to call */
+	atomic_bool done;
+	bool woken; /* a post of `wake` is on its way: there is never a second one, which could come after the asker has gone */
+	sem_t wake; /* done, or it is this one's turn to call */
 };
 
 struct chain_facts_line {
@@ -118,6 +122,7 @@ struct chain_facts_line {
 	struct entry *head, **tail;
 	size_t waiting; /* in the queue */
 	unsigned calls;
+	bool gathering; /* the first in the queue waits for company */
 	struct gather together; /* askers in one call */
 };
 
@@ -156,6 +161,26 @@ static size_t take(struct chain_facts_line *line, struct entry **ret)
 	return count;
 }
 
+/* Under lock. */
+static void wake(struct entry *e)
+{
+	if (!e->woken) {
+		e->woken = true;
+		sem_post(&e->wake);
+	}
+}
+
+/* The same, and from here on it is the asker's: nothing of it is touched after what wakes them. Under lock. */
+static void finish(struct entry *e)
+{
+	bool on_its_way = e->woken;
+
+	e->woken = true;
+	atomic_store(&e->done, true);
+	if (!on_its_way)
+		sem_post(&e->wake);
+}
+
 /* Asks for everybody who waits. Enters and leaves with the lock. */
 static void call_for_all(struct chain_facts_line *line)
 {
@@ -167,7 +192,7 @@ static void call_for_all(struct chain_facts_line *line)
 
 	line->calls++;
 	if (line->head && line->calls < CALLS_MAX)
-		pthread_cond_signal(&line->head->wake);
+		wake(line->head);
 	pthread_mutex_unlock(&line->lock);
 	for (size_t i = 0; i < count; i++)
 		asks[i] = *entries[i]->ask;
@@ -180,11 +205,23 @@ static void call_for_all(struct chain_facts_line *line)
 			snprintf(entries[i]->words, sizeof(entries[i]->words), "%s", chain_error());
 		else
 			entries[i]->facts = facts[i];
-		entries[i]->done = true;
-		pthread_cond_signal(&entries[i]->wake);
+		finish(entries[i]);
 	}
 	if (line->head)
-		pthread_cond_signal(&line->head->wake);
+		wake(line->head);
+}
+
+/* Enters and leaves with the lock. False: the time is up. */
+static bool wait_until(struct chain_facts_line *line, struct entry *own, const struct timespec *until)
+{
+	int failed;
+
+	pthread_mutex_unlock(&line->lock);
+	while ((failed = sem_clockwait(&own->wake, CLOCK_MONOTONIC, until)) != 0 && errno == EINTR)
+		;
+	pthread_mutex_lock(&line->lock);
+	own->woken = own->woken && failed;
+	return !failed;
 }
 
 /* The first of those who may come together waits for them; they come while a call is under way anyway. Under lock. */
@@ -192,37 +229,47 @@ static void gather(struct chain_facts_line *line, struct entry *own)
 {
 	const struct timespec until = cond_until(GATHER_MS);
 
-	if (line->calls > 0)
+	if (line->gathering && gather_complete(&line->together, line->waiting))
+		wake(line->head);
+	if (line->gathering || line->calls > 0 || line->head != own)
 		return;
-	if (line->head != own) {
-		if (gather_complete(&line->together, line->waiting))
-			pthread_cond_signal(&line->head->wake);
-		while (!own->done && line->head != own)
-			pthread_cond_wait(&own->wake, &line->lock);
-		return;
-	}
-	while (!gather_complete(&line->together, line->waiting) && pthread_cond_timedwait(&own->wake, &line->lock, &until) == 0)
+	line->gathering = true;
+	while (!gather_complete(&line->together, line->waiting) && wait_until(line, own, &until))
 		;
+	line->gathering = false;
+}
+
+/* Enters with the lock, leaves without it. */
+static void wait_until_done(struct chain_facts_line *line, struct entry *own)
+{
+	while (!atomic_load(&own->done)) {
+		if (line->calls < CALLS_MAX && line->head && !line->gathering) {
+			call_for_all(line);
+			continue;
+		}
+		pthread_mutex_unlock(&line->lock);
+		while (sem_wait(&own->wake) != 0)
+			;
+		if (atomic_load(&own->done))
+			return;
+		pthread_mutex_lock(&line->lock);
+		own->woken = false;
+	}
+	pthread_mutex_unlock(&line->lock);
 }
 
 enum err chain_facts_ask(struct chain_facts_line *line, const struct chain_ask *ask, struct chain_facts *ret)
 {
 	struct entry own = { .ask = ask };
 
-	cond_init_mono(&own.wake);
+	sem_init(&own.wake, 0, 0);
 	pthread_mutex_lock(&line->lock);
 	*line->tail = &own;
 	line->tail = &own.next;
 	line->waiting++;
 	gather(line, &own);
-	while (!own.done) {
-		if (line->calls < CALLS_MAX && line->head)
-			call_for_all(line);
-		else
-			pthread_cond_wait(&own.wake, &line->lock);
-	}
-	pthread_mutex_unlock(&line->lock);
-	pthread_cond_destroy(&own.wake);
+	wait_until_done(line, &own);
+	sem_destroy(&own.wake);
 	if (own.err)
 		return rpc_refuse("%s", own.words);
 	if (!own.facts.known)

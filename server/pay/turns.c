@@ -98,7 +98,8 @@ static void set_flags(struct turns *t, bool stop)
 	pthread_mutex_lock(&t->lock);
 	t->kicks++;
 	t->stopping |= stop;
-	pthread_cond_signal(&t->wake);
+	if (stop || t->kicks == 1 || gather_complete(&t->together, t->kicks)) /* those between find it awake, waiting for the last */
+		pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->lock);
 }
 
