@@ -1,4 +1,4 @@
-// The measurements behind docs/OPERATIONS.md, on a stack of its own that is gone afterwards; see tests/bench/run.
+// The measurements behind docs/OPERATIONS.md, each part on a stack of its own that is gone afterwards; see tests/bench/run.
 //   http: the gateway's whole paid path next to nginx in front of the same node    lane: the ledger next to pgbench
 //   x402: wallets that pay for each request, next to the official stack
 import fs from 'node:fs';
@@ -11,7 +11,7 @@ import { stackDown, stackUp } from '../../script/lib/stack.mjs';
 import { httpOk, portsFree, progress, waitFor } from '../../script/lib/wait.mjs';
 import { median, output, row, runs, RUNS, SECONDS, wrk } from './measure.mjs';
 import { BenchNode } from './node.mjs';
-import { x402 } from './x402.mjs';
+import { x402, x402Kinds, x402Verdicts } from './x402.mjs';
 
 const BIN = path.resolve(process.env.BENCH_BIN ?? inRoot('build/bench'));
 const parts = process.argv.length > 2 ? process.argv.slice(2) : ['http', 'lane', 'x402'];
@@ -139,37 +139,52 @@ async function lane(dev, procs) {
 }
 
 /// Wallets and no account. The same bytes are asked for on every route; a chat model is asked only because `upto` is for those.
-async function wallets(dev, procs, { models }) {
+async function wallets(dev, procs, { models }, kind) {
   const chat = JSON.stringify({ model: models.chat.id, max_tokens: 1, messages: [{ role: 'user', content: 'x'.repeat(200) }] });
   const pid = (name) => procs.list[name].pid;
-  await x402(dev, {
+  const runs_of_kind = await x402(dev, {
     gateway: pid('gateway'), postgres: pid('postgres'), anvil: pid('anvil'),
-    urlOf: (kind) => `${dev.base_url}${kind === 'upto' ? '/v1/chat/completions' : `/v2/models/${models.tensor.id}/infer`}`,
-    bodyOf: (kind) => (kind === 'upto' ? chat : BODY),
-  });
+    urlOf: (which) => `${dev.base_url}${which === 'upto' ? '/v1/chat/completions' : `/v2/models/${models.tensor.id}/infer`}`,
+    bodyOf: (which) => (which === 'upto' ? chat : BODY),
+  }, kind, { checks: kind === x402Kinds[0] });
   await waitFor('every payment is booked', async () => (await new Api(dev.base_url).reconciliation()).ok);
+  return runs_of_kind;
 }
 
-process.env.OPGATE_VAR = fs.mkdtempSync(path.join(os.tmpdir(), 'opgate-bench-'));
-let interrupted = false, serving;
+let interrupted = false;
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => { interrupted = true; });
+
+/// Works on a stack that is gone afterwards.
+async function onStack(serves, work) {
+  if (interrupted) return null;
+  process.env.OPGATE_VAR = fs.mkdtempSync(path.join(os.tmpdir(), 'opgate-bench-'));
+  let serving;
+  try {
+    const { dev } = await stackUp();
+    const procs = new Procs(varFolder());
+    for (const name of ['node-a', 'node-b']) await procs.stop(name);
+    if (serves) serving = await nodeStart(dev, procs);
+    return await work(dev, procs, serving);
+  } finally {
+    progress('stopping');
+    serving?.node.stop();
+    const procs = new Procs(varFolder());
+    for (const name of ['nginx', 'bench-node']) await procs.stop(name);
+    await stackDown();
+    fs.rmSync(varFolder(), { recursive: true, force: true });
+  }
+}
+
 try {
-  const { dev } = await stackUp();
-  const procs = new Procs(varFolder());
-  for (const name of ['node-a', 'node-b']) await procs.stop(name);
   console.log(`${os.cpus().length} processors (${os.cpus()[0].model.trim()}), load ${os.loadavg()[0].toFixed(1)} before`);
-  const all = { http, lane, x402: wallets };
-  if (parts.some((part) => part !== 'lane')) serving = await nodeStart(dev, procs);
-  for (const part of parts) if (!interrupted) await all[part](dev, procs, serving);
+  for (const part of parts.filter((name) => name !== 'x402')) await onStack(part === 'http', { http, lane }[part]);
+  if (parts.includes('x402')) {
+    const all = [];
+    for (const kind of x402Kinds) all.push(await onStack(true, (dev, procs, serving) => wallets(dev, procs, serving, kind)));
+    if (!interrupted) x402Verdicts(all);
+  }
   console.log(`\nload ${os.loadavg()[0].toFixed(1)} after`);
 } catch (error) {
   console.error(`bench: ${error.message}`);
   process.exitCode = 1;
-} finally {
-  progress('stopping');
-  serving?.node.stop();
-  const procs = new Procs(varFolder());
-  for (const name of ['nginx', 'bench-node']) await procs.stop(name);
-  await stackDown();
-  fs.rmSync(varFolder(), { recursive: true, force: true });
 }

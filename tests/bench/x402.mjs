@@ -205,7 +205,12 @@ async function walletsMake(chain, pay) {
   return wallets;
 }
 
-export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }) {
+const HEAD = '| case | per second | p50 ms | p99 ms | processor ms each | payments in a transaction |\n|---|---|---|---|---|---|';
+const head = (title) => console.log(`\n${title} (min/median/max of ${ROUNDS} rounds; load ${os.loadavg()[0].toFixed(1)})\n\n${HEAD}`);
+
+/// One kind, on a stack of its own, whose chain is short: anvil takes longer for a block the more it has mined. Returns its runs, with
+/// those of checking alone when they are asked for.
+export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }, kind, { checks = false } = {}) {
   const chain = chainOpen(dev.rpc_url);
   await chain.client.request({ method: 'evm_setIntervalMining', params: [0] });
   await chain.client.request({ method: 'evm_setAutomine', params: [true] });
@@ -213,31 +218,36 @@ export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }) {
   const wallets = await walletsMake(chain, pay);
   const world = { dev, chain, pay, pids: { anvil, gateway } };
   const opgate = { pid: gateway, postgres, urlOf, body: bodyOf };
-  const prices = {};
-  for (const kind of Object.keys(KINDS)) prices[kind] = BigInt((await offersOf(urlOf(kind), bodyOf(kind))).find(KINDS[kind]).amount);
+  const priceOf = async (name) => BigInt((await offersOf(urlOf(name), bodyOf(name))).find(KINDS[name]).amount);
+  const price = await priceOf('eip3009'); // what upto captures, too
   const [port] = await portsFree(1);
   const key = generatePrivateKey();
   await chain.client.request({ method: 'anvil_setBalance', params: [privateKeyToAccount(key).address, toHex(10n ** 20n)] });
   const peer = await Peer.start({ port, rpc_url: dev.rpc_url, chain_id: dev.chain_id, private_key: key, asset: pay.token.address, pay_to: chainAccount(9).account.address,
-    amount: String(prices.eip3009), upto_max: String(prices.upto) });
+    amount: String(price), upto_max: String(await priceOf('upto')) });
   peer.body = bodyOf;
   const sellers = { peer, opgate };
   try {
-    const head = (title) => console.log(`\n${title} (min/median/max of ${ROUNDS} rounds; load ${os.loadavg()[0].toFixed(1)})\n\n| case | per second | p50 ms | p99 ms | processor ms each | payments in a transaction |\n|---|---|---|---|---|---|`);
-    head(`Paid requests, settled on chain before the answer; anvil mines each transaction at once; ${CONNECTIONS} connections`);
-    const all = {};
-    for (const kind of Object.keys(KINDS)) all[kind] = await paid(world, wallets, sellers, kind, prices.eip3009); // what upto captures, too
-    head('Checking a payment, nothing else');
-    const checks = await verification(world, wallets, sellers, 'eip3009');
-    console.log('');
-    for (const [kind, { peer: theirs, opgate: ours }] of Object.entries(all)) {
-      verdict(`paid requests/s, ${kind}, opgate / official stack`, middle(ours, ({ rate }) => rate) / middle(theirs, ({ rate }) => rate), 5, true);
-      verdict(`processor time of the server per payment, ${kind}, opgate / official stack`, middle(ours, ({ cpu }) => cpu.server) / middle(theirs, ({ cpu }) => cpu.server), 0.1, false);
-    }
+    head(`Paid by ${kind}, settled on chain before the answer; anvil mines each transaction at once; ${CONNECTIONS} connections`);
+    const paid_runs = await paid(world, wallets, sellers, kind, price);
+    if (checks) head('Checking a payment, nothing else');
+    return { kind, paid: paid_runs, checks: checks ? await verification(world, wallets, sellers, kind) : null };
+  } finally {
+    peer.stop();
+  }
+}
+
+export const x402Kinds = Object.keys(KINDS);
+
+export function x402Verdicts(all) {
+  console.log('');
+  for (const { kind, paid: { peer: theirs, opgate: ours } } of all) {
+    verdict(`paid requests/s, ${kind}, opgate / official stack`, middle(ours, ({ rate }) => rate) / middle(theirs, ({ rate }) => rate), 5, true);
+    verdict(`processor time of the server per payment, ${kind}, opgate / official stack`, middle(ours, ({ cpu }) => cpu.server) / middle(theirs, ({ cpu }) => cpu.server), 0.1, false);
+  }
+  for (const { checks } of all.filter((one) => one.checks)) {
     const { peer: theirs, opgate: ours } = checks[CONNECTIONS];
     verdict(`checks/s, ${CONNECTIONS} at once, opgate / official verify()`, middle(ours, ({ rate }) => rate) / middle(theirs, ({ rate }) => rate), 20, true);
     verdict('check, one at a time, p50 ms', middle(checks[1].opgate, ({ p50 }) => p50), 1, false);
-  } finally {
-    peer.stop();
   }
 }
