@@ -348,6 +348,29 @@ static void test_revived(void **state)
 	assert_books("0");
 }
 
+/* A payment that is carried already: nothing of a second transaction for it is written, nor for what it would have carried besides. */
+static void test_carried_once(void **state)
+{
+	struct claimed c = claimed("exact", 100), other = claimed("exact", 100);
+	struct signed_tx tx = { .chain_id = 84532, .sender = SENDER, .hash = { { 0x7e } }, .raw = "raw", .raw_len = 3, .max_fee = amount(1) };
+	const struct uuid both[2] = { c.claim.id, other.claim.id };
+	bool replaced = false;
+	int64_t id = 0;
+
+	(void)state;
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	assert_ok(db_payment_settle(pg, &other.claim.id, amount(100)));
+	id = tx_write(&c);
+	tx.nonce = tx_nonces;
+	assert_int_equal(db_settlement_write(pg, &tx, both, 2), ERR_CONFLICT);
+	assert_int_equal(db_settlement_at_nonce(pg, 84532, &SENDER, tx.nonce, &replaced, &id), ERR_NOT_FOUND);
+	mined(id, &c, 0);
+	mined(tx_write(&other), &other, 0);
+	assert_ok(close_as(&c, "settled", "delivered", 100, false));
+	assert_ok(close_as(&other, "settled", "delivered", 100, false));
+	assert_books("0");
+}
+
 static enum err book_late_again(const struct claimed *c, const struct hash *hash, bool *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;
@@ -536,7 +559,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_delivered), cmocka_unit_test(test_upto), cmocka_unit_test(test_upto_of_nothing), cmocka_unit_test(test_costs_nothing),
 		cmocka_unit_test(test_dropped), cmocka_unit_test(test_not_dropped_once_asked_for), cmocka_unit_test(test_racing_claims), cmocka_unit_test(test_exposure),
-		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced), cmocka_unit_test(test_revived), cmocka_unit_test(test_came_late),
+		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced), cmocka_unit_test(test_revived), cmocka_unit_test(test_carried_once), cmocka_unit_test(test_came_late),
 		cmocka_unit_test(test_reaper_waits_for_the_chain), cmocka_unit_test(test_a_mismatch_stops_the_settler), cmocka_unit_test(test_queue_waits_for_the_money),
 	};
 
