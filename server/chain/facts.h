@@ -1,6 +1,7 @@
 /* What the chain says about payers before their payments are believed: code, nonce, balance, allowance, all of one block and in one
- * call. Callers that come while calls are under way share the next one, so that under load a check costs a fraction of a call; one
- * that comes alone waits for nobody. Called by payment checks from any thread. */
+ * call. Callers that come while calls are under way share the next one, and when several came together lately the first waits a moment for
+ * the others, so that under load a check costs a fraction of a call; one that comes alone waits for nobody. Called by payment checks from
+ * any thread. */
 #ifndef OPGATE_CHAIN_FACTS_H
 #define OPGATE_CHAIN_FACTS_H
 
