@@ -1,6 +1,5 @@
-/* See lane.h. One thread, one connection; and a second of both that takes half of the payments when many came together, because what the
- * database does for each of them is one after the other in one statement. `lock` guards the queue; an operation belongs to its submitter
- * until queued, then to the lane until `done` is posted. */
+/* See lane.h. One thread, one connection: two claims at once would not see each other in what all payers are served before it is settled. `lock`
+ * guards the queue; an operation belongs to its submitter until queued, then to the lane until `done` is posted. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdlib.h>
@@ -16,7 +15,6 @@
 #include "db/lane.h"
 
 #define GATHER_MS 8 /* payments whose like have come together lately wait that long for each other */
-#define SHARE_MIN 4 /* payments of a batch that are worth two statements at once */
 #define OUTCOME_DEADLINE_MS 2000 /* then the submitter is told, who may come again; a thread of his is waiting */
 
 struct op {
@@ -32,15 +30,6 @@ struct op {
 	sem_t done;
 };
 
-/* Between `go` and `done` it is the second thread's. */
-struct second {
-	pthread_t thread;
-	sem_t go, done;
-	struct db *db;
-	struct op *ops[LANE_BATCH_MAX];
-	size_t count; /* 0: it ends */
-};
-
 struct lane {
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -50,7 +39,6 @@ struct lane {
 	bool stopping;
 	struct db *db;
 	struct gather together; /* payments */
-	struct second second;
 };
 
 static const struct {
@@ -93,7 +81,7 @@ static void settle(struct op *op, enum err e, enum lane_status status)
 }
 
 /* One statement over several operations of one kind; fills what is final. */
-static enum err run_batch(struct db *db, enum lane_kind kind, struct op **ops, size_t count)
+static enum err run_batch(struct lane *lane, enum lane_kind kind, struct op **ops, size_t count)
 {
 	_cleanup_json_ json_t *batch = json_must(json_array());
 	_cleanup_result_ struct db_result *r = NULL;
@@ -104,7 +92,7 @@ static enum err run_batch(struct db *db, enum lane_kind kind, struct op **ops, s
 		json_array_append(batch, ops[i]->item);
 	db_json(&p, batch);
 	FAULT(lane_batch_before);
-	e = db_query(db, KINDS[kind].sql, &p, &r);
+	e = db_query(lane->db, KINDS[kind].sql, &p, &r);
 	FAULT(lane_batch_after);
 	if (e)
 		return e;
@@ -126,14 +114,14 @@ static enum err run_batch(struct db *db, enum lane_kind kind, struct op **ops, s
 
 /* After a lost answer: did it happen? An opening is the existence of the job; a closing is its end by this very item; what was
  * produced is its answer, by this very attempt, or the end that came with its money meanwhile. */
-static enum err read_back(struct db *db, struct op *op, bool *ret_happened)
+static enum err read_back(struct lane *lane, struct op *op, bool *ret_happened)
 {
 	_cleanup_result_ struct db_result *r = NULL;
 	DB_PARAMS p = { 0 };
 	enum err e;
 
 	db_text(&p, op_id(op));
-	e = db_query(db, "SELECT account, state, outcome, attempt FROM job WHERE id = $1::uuid", &p, &r);
+	e = db_query(lane->db, "SELECT account, state, outcome, attempt FROM job WHERE id = $1::uuid", &p, &r);
 	if (e)
 		return e;
 	*ret_happened = db_rows(r) == 1;
@@ -161,14 +149,14 @@ static bool met_another(const struct op *op, enum err e)
 }
 
 /* One operation alone, until it is final: through lost connections too, up to its deadline. */
-static void run_alone(struct db *db, struct op *op)
+static void run_alone(struct lane *lane, struct op *op)
 {
 	bool tried = op->unknown; /* it may still be on its way when we ask again */
 
 	metric_add(METRIC_LANE_REPLAYS, 1);
 	for (;;) {
 		bool happened = false;
-		enum err e = op->unknown ? read_back(db, op, &happened) : ERR_OK;
+		enum err e = op->unknown ? read_back(lane, op, &happened) : ERR_OK;
 
 		if (!e && happened) {
 			settle(op, ERR_OK, LANE_OK);
@@ -176,8 +164,8 @@ static void run_alone(struct db *db, struct op *op)
 		}
 		if (!e) {
 			op->unknown = false;
-			e = run_batch(db, op->kind, &op, 1);
-			if (tried && met_another(op, e) && !read_back(db, op, &happened) && happened) {
+			e = run_batch(lane, op->kind, &op, 1);
+			if (tried && met_another(op, e) && !read_back(lane, op, &happened) && happened) {
 				settle(op, ERR_OK, LANE_OK); /* it was our own earlier try that stood in the way */
 				return;
 			}
@@ -202,7 +190,7 @@ static void run_alone(struct db *db, struct op *op)
 	}
 }
 
-static void run_kind(struct db *db, enum lane_kind kind, struct op *const *all, size_t count)
+static void run_kind(struct lane *lane, enum lane_kind kind, struct op *const *all, size_t count)
 {
 	struct op *ops[LANE_BATCH_MAX];
 	size_t n = 0;
@@ -214,14 +202,14 @@ static void run_kind(struct db *db, enum lane_kind kind, struct op *const *all, 
 			ops[n++] = all[i];
 	if (!n)
 		return;
-	e = run_batch(db, kind, ops, n);
+	e = run_batch(lane, kind, ops, n);
 	for (size_t i = 0; i < n; i++) {
 		if (e == ERR_DB_DOWN)
 			ops[i]->unknown = true;
 		if (!ops[i]->settled && down && (!KINDS[kind].opens || deadline_passed(ops[i]->deadline)))
 			settle(ops[i], ERR_DB_DOWN, LANE_OK); /* the one before it has looked for all of them */
 		if (!ops[i]->settled)
-			run_alone(db, ops[i]);
+			run_alone(lane, ops[i]);
 		down = ops[i]->err == ERR_DB_DOWN;
 	}
 }
@@ -269,59 +257,6 @@ static size_t take_batch(struct lane *lane, struct op **ret)
 	return n;
 }
 
-static void run_all(struct db *db, struct op *const *ops, size_t n)
-{
-	/* Closings first: they free the money that openings may need. */
-	run_kind(db, LANE_CLOSE, ops, n);
-	run_kind(db, LANE_PAYMENT_CLOSE, ops, n);
-	run_kind(db, LANE_PAYMENT_PRODUCE, ops, n);
-	run_kind(db, LANE_OPEN, ops, n);
-	run_kind(db, LANE_PAYMENT_CLAIM, ops, n);
-	for (size_t i = 0; i < n; i++)
-		sem_post(&ops[i]->done);
-}
-
-static void sem_wait_surely(sem_t *sem)
-{
-	while (sem_wait(sem) != 0)
-		;
-}
-
-/* Every other one of the payments that were claimed or produced together goes to the second thread. How many are left. */
-static size_t share(struct second *second, struct op **ops, size_t n)
-{
-	size_t payments = 0, seen = 0, kept = 0;
-
-	for (size_t i = 0; i < n; i++)
-		payments += ops[i]->kind == LANE_PAYMENT_CLAIM || ops[i]->kind == LANE_PAYMENT_PRODUCE;
-	second->count = 0;
-	if (payments < SHARE_MIN)
-		return n;
-	for (size_t i = 0; i < n; i++) {
-		bool payment = ops[i]->kind == LANE_PAYMENT_CLAIM || ops[i]->kind == LANE_PAYMENT_PRODUCE;
-
-		if (payment && seen++ % 2)
-			second->ops[second->count++] = ops[i];
-		else
-			ops[kept++] = ops[i];
-	}
-	return kept;
-}
-
-static void *second_main(void *arg)
-{
-	struct second *second = arg;
-
-	thread_name("lane-2");
-	for (;;) {
-		sem_wait_surely(&second->go);
-		if (second->count == 0)
-			return NULL;
-		run_all(second->db, second->ops, second->count);
-		sem_post(&second->done);
-	}
-}
-
 static void *lane_main(void *arg)
 {
 	struct lane *lane = arg;
@@ -330,33 +265,16 @@ static void *lane_main(void *arg)
 
 	thread_name("lane");
 	while ((n = take_batch(lane, ops)) > 0) {
-		n = share(&lane->second, ops, n);
-		if (lane->second.count > 0)
-			sem_post(&lane->second.go);
-		run_all(lane->db, ops, n);
-		if (lane->second.count > 0)
-			sem_wait_surely(&lane->second.done);
+		/* Closings first: they free the money that openings may need. */
+		run_kind(lane, LANE_CLOSE, ops, n);
+		run_kind(lane, LANE_PAYMENT_CLOSE, ops, n);
+		run_kind(lane, LANE_PAYMENT_PRODUCE, ops, n);
+		run_kind(lane, LANE_OPEN, ops, n);
+		run_kind(lane, LANE_PAYMENT_CLAIM, ops, n);
+		for (size_t i = 0; i < n; i++)
+			sem_post(&ops[i]->done);
 	}
 	return NULL;
-}
-
-static void second_start(struct second *second, const char *database_url, int64_t statement_deadline_ms)
-{
-	second->db = db_new(database_url, statement_deadline_ms);
-	sem_init(&second->go, 0, 0);
-	sem_init(&second->done, 0, 0);
-	if (pthread_create(&second->thread, NULL, second_main, second))
-		abort();
-}
-
-static void second_stop(struct second *second)
-{
-	second->count = 0;
-	sem_post(&second->go);
-	pthread_join(second->thread, NULL);
-	sem_destroy(&second->go);
-	sem_destroy(&second->done);
-	db_free(second->db);
 }
 
 struct lane *lane_start(const char *database_url, int64_t statement_deadline_ms)
@@ -367,7 +285,6 @@ struct lane *lane_start(const char *database_url, int64_t statement_deadline_ms)
 	lane->tail = &lane->head;
 	pthread_mutex_init(&lane->lock, NULL);
 	cond_init_mono(&lane->wake);
-	second_start(&lane->second, database_url, statement_deadline_ms);
 	if (pthread_create(&lane->thread, NULL, lane_main, lane))
 		abort();
 	return lane;
@@ -382,7 +299,6 @@ void lane_stop(struct lane *lane)
 	pthread_cond_signal(&lane->wake);
 	pthread_mutex_unlock(&lane->lock);
 	pthread_join(lane->thread, NULL);
-	second_stop(&lane->second);
 	db_free(lane->db);
 	pthread_cond_destroy(&lane->wake);
 	pthread_mutex_destroy(&lane->lock);
@@ -408,7 +324,8 @@ static enum err submit(struct lane *lane, enum lane_kind kind, json_t *take_item
 	if (full)
 		op.err = ERR_OVERLOADED;
 	else
-		sem_wait_surely(&op.done);
+		while (sem_wait(&op.done) != 0)
+			;
 	sem_destroy(&op.done);
 	json_decref(op.item);
 	if (!op.err)

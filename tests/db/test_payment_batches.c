@@ -229,6 +229,29 @@ static void test_exposure_counts_those_beside(void **state)
 	books_hold();
 }
 
+/* What all payers together are served before it is settled, too: of twelve who come at once it is not passed by a single one. */
+static void test_exposure_of_all_counts_those_beside(void **state)
+{
+	_cleanup_free_ char *open = pg_value("SELECT coalesce(sum(amount_max), 0) AS v FROM payment WHERE state IN ('claimed', 'settling')");
+	const uint64_t served = strtoull(open, NULL, 10);
+	struct claimed all[RACERS];
+	size_t ok = 0, limit = 0;
+
+	(void)state;
+	for (uint8_t i = 0; i < RACERS; i++) {
+		all[i] = claim_new((uint8_t)(100 + i), 150);
+		all[i].claim.all_max = amount(served + 1000);
+	}
+	claim_together(all, RACERS);
+	for (size_t i = 0; i < RACERS; i++) {
+		ok += all[i].err == ERR_OK;
+		limit += all[i].err == ERR_LIMIT;
+	}
+	assert_int_equal(ok, 6);
+	assert_int_equal(limit, RACERS - 6);
+	books_hold();
+}
+
 static void test_produced_and_asked_for_together(void **state)
 {
 	struct claimed c = claim_new(4, 100), free_ = claim_new(4, 100), foreign = claim_new(4, 100), twice;
@@ -462,6 +485,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_racing_copies_are_claimed_once), cmocka_unit_test(test_in_one_statement), cmocka_unit_test(test_exposure_counts_those_beside),
+		cmocka_unit_test(test_exposure_of_all_counts_those_beside),
 		cmocka_unit_test(test_produced_and_asked_for_together), cmocka_unit_test(test_settled_and_closed), cmocka_unit_test(test_no_log_pays_twice),
 		cmocka_unit_test(test_ends_with_its_money), cmocka_unit_test(test_money_without_an_end), cmocka_unit_test(test_comes_again), cmocka_unit_test(test_produced_meets_itself),
 	};
