@@ -97,6 +97,15 @@ static inline char *pg_value(const char *sql)
 	return xstrdup(db_get_text(r, 0, "v"));
 }
 
+/* Until so many statements on the test's database wait for a lock, as seen by another connection. */
+static inline void pg_wait_blocked(struct db *look, int64_t count)
+{
+	int64_t blocked = 0;
+
+	while (blocked < count)
+		assert_ok(db_exec(look, "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", NULL, &blocked));
+}
+
 #define assert_value(sql, expected) \
 	do { \
 		_cleanup_free_ char *v_ = pg_value(sql); \

@@ -89,13 +89,11 @@ static void test_an_opening_that_meets_itself(void **state)
 					      .content_type = "application/json", .input_units_max = 1, .timeout_ms = 60000, .lease = ME, .node = { { 9 } }, .operator_ = 2,
 					      .route = "r", .idempotency_key = keys[i] } };
 		struct db *holder = db_new(pg_url, 30000);
-		int64_t waiting = 0;
 		pthread_t thread;
 
 		assert_ok(db_script(holder, "BEGIN; SELECT FROM ledger_balance WHERE account = 17 FOR UPDATE"));
 		assert_int_equal(pthread_create(&thread, NULL, open_job, &o), 0);
-		while (waiting < 2) /* the first try, whose answer nobody waits for any more, and the second */
-			assert_ok(db_exec(pg, "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", NULL, &waiting));
+		pg_wait_blocked(pg, 2); /* the first try, whose answer nobody waits for any more, and the second */
 		assert_ok(db_script(holder, "ROLLBACK"));
 		assert_int_equal(pthread_join(thread, NULL), 0);
 		assert_ok(o.e);

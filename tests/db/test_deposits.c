@@ -181,7 +181,7 @@ static void test_no_deadlock_with_a_hold(void **state)
 {
 	const struct deposit_seen d = deposit(1, 0, 0xa1, 100);
 	struct db *payer = db_new(pg_url, 30000), *look = db_new(pg_url, 30000);
-	int64_t credited = 0, blocked = 0;
+	int64_t credited = 0;
 	pthread_t watcher;
 	enum err e;
 
@@ -190,8 +190,7 @@ static void test_no_deadlock_with_a_hold(void **state)
 	empty(1);
 	assert_ok(db_script(payer, "BEGIN; SELECT FROM ledger_balance FOR UPDATE; SET LOCAL lock_timeout = '200ms'"));
 	assert_int_equal(pthread_create(&watcher, NULL, credit_one, &credited), 0);
-	while (!blocked)
-		assert_ok(db_exec(look, "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", NULL, &blocked));
+	pg_wait_blocked(look, 1);
 	e = db_script(payer, "SELECT FROM account FOR KEY SHARE");
 	assert_ok(db_script(payer, "ROLLBACK"));
 	assert_int_equal(pthread_join(watcher, NULL), 0);
