@@ -105,7 +105,6 @@ struct signed_tx {
 	size_t raw_len;
 	struct amount max_fee;
 };
-/* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
 /* What a turn of the settler finds to be begun. */
 struct settler_agenda {
 	bool mine;     /* this connection owns the key; otherwise the rest says nothing */
@@ -117,6 +116,7 @@ struct settler_agenda {
 enum err db_settler_own(struct db *db, const struct address *whose, int64_t idle_ms, bool *ret) WARN_UNUSED;
 enum err db_settler_agenda(struct db *db, const struct address *whose, int64_t idle_ms, struct settler_agenda *ret) WARN_UNUSED;
 
+/* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
 enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct address *sender, uint64_t at_least, uint64_t *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the payments to it, in one transaction. ERR_CONFLICT: the nonce is taken. */
 enum err db_settlement_write(struct db *db, const struct signed_tx *tx, const struct uuid *payments, size_t count) WARN_UNUSED;
@@ -148,6 +148,7 @@ enum err db_settlement_payments(struct db *db, int64_t id, struct settling *ret,
 struct arrival { /* a payment's Transfer in a receipt */
 	struct uuid payment;
 	uint32_t log; /* its ordinal there */
+	bool closed;  /* its job ended with it: set by db_settlement_mined */
 };
 struct mined_tx { /* as its receipt says */
 	bool succeeded;
@@ -155,10 +156,8 @@ struct mined_tx { /* as its receipt says */
 	struct hash block, hash;
 	struct amount cost; /* wei: what it carried for others has its share of it, in place of the gas set aside */
 };
-/* Mined; each payment whose money was seen to arrive is settled in the same transaction, and its job, when the answer is stored, ends in it:
- * ret_closed[count] are the payments whose jobs did. */
-enum err db_settlement_mined(struct db *db, int64_t id, const struct mined_tx *mined, const struct arrival *arrived, size_t count, struct uuid *ret_closed,
-			     size_t *ret_closed_count) WARN_UNUSED;
+/* Mined; each payment whose money was seen to arrive is settled in the same transaction, and its job, when the answer is stored, ends in it. */
+enum err db_settlement_mined(struct db *db, int64_t id, const struct mined_tx *mined, struct arrival *arrived, size_t count) WARN_UNUSED;
 enum err db_settlement_unmined(struct db *db, int64_t id) WARN_UNUSED; /* a reorganisation took it back: it is sent again */
 enum err db_settlement_replaced(struct db *db, int64_t id) WARN_UNUSED; /* its nonce is gone: its payments and payouts get another transaction */
 /* Final: it is not looked at any more. What it moved for payments that were given up is booked in the same transaction.

@@ -234,8 +234,7 @@ enum err db_settlement_hashes(struct db *db, int64_t id, struct hash *ret, size_
 	return ERR_OK;
 }
 
-enum err db_settlement_mined(struct db *db, int64_t id, const struct mined_tx *m, const struct arrival *arrived, size_t count, struct uuid *ret_closed,
-			     size_t *ret_closed_count)
+enum err db_settlement_mined(struct db *db, int64_t id, const struct mined_tx *m, struct arrival *arrived, size_t count)
 {
 	_cleanup_result_ struct db_result *r = NULL;
 	_cleanup_json_ json_t *list = json_must(json_array());
@@ -252,12 +251,14 @@ enum err db_settlement_mined(struct db *db, int64_t id, const struct mined_tx *m
 	db_amount(&p, m->cost);
 	db_json(&p, list);
 	e = db_query(db, "SELECT id FROM settlement_mined($1::bigint, $2::boolean, $3::bigint, $4, $5, $6::numeric, $7::jsonb) id", &p, &r);
-	if (e)
-		return e;
-	*ret_closed_count = 0;
-	for (int i = 0; i < db_rows(r) && *ret_closed_count < count; i++)
-		db_get_uuid(r, i, "id", &ret_closed[(*ret_closed_count)++]);
-	return ERR_OK;
+	for (int row = 0; !e && row < db_rows(r); row++) {
+		struct uuid closed;
+
+		db_get_uuid(r, row, "id", &closed);
+		for (size_t i = 0; i < count; i++)
+			arrived[i].closed |= !memcmp(closed.b, arrived[i].payment.b, sizeof(closed.b));
+	}
+	return e;
 }
 
 /* A function that says whether the row was in the state it expects. */

@@ -232,8 +232,7 @@ static enum err begin(const struct settler_config *c, struct db *db, size_t *ret
 static enum err mined(const struct settler_config *c, struct db *db, const struct open_tx *t, const struct chain_receipt *r, uint64_t head)
 {
 	const struct mined_tx mined = { .succeeded = r->ok, .block_number = r->block_number, .block = r->block, .hash = r->tx }; /* nobody shares its cost */
-	size_t closed;
-	enum err e = db_settlement_mined(db, t->id, &mined, NULL, 0, NULL, &closed);
+	enum err e = db_settlement_mined(db, t->id, &mined, NULL, 0);
 
 	(void)c;
 	(void)head;

@@ -89,10 +89,10 @@ void runs_free(struct runs *runs);
 size_t runs_count(struct runs *runs);
 /* Takes queued background jobs that a node has room for. On a worker or the janitor, with its own connection. */
 void runs_dispatch(struct pay *pay, struct db *db);
-/* One turn of housekeeping: heartbeat, cancel requests, partial receipts that never came, orphans of dead gateways, the queue. */
 /* A payment ended: the run that waits for it, if it is here, goes on. Any thread. `tx`: it is written that this one settled it, and, if
  * `closed`, that the job ended with it; NULL: the run looks for itself. */
 void runs_payment_ended(struct pay *pay, const struct uuid *payment, const struct hash *tx, bool closed);
+/* One turn of housekeeping: heartbeat, cancel requests, partial receipts that never came, orphans of dead gateways, the queue. */
 enum err runs_tick(struct pay *pay, struct db *db) WARN_UNUSED;
 /* A node's receipt for a stream that was cut; that receipt->node signed it was checked. ERR_NOT_FOUND: no run waits for it. */
 enum err runs_partial_receipt(struct pay *pay, const struct receipt *receipt, const char *text, size_t len) WARN_UNUSED;

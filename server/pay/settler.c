@@ -60,15 +60,6 @@ bool settler_moved(const struct settler_config *c, const struct chain_receipt *r
 
 /* ---- a transaction that is under way ---- */
 
-static bool uuid_among(const struct uuid *u, const struct uuid *list, size_t count)
-{
-	size_t i = 0;
-
-	while (i < count && memcmp(list[i].b, u->b, sizeof(u->b)) != 0)
-		i++;
-	return i < count;
-}
-
 static void release(struct settling *payments, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -99,9 +90,9 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 {
 	struct mined_tx mined = { .succeeded = r->ok, .block_number = r->block_number, .block = r->block, .hash = r->tx };
 	struct settling payments[SETTLER_BATCH_MAX];
-	struct uuid said[SETTLER_BATCH_MAX], closed[SETTLER_BATCH_MAX];
+	struct uuid said[SETTLER_BATCH_MAX];
 	struct arrival arrived[SETTLER_BATCH_MAX];
-	size_t count = 0, arrived_count = 0, closed_count = 0;
+	size_t count = 0, arrived_count = 0;
 	enum err e = amount_mul(amount_from_u64(r->gas_price), r->gas_used, &mined.cost);
 
 	if (!e)
@@ -117,13 +108,13 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 			arrived[arrived_count++] = a;
 	}
 	release(payments, count);
-	e = db_settlement_mined(db, t->id, &mined, arrived, arrived_count, closed, &closed_count);
+	e = db_settlement_mined(db, t->id, &mined, arrived, arrived_count);
 	FAULT(settlement_mined);
 	if (e)
 		return e;
 	c->view->mined = r->block_number;
 	for (size_t i = 0; i < arrived_count; i++)
-		c->ended(c->arg, &arrived[i].payment, &r->tx, uuid_among(&arrived[i].payment, closed, closed_count));
+		c->ended(c->arg, &arrived[i].payment, &r->tx, arrived[i].closed);
 	c->log("settled", (int64_t)arrived_count, hash_format(&r->tx).s);
 	return arrived_count < count ? settler_ask_about_rest(c, db, t->id, head > r->block_number ? head : r->block_number) : ERR_OK;
 }
@@ -199,7 +190,9 @@ enum err settler_receipt(const struct settler_config *c, struct db *db, const st
 	if (e != ERR_NOT_FOUND || t->forms == 1)
 		return e;
 	e = db_settlement_hashes(db, t->id, hashes, VERSIONS_MAX, &count);
-	for (size_t i = 1; !e && i < count; i++) { /* the newest is asked about */
+	for (size_t i = 0; !e && i < count; i++) {
+		if (hash_equal(&hashes[i], &t->hash))
+			continue;
 		e = chain_receipt(c->chain, &hashes[i], ret);
 		if (e != ERR_NOT_FOUND)
 			return e;

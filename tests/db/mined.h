@@ -5,13 +5,11 @@
 #include "db/payments.h"
 #include "tests/db/pg.h"
 
-static enum err settlement_mined(int64_t tx, bool succeeded, const struct hash *hash, uint64_t cost, const struct arrival *arrived, size_t count)
+static enum err settlement_mined(int64_t tx, bool succeeded, const struct hash *hash, uint64_t cost, struct arrival *arrived, size_t count)
 {
 	const struct mined_tx mined = { .succeeded = succeeded, .block_number = 9, .block = { { 0xb1 } }, .hash = *hash, .cost = amount_from_u64(cost) };
-	struct uuid closed[32];
-	size_t closed_count = 0;
 
-	return db_settlement_mined(pg, tx, &mined, arrived, count, closed, &closed_count);
+	return db_settlement_mined(pg, tx, &mined, arrived, count);
 }
 
 #endif

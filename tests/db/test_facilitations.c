@@ -82,7 +82,7 @@ static int64_t sent(const struct facilitation *list, size_t count)
 	return id;
 }
 
-static enum err mined(int64_t tx, uint8_t hash, uint64_t cost, const struct arrival *arrived, size_t count)
+static enum err mined(int64_t tx, uint8_t hash, uint64_t cost, struct arrival *arrived, size_t count)
 {
 	const struct hash tx_hash = { { 0x88, hash } };
 
@@ -190,7 +190,7 @@ static void test_settling(void **state)
 	struct facilitation list[3] = { claimed(5), claimed(6), claimed(7) };
 	struct settling items[32];
 	size_t count = 0, found = 0;
-	struct arrival arrived[2] = { { list[0].id, 3 }, { list[1].id, 4 } };
+	struct arrival arrived[2] = { { .payment = list[0].id, .log = 3 }, { .payment = list[1].id, .log = 4 } };
 	int64_t tx;
 
 	(void)state;
@@ -246,7 +246,7 @@ static void test_taken_over(void **state)
 	struct facilitation f = claimed(5);
 	int64_t first = sent(&f, 1), second, disputed = 9;
 	const struct hash hash = { { 0x77, (uint8_t)(tx_nonces - 1) } };
-	const struct arrival a = { .payment = f.id, .log = 3 };
+	struct arrival a = { .payment = f.id, .log = 3 };
 	enum transfer_of of;
 	struct settling items[4];
 	size_t count = 9;

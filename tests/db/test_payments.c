@@ -58,7 +58,7 @@ static int64_t tx_write(const struct claimed *c)
 static void mined(int64_t tx, const struct claimed *c, uint32_t log)
 {
 	const struct hash hash = { { 0x70, (uint8_t)tx_nonces } };
-	const struct arrival a = { .payment = c->claim.id, .log = log };
+	struct arrival a = { .payment = c->claim.id, .log = log };
 
 	assert_ok(settlement_mined(tx, true, &hash, 0, &a, 1));
 }
@@ -310,7 +310,7 @@ static void test_revived(void **state)
 {
 	struct claimed c = claimed("exact", 100);
 	const struct hash hash = { { 0x70, (uint8_t)(tx_nonces + 1) } };
-	const struct arrival a = { .payment = c.claim.id, .log = 3 };
+	struct arrival a = { .payment = c.claim.id, .log = 3 };
 	struct settling list[4];
 	size_t count = 9;
 	int64_t first, second, found = 0, disputed = 9;
