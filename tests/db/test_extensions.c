@@ -299,22 +299,35 @@ static void test_approval(void **state)
 	assert_nothing_open();
 }
 
+/* Does the settler's next turn look at approvals? */
+static bool looked_at(void)
+{
+	struct settler_agenda agenda = { 0 };
+
+	assert_ok(db_settler_agenda(pg, &SENDER, 60000, &agenda));
+	return agenda.mine && agenda.approvals;
+}
+
 static void test_approval_fails(void **state)
 {
 	const struct payment_gas gas = gas_new(300, 200, 5);
 	struct claimed c = sponsored_new(21, &gas), again = sponsored_new(21, &gas);
 
 	(void)state;
+	assert_false(looked_at());
 	assert_ok(claim(&c));
 	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	assert_true(looked_at());
 	assert_int_equal(waiting(true), 0);
 	assert_reserved("600");
 	assert_ok(db_approval_end(pg, &gas.hash, "it was not mined in time"));
 	assert_reserved("300"); /* nothing was given: it is free again */
 	assert_int_equal(waiting(false), 0);
 	assert_int_equal(waiting(true), 1);
+	assert_true(looked_at()); /* also by whoever comes after one that died here: the payment is to be given up */
 	assert_int_equal(claim(&again), ERR_FORBIDDEN); /* this one will not be mined */
 	assert_ok(db_payment_failed(pg, &c.claim.id, "refused"));
+	assert_false(looked_at());
 	assert_ok(close_as(&c, "failed", "settlement_failed", 0, true));
 	assert_nothing_open();
 }
