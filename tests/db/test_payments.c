@@ -444,6 +444,39 @@ static void test_reaper_waits_for_the_chain(void **state)
 	assert_books("0");
 }
 
+static bool owns(struct db *db, const struct address *whose, int64_t idle_ms)
+{
+	bool mine = false;
+
+	assert_ok(db_settler_own(db, whose, idle_ms, &mine));
+	return mine;
+}
+
+/* A key has one owner, turn after turn, until their connection ends or falls silent. */
+static void test_one_owner(void **state)
+{
+	const struct address other = { { 0x5f } };
+	struct db *one = db_new(pg_url, 30000), *two = db_new(pg_url, 30000);
+
+	(void)state;
+	for (int turn = 0; turn < 3; turn++) {
+		assert_true(owns(one, &SENDER, 60000));
+		assert_false(owns(two, &SENDER, 60000));
+		assert_true(owns(two, &other, 60000));
+	}
+	assert_false(owns(one, &other, 60000));
+	db_free(one);
+	while (!owns(two, &SENDER, 60000)) /* the server notices a moment later */
+		;
+	one = db_new(pg_url, 30000);
+	assert_false(owns(one, &SENDER, 60000));
+	assert_true(owns(two, &SENDER, 200)); /* and says nothing more */
+	while (!owns(one, &SENDER, 60000))
+		;
+	db_free(one);
+	db_free(two);
+}
+
 static void ended_nothing(void *arg, const struct uuid *payment, const struct hash *tx, bool closed)
 {
 	(void)arg, (void)payment, (void)tx, (void)closed;
@@ -559,7 +592,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_delivered), cmocka_unit_test(test_upto), cmocka_unit_test(test_upto_of_nothing), cmocka_unit_test(test_costs_nothing),
 		cmocka_unit_test(test_dropped), cmocka_unit_test(test_not_dropped_once_asked_for), cmocka_unit_test(test_racing_claims), cmocka_unit_test(test_exposure),
-		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced), cmocka_unit_test(test_revived), cmocka_unit_test(test_carried_once), cmocka_unit_test(test_came_late),
+		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced), cmocka_unit_test(test_revived), cmocka_unit_test(test_carried_once), cmocka_unit_test(test_one_owner), cmocka_unit_test(test_came_late),
 		cmocka_unit_test(test_reaper_waits_for_the_chain), cmocka_unit_test(test_a_mismatch_stops_the_settler), cmocka_unit_test(test_queue_waits_for_the_money),
 	};
 
