@@ -156,6 +156,7 @@ static enum err post(struct chain *c, const char *method, const json_t *call, st
 		.body_len = strlen(body),
 		.deadline_ms = c->call_deadline_ms,
 		.response_max = RPC_ANSWER_MAX,
+		.repeatable = true, /* questions, and signed bytes that count once however often they are sent */
 	};
 	enum err e = net_fetch(c->net, &request, answer);
 

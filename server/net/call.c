@@ -323,7 +323,7 @@ static CURLcode call_set_method(struct net_call *call)
 	CURLcode rc = CURLE_OK;
 
 	call->bodyless = strcmp(method, "HEAD") == 0;
-	call->repeatable = (get || call->bodyless) && call->req.body_len == 0;
+	call->repeatable = call->req.repeatable || ((get || call->bodyless) && call->req.body_len == 0);
 	if (call->bodyless) {
 		SET(CURLOPT_NOBODY, 1L);
 	} else if (call->req.body_len > 0 || post || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0) {

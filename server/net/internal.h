@@ -30,7 +30,7 @@ struct net_call {
 	struct net_request req; /* method, url and headers are NULL here: curl has its copies */
 	CURL *easy;
 	struct curl_slist *headers;
-	bool repeatable; /* GET and HEAD: sending it twice does no harm */
+	bool repeatable; /* sending it twice does no harm */
 	bool bodyless;   /* HEAD: the answer has no body whatever its head says */
 	bool running;    /* added to the multi handle */
 

@@ -43,6 +43,7 @@ struct net_request {
 	int64_t deadline_ms;        /* total, from now; required */
 	int64_t stall_timeout_ms;   /* no byte received for this long ends the call; 0: none */
 	size_t response_max;        /* bytes of body; past it ERR_TOO_LARGE; 0: 1 MiB */
+	bool repeatable; /* sending it twice does no harm, so a kept connection that ends without an answer is no failure; a plain GET or HEAD always is */
 	/* Callbacks run on the reactor's thread, must not block. All may be NULL but on_done. */
 	enum net_flow (*on_head)(void *arg, int status); /* headers are complete: net_call_header works from here on */
 	enum net_flow (*on_data)(void *arg, const void *p, size_t len);

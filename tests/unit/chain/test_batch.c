@@ -83,8 +83,8 @@ static void no_batches(void **state)
 	static const struct fake_answer refusals[] = {
 		{ .method = FAKE_BATCH, .whole = "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32600,\"message\":\"batches are not supported\"}}" },
 		{ .method = FAKE_BATCH, .whole = "{}" },
-		{ .method = FAKE_BATCH, .http = "HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n" },
-		{ .method = FAKE_BATCH, .http = "HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n" },
+		{ .method = FAKE_BATCH, .http = "HTTP/1.1 400 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" },
+		{ .method = FAKE_BATCH, .http = "HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" },
 	};
 	const struct address sender = { { 1 } };
 
@@ -104,8 +104,8 @@ static void no_batches(void **state)
 /* An endpoint that is down or busy is not asked four times more, and batches are tried again. */
 static void down(void **state)
 {
-	static const char *const answers_[] = { "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n",
-						"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n[7," };
+	static const char *const answers_[] = { "HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 429 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+						"HTTP/1.1 401 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\n[7," };
 	static const struct fake_answer good[] = { ID, BLOCK, NONCE, TIP };
 	const struct address sender = { { 1 } };
 

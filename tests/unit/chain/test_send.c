@@ -116,7 +116,7 @@ static void simulations(void **state)
 	}
 	assert_true(fake_was_asked(&fake, "[{\"from\":\"0x0100000000000000000000000000000000000000\",\"to\":\"0x0200000000000000000000000000000000000000\","
 					  "\"data\":\"0xdead\",\"gas\":\"0x186a0\"},\"0xff\"]"));
-	struct fake_answer down = { .method = "eth_call", .http = "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n" };
+	struct fake_answer down = { .method = "eth_call", .http = "HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" };
 	struct buf out = BUF_INIT(64);
 	bool ok = true;
 	fake_set(&fake, &down, 1);
