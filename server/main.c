@@ -190,7 +190,7 @@ static enum err start_settler(struct gateway *g, struct startup_why *why)
 		.contract = s->settler_contract, .depositor = s->depositor_contract, .confirmations = (uint64_t)s->deposit_confirmations,
 		.answer_confirmations = (uint64_t)s->settlement_confirmations, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min,
 		.caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .ended = payment_ended, .arg = app,
-		.log = log_settler, .key = app->settler_key, .view = &app->settler_view, .others_only = *s->facilitator_url,
+		.log = log_settler, .key = app->settler_key, .from = app->settler_sender, .view = &app->settler_view, .others_only = *s->facilitator_url,
 		.more = records_turn, .more_arg = &g->records,
 	};
 	enum err e = startup_check_settler(app, why);
@@ -273,7 +273,7 @@ static enum err start_payouts(struct gateway *g, struct startup_why *why)
 	struct app *app = &g->app;
 	struct payouts_config payouts = {
 		.sender = { .work = &PAYOUTS_WORK, .chain = app->chain, .database_url = s->database_url, .chain_id = (uint64_t)s->chain_id, .token = s->opg_token,
-			    .contract = s->payouts_contract, .key = app->payout_key, .confirmations = (uint64_t)s->deposit_confirmations,
+			    .contract = s->payouts_contract, .key = app->payout_key, .from = app->payout_sender, .confirmations = (uint64_t)s->deposit_confirmations,
 			    .answer_confirmations = 1, .patience_ms = s->settlement_patience_ms, .gas_min = s->gas_balance_min, .view = &app->payouts_view,
 			    .caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max }, .poll_ms = s->poll_ms, .log = log_payouts },
 		.treasury = s->treasury, .minimum = s->payout_minimum, .stopped = &app->pay.stopped,

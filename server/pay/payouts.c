@@ -92,11 +92,8 @@ static enum err funds(const struct payouts_config *p, struct db *db, struct amou
 	const struct settler_config *c = &p->sender;
 	struct amount balance = AMOUNT_ZERO, allowed = AMOUNT_ZERO, unmined = AMOUNT_ZERO;
 	struct buf call = BUF_INIT(128);
-	struct address sender;
-	enum err e;
+	enum err e = db_payouts_unmined(db, c->chain_id, &c->from, &unmined);
 
-	secret_key_address(&c->key, &sender);
-	e = db_payouts_unmined(db, c->chain_id, &sender, &unmined);
 	if (!e)
 		e = chain_token_balance(c->chain, &c->token, &p->treasury, UINT64_MAX, &balance);
 	if (!e)
@@ -144,13 +141,11 @@ static enum err make_call(const struct payout_item *items, size_t count, struct 
 /* One that would revert as a whole (we may not call, say) would only burn gas, again and again. */
 static enum err would_work(const struct settler_config *c, const struct buf *data, uint64_t gas)
 {
-	struct chain_message m = { .to = c->contract, .data = data->data, .len = data->len, .gas = gas };
+	struct chain_message m = { .from = c->from, .to = c->contract, .data = data->data, .len = data->len, .gas = gas };
 	struct buf answer = BUF_INIT(4096);
 	bool ok = false;
-	enum err e;
+	enum err e = chain_simulate(c->chain, &m, UINT64_MAX, &answer, &ok);
 
-	secret_key_address(&c->key, &m.from);
-	e = chain_simulate(c->chain, &m, UINT64_MAX, &answer, &ok);
 	buf_done(&answer);
 	return e ? e : ok ? ERR_OK : ERR_UNPROCESSABLE;
 }

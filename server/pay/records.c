@@ -167,12 +167,10 @@ static enum err event_call(const struct record_post *p, struct buf *out)
 /* Asked first whether it would work: a contract that does not know our key must not cost us gas again and again. */
 static enum err would_work(const struct settler_config *c, const struct tx *tx, bool *ret)
 {
-	struct chain_message m = { .to = tx->to, .data = tx->data, .len = tx->data_len, .gas = tx->gas };
+	struct chain_message m = { .from = c->from, .to = tx->to, .data = tx->data, .len = tx->data_len, .gas = tx->gas };
 	struct buf answer = BUF_INIT(4096);
-	enum err e;
+	enum err e = chain_simulate(c->chain, &m, UINT64_MAX, &answer, ret);
 
-	secret_key_address(&c->key, &m.from);
-	e = chain_simulate(c->chain, &m, UINT64_MAX, &answer, ret);
 	buf_done(&answer);
 	return e;
 }

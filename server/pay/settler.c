@@ -287,7 +287,7 @@ static enum err make_batch(const struct settler_config *c, const struct settling
 
 enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, struct buf *raw, struct signed_tx *ret)
 {
-	struct signed_tx s = { .chain_id = c->chain_id };
+	struct signed_tx s = { .chain_id = c->chain_id, .sender = c->from };
 	const struct chain_look *look = &c->view->look;
 	struct chain_fees fees;
 	enum err e = look->fees_err ? look->fees_err : look->nonce_err;
@@ -298,7 +298,6 @@ enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *
 	if (!fees.affordable)
 		return ERR_LIMIT; /* nothing is signed that could not be mined */
 	s.max_fee = amount_from_u64(fees.fee);
-	secret_key_address(&c->key, &s.sender);
 	e = db_settlement_nonce(db, c->chain_id, &s.sender, look->nonce, &s.nonce);
 	tx->chain_id = c->chain_id;
 	tx->nonce = s.nonce;
@@ -387,15 +386,13 @@ int64_t settler_idle_ms(const struct settler_config *c)
 static enum err look_after_all(const struct settler_config *c, struct db *db, uint64_t head, bool *busy)
 {
 	struct open_tx open[OPEN_MAX];
-	struct address sender;
 	const uint64_t used = c->view->look.nonce; /* asked before the receipts */
 	size_t count = 0;
 	unsigned troubles = 0;
 	bool stands = true;
 	enum err e, first;
 
-	secret_key_address(&c->key, &sender);
-	first = db_settlements_open(db, c->chain_id, &sender, open, OPEN_MAX, &count);
+	first = db_settlements_open(db, c->chain_id, &c->from, open, OPEN_MAX, &count);
 	if (!first && count > 0)
 		first = c->view->look.nonce_err;
 	if (!first)
@@ -421,16 +418,14 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_busy)
 {
 	size_t begun = 0;
-	struct address sender;
 	struct chain_block head;
 	bool payments = settler_work_of(c) == &PAYMENTS, approving = false;
 	struct settler_agenda *agenda = &c->view->agenda;
 	enum err e = settler_look_at_chain(c, &head), approved = ERR_OK, more = ERR_OK, begin;
 
-	secret_key_address(&c->key, &sender);
 	*ret_busy = false;
 	if (!e)
-		e = payments ? db_settler_agenda(db, &sender, settler_idle_ms(c), agenda) : db_settler_own(db, &sender, settler_idle_ms(c), &agenda->mine);
+		e = payments ? db_settler_agenda(db, &c->from, settler_idle_ms(c), agenda) : db_settler_own(db, &c->from, settler_idle_ms(c), &agenda->mine);
 	if (e || !agenda->mine)
 		return e;
 	if (payments && agenda->approvals)

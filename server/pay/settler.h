@@ -45,6 +45,7 @@ struct settler_config {
 	uint64_t chain_id;
 	struct address token, pay_to, contract, depositor; /* contracts Settler and Depositor; zero: none */
 	struct secret_key key;
+	struct address from; /* the key's; zero: who only watches has none */
 	bool others_only; /* somebody else settles what is paid to us (outside.h) */
 	uint64_t confirmations; /* after which a transaction is not looked at any more */
 	uint64_t answer_confirmations; /* with which a payment counts as settled; 1: a receipt is enough */

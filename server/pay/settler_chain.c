@@ -19,7 +19,6 @@
 
 static void look_at_gas(const struct settler_config *c)
 {
-	struct address sender;
 	struct amount wei;
 	struct u256 all;
 	uint64_t shown = 0;
@@ -28,8 +27,7 @@ static void look_at_gas(const struct settler_config *c)
 
 	if (c->view->gas_seen_ms && now - c->view->gas_seen_ms < GAS_LOOK_MS)
 		return;
-	secret_key_address(&c->key, &sender);
-	if (chain_native_balance(c->chain, &sender, UINT64_MAX, &wei))
+	if (chain_native_balance(c->chain, &c->from, UINT64_MAX, &wei))
 		return; /* what is not known does not change */
 	c->view->gas_seen_ms = now;
 	low = amount_cmp(wei, c->gas_min) < 0;
@@ -44,13 +42,8 @@ static void look_at_gas(const struct settler_config *c)
 enum err settler_watch(const struct settler_config *c, struct chain_block *ret_head)
 {
 	struct chain_look *look = &c->view->look;
-	static const struct secret_key none;
-	struct address sender = { { 0 } }; /* who only watches has no key */
-	enum err e;
+	enum err e = chain_look(c->chain, &c->from, look);
 
-	if (memcmp(&c->key, &none, sizeof(none)) != 0)
-		secret_key_address(&c->key, &sender);
-	e = chain_look(c->chain, &sender, look);
 	if (e)
 		return e;
 	if (look->id != c->chain_id) {
@@ -178,6 +171,8 @@ static enum err find_late(const struct settler_config *c, struct db *db, const s
 	return e;
 }
 
+/* A receipt that says what was booked, in the block it was booked from, needs no other witness: block and logs agreed with it then, and the
+ * auditor reads the logs of every block this deep itself. */
 enum err settler_make_final(const struct settler_config *c, struct db *db, const struct open_tx *t)
 {
 	struct uuid said[SETTLER_BATCH_MAX];
@@ -185,23 +180,25 @@ enum err settler_make_final(const struct settler_config *c, struct db *db, const
 	size_t said_count, late_count = 0;
 	struct chain_receipt r;
 	int64_t disputed = 0;
+	bool booked;
 	enum err e = settler_receipt(c, db, t, &r);
 
 	if (e == ERR_NOT_FOUND)
 		return settler_send_again(c, db, t); /* its block is there and its receipt is not: not in that state for ever */
 	if (e)
 		return e;
-	e = chain_receipt_check(c->chain, &r, &c->contract, &c->token);
+	said_count = settler_said(c, &r, said, SETTLER_BATCH_MAX);
+	e = db_settlement_disputed(db, t->id, &r.tx, said, said_count, &disputed);
+	if (!e)
+		e = find_late(c, db, &r, said, said_count, late, &late_count);
+	booked = disputed == 0 && hash_equal(&r.block, &t->block_hash);
+	if (!e && (!booked || late_count > 0))
+		e = chain_receipt_check(c->chain, &r, &c->contract, &c->token);
 	if (e == ERR_CONFLICT && t->idle_ms >= c->patience_ms)
 		c->log("endpoint_contradicts_itself", (int64_t)r.block_number, chain_error());
-	said_count = settler_said(c, &r, said, SETTLER_BATCH_MAX);
-	if (!e)
-		e = db_settlement_disputed(db, t->id, &r.tx, said, said_count, &disputed);
-	if (!e && (disputed > 0 || !hash_equal(&r.block, &t->block_hash)))
+	if (!e && !booked) {
 		e = take_back(c, db, t);
-	else if (!e)
-		e = find_late(c, db, &r, said, said_count, late, &late_count);
-	if (!e && disputed == 0 && hash_equal(&r.block, &t->block_hash)) {
+	} else if (!e) {
 		e = db_settlement_final(db, t->id, &r.tx, late, late_count);
 		FAULT(settlement_final);
 		if (!e && late_count > 0)
@@ -231,10 +228,10 @@ enum err settler_look_after_mined(const struct settler_config *c, struct db *db,
 /* ---- gaps ---- */
 
 /* Nothing to nobody, only to use the nonce. Written before it is sent, as everything. `revived`: the transaction it is the new form of, or 0. */
-static enum err send_filler(const struct settler_config *c, struct db *db, const struct address *sender, uint64_t nonce, int64_t revived)
+static enum err send_filler(const struct settler_config *c, struct db *db, uint64_t nonce, int64_t revived)
 {
-	struct tx tx = { .chain_id = c->chain_id, .to = *sender, .gas = FILLER_GAS, .nonce = nonce };
-	struct signed_tx s = { .chain_id = c->chain_id, .sender = *sender, .nonce = nonce };
+	struct tx tx = { .chain_id = c->chain_id, .to = c->from, .gas = FILLER_GAS, .nonce = nonce };
+	struct signed_tx s = { .chain_id = c->chain_id, .sender = c->from, .nonce = nonce };
 	struct buf raw = BUF_INIT(TX_RAW_MAX);
 	struct chain_fees fees;
 	enum err e = chain_fees(c->chain, &c->caps, &fees);
@@ -259,20 +256,19 @@ static enum err send_filler(const struct settler_config *c, struct db *db, const
 }
 
 /* A payment that another transaction carries by now is paid once all the same, and so is a payout; an event would be made twice. */
-static enum err revive(const struct settler_config *c, struct db *db, const struct address *sender, uint64_t nonce, int64_t id)
+static enum err revive(const struct settler_config *c, struct db *db, uint64_t nonce, int64_t id)
 {
 	bool moved = false;
 	enum err e = db_record_post_moved(db, id, &moved);
 
 	if (e)
 		return e;
-	return moved ? send_filler(c, db, sender, nonce, id) : db_settlement_revive(db, id);
+	return moved ? send_filler(c, db, nonce, id) : db_settlement_revive(db, id);
 }
 
 enum err settler_fill_gap(const struct settler_config *c, struct db *db, const struct open_tx *open, size_t count, uint64_t used)
 {
 	const struct open_tx *first = NULL;
-	struct address sender;
 	bool replaced = false;
 	int64_t id = 0;
 	enum err e;
@@ -287,12 +283,11 @@ enum err settler_fill_gap(const struct settler_config *c, struct db *db, const s
 			c->log("nonce_too_high", (int64_t)first->nonce, "the endpoint was wrong about a nonce; the transaction cannot be mined");
 		return ERR_OK;
 	}
-	secret_key_address(&c->key, &sender);
-	e = db_settlement_at_nonce(db, c->chain_id, &sender, used, &replaced, &id);
+	e = db_settlement_at_nonce(db, c->chain_id, &c->from, used, &replaced, &id);
 	if (e && e != ERR_NOT_FOUND)
 		return e;
 	if (!e && !replaced)
 		return ERR_OK; /* final: the endpoint lags, or the chain lost what nothing should lose */
 	c->log("nonce_gap", (int64_t)used, e ? "filled" : "what had used the nonce of a settlement is gone; it is sent again");
-	return e ? send_filler(c, db, &sender, used, 0) : revive(c, db, &sender, used, id);
+	return e ? send_filler(c, db, used, 0) : revive(c, db, used, id);
 }

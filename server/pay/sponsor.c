@@ -98,14 +98,12 @@ static enum err sign_and_send(const struct settler_config *c, struct db *db, con
 /* It was good when it was asked for; what the owner did meanwhile must not cost us the gas of a failure. */
 static enum err send_one(const struct settler_config *c, struct db *db, const struct sponsored *s, size_t *begun)
 {
-	struct address sender;
 	bool ok = false;
 	enum err e;
 
 	if (s->valid_until <= clock_wall_ms() / 1000)
 		return db_sponsored_fail(db, &s->id, "the signature expired before it was sent");
-	secret_key_address(&c->key, &sender);
-	e = try_call(c->chain, &sender, &c->depositor, s->call, s->call_len, &ok);
+	e = try_call(c->chain, &c->from, &c->depositor, s->call, s->call_len, &ok);
 	if (e)
 		return e;
 	if (!ok)

@@ -502,6 +502,7 @@ static void test_a_mismatch_stops_the_settler(void **state)
 	bool busy = false;
 
 	(void)state;
+	secret_key_address(&config.key, &config.from);
 	assert_ok(net_start(&trusted, &net));
 	fake_start(&fake);
 	fake_set(&fake, answers, 2);
