@@ -49,8 +49,8 @@ help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 	@echo 'targets: all unit unit-<layer> db check check-source fuzz faults mutants bench clean'
 
-$(BUILD)/opgate: $(BUILD)/server/main.o $(call libs_of,node) $(call libs_of,handlers)
-	@$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(sort $(call libs_of,node) $(call libs_of,handlers)) -Wl,--end-group $(LDLIBS)
+$(BUILD)/opgate: $(BUILD)/server/main.o $(BUILD)/server/gateway.o $(call libs_of,node) $(call libs_of,handlers)
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(sort $(call libs_of,node) $(call libs_of,handlers)) -Wl,--end-group $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

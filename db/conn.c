@@ -14,10 +14,12 @@
 
 #define STATEMENTS_MAX 256
 #define RETRIES_MAX 3
+#define ABANDON_LOOK_MS 100
 
 struct db {
 	char *url;
 	int64_t deadline_ms;
+	const atomic_bool *abandon; /* NULL: never */
 	PGconn *conn;
 	char *statements[STATEMENTS_MAX]; /* prepared on this connection; index is the name */
 	size_t statement_count;
@@ -33,6 +35,11 @@ struct db *db_new(const char *url, int64_t statement_deadline_ms)
 	db->url = xstrdup(url);
 	db->deadline_ms = statement_deadline_ms;
 	return db;
+}
+
+void db_abandon_on(struct db *db, const atomic_bool *flag)
+{
+	db->abandon = flag;
 }
 
 static void disconnect(struct db *db)
@@ -87,14 +94,14 @@ static bool wait_socket(struct db *db, short events, deadline_ms deadline)
 	struct pollfd p = { .fd = PQsocket(db->conn), .events = events };
 
 	for (;;) {
-		int64_t left = deadline_left(deadline);
-		int n = left > 0 ? poll(&p, 1, (int)(left > 60000 ? 60000 : left)) : 0;
+		int64_t left = deadline_left(deadline), most = db->abandon ? ABANDON_LOOK_MS : 60000;
+		int n = left > 0 ? poll(&p, 1, (int)(left > most ? most : left)) : 0;
 
 		if (n > 0)
 			return true;
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 || deadline_passed(deadline))
+		if (n < 0 || deadline_passed(deadline) || (db->abandon && atomic_load(db->abandon)))
 			return false;
 	}
 }

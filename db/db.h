@@ -6,6 +6,7 @@
 #ifndef OPGATE_DB_DB_H
 #define OPGATE_DB_DB_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +21,9 @@ struct db_result;
 
 struct db *db_new(const char *url, int64_t statement_deadline_ms); /* does not connect yet */
 void db_free(struct db *db);
+/* For statements that may take long and may be left: when *flag is true their wait ends within 100 ms, as if at its deadline. The flag must
+ * outlive the connection. */
+void db_abandon_on(struct db *db, const atomic_bool *flag);
 /* Words of the last failure on this connection, for logs; never holds parameter values. */
 const char *db_error(const struct db *db);
 const char *db_sqlstate(const struct db *db); /* "" when none */

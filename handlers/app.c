@@ -13,12 +13,3 @@ void app_own_addresses(struct app *app)
 		if (!address_is_zero(all[i]))
 			app->own[app->own_count++] = *all[i];
 }
-
-struct reconcile_with app_reconcile_with(struct app *app)
-{
-	const struct settings *s = app->settings;
-
-	return (struct reconcile_with){ .chain = app->chain, .watcher = &app->watcher_chains, .auditor = &app->auditor_chains,
-					.watch = { .chain_id = s->chain_id, .token = s->opg_token, .treasury = s->treasury }, .pay_to = s->pay_to,
-					.payouts = s->payouts_contract, .gas_payer = app->settler_sender };
-}

@@ -1,13 +1,13 @@
-/* What every handler can reach: the parts main.c built. Read-only after start except where a part says otherwise. */
+/* What every handler can reach: the parts gateway.c built. Read-only after start except where a part says otherwise. */
 #ifndef OPGATE_HANDLERS_APP_H
 #define OPGATE_HANDLERS_APP_H
 
+#include "chain/pair.h"
 #include "crypto/crypto.h"
 #include "db/db.h"
 #include "handlers/settings.h"
 #include "http/http.h"
 #include "pay/pay.h"
-#include "pay/reconcile.h"
 #include "pay/settler.h"
 #include "pay/x402.h"
 
@@ -15,6 +15,7 @@ struct blob_store;
 struct chain;
 struct net;
 struct outside;
+struct reconciler;
 struct turns;
 struct waiters;
 
@@ -29,6 +30,7 @@ struct app {
 	struct chain *chain, *chain_2; /* chain_2 NULL: one RPC endpoint */
 	struct chain_pair watcher_chains, auditor_chains;
 	struct turns *deposits, *audit;
+	struct reconciler *reconciler;
 	struct turns *rates; /* NULL: no sources */
 	struct waiters *waiters;
 	struct pay pay;
@@ -54,7 +56,6 @@ static inline struct app *request_app(const struct request *req)
 }
 
 void app_own_addresses(struct app *app); /* sets them; once, when the keys are read */
-struct reconcile_with app_reconcile_with(struct app *app);
 
 /* The calling worker's own connection (opened lazily by db.c). */
 static inline struct db *request_db(const struct request *req)

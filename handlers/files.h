@@ -1,4 +1,4 @@
-/* Uploads of model files: main.c gives the sink to the HTTP boundary. */
+/* Uploads of model files: gateway.c gives the sink to the HTTP boundary. */
 #ifndef OPGATE_HANDLERS_FILES_H
 #define OPGATE_HANDLERS_FILES_H
 

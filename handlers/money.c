@@ -7,6 +7,7 @@
 #include "handlers/input.h"
 #include "handlers/routes.h"
 #include "handlers/app.h"
+#include "pay/reconciler.h"
 
 static int64_t caller(const struct request *req)
 {
@@ -64,14 +65,10 @@ enum err handle_deposits_list(struct request *req)
 
 enum err handle_reconciliation(struct request *req)
 {
-	struct app *app = request_app(req);
-	const struct reconcile_with with = app_reconcile_with(app);
-	struct reconciliation r;
-	enum err e = reconcile(&app->pay, request_db(req), &with, &r);
+	json_t *body;
+	enum err e = reconciler_ask(request_app(req)->reconciler, &body);
 
-	if (e)
-		return e;
-	reply_json(req, 200, reconciliation_json(&with, &r));
-	reconciliation_done(&r);
-	return ERR_OK;
+	if (!e)
+		reply_json(req, 200, body);
+	return e;
 }

@@ -1,4 +1,4 @@
-/* The route table as data; see routes.h. Read by main.c (the boundary) and openapi.c. */
+/* The route table as data; see routes.h. Read by gateway.c (the boundary) and openapi.c. */
 #include "handlers/routes.h"
 
 #define X(method_, pattern_, fn, mode_, auth_, scope_, role_, body, rate_, surface_, request, response, summary_) \

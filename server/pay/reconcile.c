@@ -113,9 +113,10 @@ static enum err report(const struct reconciliation *r, struct db *db)
 
 static enum err read_all(const struct reconcile_with *w, struct db *db, struct reconciliation *r)
 {
-	int64_t of_books = 0;
+	int64_t of_books = 0, from = clock_mono_ms();
 	enum err e = db_books(db, &r->books);
 
+	r->books_ms = clock_mono_ms() - from;
 	if (!e)
 		e = db_in_flight(db, &w->payouts, &r->in_flight);
 	if (!e)

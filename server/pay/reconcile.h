@@ -37,6 +37,7 @@ struct reconciliation {
 	int64_t stopping; /* of them */
 	bool ok;          /* everything known holds, custody not short, nothing open */
 	int64_t checked_at; /* wall ms */
+	int64_t books_ms;   /* how long adding them up took */
 };
 void reconciliation_done(struct reconciliation *r);
 

@@ -1,5 +1,6 @@
 /* See turns.h. The lock guards the stop flag and the kicks; everything else is the thread's own. */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ struct turns {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool stopping;
+	atomic_bool leaving; /* the same, for a statement that is under way */
 	unsigned kicks; /* since the last turn */
 	struct gather together; /* kicks */
 };
@@ -57,13 +59,15 @@ static int64_t busy_pause(const struct turns_config *c, int64_t last, bool kicke
 static void *turns_main(void *arg)
 {
 	struct turns *t = arg;
-	struct db *db = db_new(t->database_url, STATEMENT_DEADLINE_MS);
+	struct db *db = db_new(t->database_url, t->config.statement_ms ? t->config.statement_ms : STATEMENT_DEADLINE_MS);
 	int64_t failures = 0, busy_ms = 0;
 	bool busy = false, kicked = false;
 	char failed[64];
 
 	snprintf(failed, sizeof(failed), "%s_failed", t->config.name);
 	thread_name(t->config.name);
+	if (t->config.statement_ms)
+		db_abandon_on(db, &t->leaving);
 	while (!pause_or_stop(t, busy ? busy_ms : t->config.poll_ms, &kicked)) {
 		enum err e = t->config.turn(t->arg, db, &busy);
 
@@ -112,6 +116,7 @@ void turns_stop(struct turns *t)
 {
 	if (!t)
 		return;
+	atomic_store(&t->leaving, true);
 	set_flags(t, true);
 	pthread_join(t->thread, NULL);
 }

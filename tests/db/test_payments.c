@@ -496,13 +496,12 @@ static void test_a_mismatch_stops_the_settler(void **state)
 	const struct fake_answer answers[] = { { .method = "eth_chainId", .result = "\"0x14a34\"" }, { .method = "eth_getBlockByNumber", .result = HEAD } };
 	struct settler_view view = { 0 };
 	struct claimed c = claimed("exact", 100);
-	struct settler_config config = { .chain_id = 84532, .key = { { 1 } }, .view = &view, .patience_ms = 1000, .ended = ended_nothing, .log = log_nothing };
+	struct settler_config config = { .chain_id = 84532, .key = { { 1 } }, .from = { { 1 } }, .view = &view, .patience_ms = 1000, .ended = ended_nothing, .log = log_nothing };
 	struct fake_rpc fake = { 0 };
 	struct net *net = NULL;
 	bool busy = false;
 
 	(void)state;
-	secret_key_address(&config.key, &config.from);
 	assert_ok(net_start(&trusted, &net));
 	fake_start(&fake);
 	fake_set(&fake, answers, 2);

@@ -41,6 +41,28 @@ fault('the endpoint is slow', rig, async (_, random) => {
   await settled(orders);
 });
 
+fault('the endpoint takes a question and says nothing', rig, async () => {
+  const books = () => fetch(`${c.rig.base_url}/v1/reconciliation`).then((response) => response.json());
+  const alive = async () => (await c.rig.sql('SELECT max(heartbeat_at)::text AS at FROM gateway_instance'))[0].at;
+  let asked = 0, release;
+  const silence = new Promise((resolve) => { release = resolve; });
+  await c.proxy.during(async ({ method }) => {
+    if (method !== 'eth_blockNumber') return undefined; // what the books are compared with
+    asked++;
+    await silence;
+  }, async () => {
+    const { unanswered } = c.proxy, first = books();
+    await waitFor('the books are compared with it', () => asked > 0, { every: 20 });
+    for (let i = 0; i < 3; i++) {
+      const last = await alive();
+      await waitFor('the gateway is alive for the others', async () => (await alive()) !== last, { every: 20 });
+    }
+    assert.equal((await first).ok, true, 'who asks about the books is told what was seen last');
+    assert.equal(c.proxy.unanswered, unanswered, 'and all of that while the question is open');
+    release();
+  });
+});
+
 fault('the endpoint answers an error after it took the transaction', rig, async (_, random) => {
   const errors = [{ code: -32000, message: 'already known' }, { code: -32603, message: 'internal error' }, { code: -32000, message: 'nonce too low' }, { code: -32000, message: 'insufficient funds for gas' }];
   const orders = await pays((list, send) => c.proxy.during(async ({ method }, forward) => {

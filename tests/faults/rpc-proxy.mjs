@@ -5,7 +5,7 @@ import http from 'node:http';
 export class RpcProxy {
   static async start(upstream) {
     const proxy = new RpcProxy();
-    Object.assign(proxy, { upstream, fault: null, asked: {} });
+    Object.assign(proxy, { upstream, fault: null, asked: {}, unanswered: 0 });
     proxy.server = http.createServer({ keepAliveTimeout: 60_000 }, (request, response) => proxy.take(request, response).catch(() => response.destroy()));
     await new Promise((resolve) => proxy.server.listen(0, '127.0.0.1', resolve));
     proxy.url = `http://127.0.0.1:${proxy.server.address().port}`;
@@ -21,6 +21,7 @@ export class RpcProxy {
   async take(request, response) {
     const parts = [];
     for await (const part of request) parts.push(part);
+    response.once('close', () => { if (!response.writableEnded) this.unanswered++; });
     const asked = JSON.parse(Buffer.concat(parts)), answers = [];
     for (const call of [asked].flat()) answers.push(await this.answer(call)); // a batch: the fault meets each call of it
     if (answers.includes(null)) return void response.destroy();
