@@ -28,11 +28,10 @@ enum err db_balance(struct db *db, int64_t account, struct balance *ret)
 
 #define SQL_TRANSFERS \
 	"SELECT t.id, t.kind, t.job, a.kind AS account, e.amount, to_char(t.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS at, e.line" \
-	" FROM ledger_entry e JOIN ledger_transfer t ON t.id = e.transfer JOIN ledger_account a ON a.id = e.account" \
-	" WHERE a.owner = $1::bigint AND e.account BETWEEN $1::bigint * 16 AND $1::bigint * 16 + 15 AND ($2::bigint = 0 OR t.id < $2::bigint)" \
-	" AND t.id >= coalesce((SELECT min(id) FROM (SELECT DISTINCT e2.transfer AS id FROM ledger_entry e2 WHERE e2.account BETWEEN $1::bigint * 16 AND $1::bigint * 16 + 15" \
-	"   AND ($2::bigint = 0 OR e2.transfer < $2::bigint) ORDER BY id DESC LIMIT $3::int) newest), 0)" \
-	" ORDER BY t.id DESC, e.line"
+	" FROM (SELECT DISTINCT own.transfer FROM generate_series(1, 4) k CROSS JOIN LATERAL (SELECT DISTINCT x.transfer FROM ledger_entry x" \
+	"   WHERE x.account = $1::bigint * 16 + k AND x.transfer < $2::bigint ORDER BY x.transfer DESC LIMIT $3::int) own ORDER BY own.transfer DESC LIMIT $3::int) newest" \
+	" JOIN ledger_transfer t ON t.id = newest.transfer JOIN ledger_entry e ON e.transfer = t.id JOIN ledger_account a ON a.id = e.account" \
+	" WHERE a.id BETWEEN $1::bigint * 16 + 1 AND $1::bigint * 16 + 4 ORDER BY t.id DESC, e.line"
 
 /* One object a transfer, with the lines that touch the account. */
 enum err db_transfers(struct db *db, int64_t account, int64_t after, int limit, json_t **ret)
@@ -44,7 +43,7 @@ enum err db_transfers(struct db *db, int64_t account, int64_t after, int limit, 
 	enum err e;
 
 	db_int(&p, account);
-	db_int(&p, after);
+	db_int(&p, after ? after : INT64_MAX);
 	db_int(&p, limit + 1);
 	e = db_query(db, SQL_TRANSFERS, &p, &r);
 	if (e)

@@ -95,16 +95,17 @@ enum err db_earnings(struct db *db, int64_t account, json_t **ret)
 
 /* A line's id is transfer * 16 + line: a capture never has more. */
 #define SQL_STATEMENT \
-	"SELECT t.id * 16 + e.line AS id, " TIME("t.at") " AS at, t.job, l.kind AS role, coalesce(a.handle, " HEX("a.address") ") || '/' || m.name AS model," \
+	"SELECT e.transfer * 16 + e.line AS id, " TIME("e.at") " AS at, e.job, (SELECT l.kind FROM ledger_account l WHERE l.id = e.account) AS role, coalesce(a.handle, " HEX("a.address") ") || '/' || m.name AS model," \
 	" e.amount::text AS amount, o.id AS payout, o.state AS payout_state, " HEX("o.tx_hash") " AS transaction" \
-	" FROM ledger_entry e JOIN ledger_transfer t ON t.id = e.transfer JOIN ledger_account l ON l.id = e.account" \
-	" JOIN job j ON j.id = t.job JOIN model_version v ON v.id = j.version JOIN model m ON m.id = v.model JOIN account a ON a.id = m.author" \
+	" FROM generate_series(3, 4) k CROSS JOIN LATERAL (SELECT x.*, y.at, y.job FROM ledger_entry x JOIN ledger_transfer y ON y.id = x.transfer" \
+	"   WHERE x.account = $1::bigint * 16 + k AND x.transfer >= $4::bigint / 16 AND x.transfer * 16 + x.line > $4::bigint AND y.kind = 'capture'" \
+	"   AND ($2::bigint = 0 OR y.at >= to_timestamp($2::bigint / 1000.0)) AND ($3::bigint = 0 OR y.at < to_timestamp($3::bigint / 1000.0))" \
+	"   ORDER BY x.transfer, x.line LIMIT $5::int) e" \
+	" JOIN job j ON j.id = e.job JOIN model_version v ON v.id = j.version JOIN model m ON m.id = v.model" \
+	" JOIN account a ON a.id = m.author" \
 	" LEFT JOIN LATERAL (SELECT * FROM payout c WHERE c.source = e.account AND c.upto_xid > e.xid AND c.state <> 'returned' AND c.upto_xid IS NOT NULL" \
 	"   ORDER BY c.upto_xid LIMIT 1) o ON true" \
-	" WHERE e.account IN ($1::bigint * 16 + 3, $1::bigint * 16 + 4) AND t.kind = 'capture'" \
-	" AND e.transfer >= $4::bigint / 16 AND t.id * 16 + e.line > $4::bigint" \
-	" AND ($2::bigint = 0 OR t.at >= to_timestamp($2::bigint / 1000.0)) AND ($3::bigint = 0 OR t.at < to_timestamp($3::bigint / 1000.0))" \
-	" ORDER BY t.id, e.line LIMIT $5::int"
+	" ORDER BY e.transfer, e.line LIMIT $5::int"
 
 enum err db_statement(struct db *db, const struct statement_query *q, struct db_result **ret)
 {

@@ -114,6 +114,27 @@ static void test_fold(void **state)
 	assert_value("SELECT ledger_balance_of(9) AS v", "10");
 }
 
+/* However many accounts there are, only what moved is written; and one process at a time does it. */
+static void test_fold_leaves_the_rest(void **state)
+{
+	_cleanup_free_ char *before = NULL;
+	struct db *other = db_new(pg_url, 30000);
+
+	(void)state;
+	assert_ok(db_script(pg, "SELECT ledger_fold_now()"));
+	before = pg_value("SELECT string_agg(account || ' ' || xmin, ', ' ORDER BY account) AS v FROM ledger_fold WHERE account <> 19");
+	assert_non_null(strstr(before, "9 "));
+	assert_ok(post("i", "(1, 33, -2), (2, 19, 2)"));
+	assert_ok(db_script(other, "BEGIN; SELECT FROM ledger_folded FOR UPDATE"));
+	assert_ok(db_script(pg, "SELECT ledger_fold_now()"));
+	assert_value("SELECT amount AS v FROM ledger_fold WHERE account = 19", "35");
+	assert_ok(db_script(other, "ROLLBACK"));
+	assert_ok(db_script(pg, "SELECT ledger_fold_now()"));
+	assert_value("SELECT amount AS v FROM ledger_fold WHERE account = 19", "37");
+	assert_value("SELECT string_agg(account || ' ' || xmin, ', ' ORDER BY account) AS v FROM ledger_fold WHERE account <> 19", before);
+	db_free(other);
+}
+
 /* The horizon keeps an entry whose transaction is still open out of the fold, even when later ones have ended. */
 static void test_fold_waits_for_open_transactions(void **state)
 {
@@ -125,9 +146,9 @@ static void test_fold_waits_for_open_transactions(void **state)
 	assert_ok(post("fast", "(1, 33, -1), (2, 19, 1)"));
 	assert_ok(db_script(pg, "SELECT ledger_fold_now()"));
 	assert_ok(db_script(slow, "COMMIT"));
-	assert_value("SELECT ledger_balance_of(19) AS v", "43");
+	assert_value("SELECT ledger_balance_of(19) AS v", "45");
 	assert_ok(db_script(pg, "SELECT ledger_fold_now()"));
-	assert_value("SELECT amount AS v FROM ledger_fold WHERE account = 19", "43");
+	assert_value("SELECT amount AS v FROM ledger_fold WHERE account = 19", "45");
 	db_free(slow);
 }
 
@@ -168,7 +189,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_zero_sum), cmocka_unit_test(test_overdraft), cmocka_unit_test(test_once), cmocka_unit_test(test_append_only),
-		cmocka_unit_test(test_amounts), cmocka_unit_test(test_stored_amounts), cmocka_unit_test(test_fold), cmocka_unit_test(test_fold_waits_for_open_transactions),
+		cmocka_unit_test(test_amounts), cmocka_unit_test(test_stored_amounts), cmocka_unit_test(test_fold), cmocka_unit_test(test_fold_leaves_the_rest), cmocka_unit_test(test_fold_waits_for_open_transactions),
 		cmocka_unit_test(test_hold_closes_once), cmocka_unit_test(test_everything_is_commented), cmocka_unit_test(test_migrations_twice),
 	};
 
