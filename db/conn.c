@@ -37,6 +37,14 @@ struct db *db_new(const char *url, int64_t statement_deadline_ms)
 	return db;
 }
 
+int64_t db_deadline_set(struct db *db, int64_t statement_deadline_ms)
+{
+	int64_t before = db->deadline_ms;
+
+	db->deadline_ms = statement_deadline_ms;
+	return before;
+}
+
 void db_abandon_on(struct db *db, const atomic_bool *flag)
 {
 	db->abandon = flag;

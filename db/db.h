@@ -21,6 +21,8 @@ struct db_result;
 
 struct db *db_new(const char *url, int64_t statement_deadline_ms); /* does not connect yet */
 void db_free(struct db *db);
+/* Of the statements from now on; returns what it was. */
+int64_t db_deadline_set(struct db *db, int64_t statement_deadline_ms);
 /* For statements that may take long and may be left: when *flag is true their wait ends within 100 ms, as if at its deadline. The flag must
  * outlive the connection. */
 void db_abandon_on(struct db *db, const atomic_bool *flag);

@@ -195,7 +195,7 @@ enum err db_payments_ended(struct db *db, const struct uuid *ids, size_t count, 
 	enum err e;
 
 	db_uuids(&p, ids, count);
-	e = db_query(db, "SELECT p.id FROM jsonb_array_elements_text($1::jsonb) i JOIN payment p ON p.id = i::uuid WHERE p.state IN ('settled', 'failed', 'dropped')", &p, &r);
+	e = db_query(db, "SELECT p.id FROM jsonb_array_elements_text($1::jsonb) i CROSS JOIN LATERAL (SELECT * FROM payment WHERE id = i::uuid LIMIT 1) p WHERE p.state IN ('settled', 'failed', 'dropped')", &p, &r);
 	if (e)
 		return e;
 	*ret_count = 0;

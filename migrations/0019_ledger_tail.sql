@@ -1,8 +1,9 @@
 -- An account that many jobs pay into is read by its tail, not by all it ever got; and only accounts that moved are folded.
 
+-- The strongest lock first: a payout that reads the entries before it adds its own would wait for the index, and this for the payout.
+DROP INDEX ledger_entry_earned;
 CREATE INDEX ledger_entry_tail ON ledger_entry (account, xid);
 COMMENT ON INDEX ledger_entry_tail IS 'by writing transaction: tails of folded balances, what a payout of earnings covers';
-DROP INDEX ledger_entry_earned;
 
 CREATE TABLE ledger_folded (
 	one boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -24,7 +25,7 @@ DECLARE
 	moved bigint[];
 	horizon xid8;
 BEGIN
-	SELECT f.transfer INTO before FROM ledger_folded f FOR UPDATE SKIP LOCKED;
+	SELECT f.transfer INTO before FROM ledger_folded f WHERE f.one FOR UPDATE SKIP LOCKED;
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
@@ -40,5 +41,5 @@ BEGIN
 		(SELECT sum(e.amount) FROM ledger_entry e WHERE e.account = f.account AND e.xid >= f.upto AND e.xid < horizon), 0)
 	WHERE f.account = ANY (moved) AND f.upto < horizon;
 	UPDATE ledger_folded SET transfer = coalesce((SELECT min(e.transfer) - 1 FROM ledger_entry e
-		WHERE e.transfer > before AND e.transfer <= upto_transfer AND e.xid >= horizon), upto_transfer);
+		WHERE e.transfer > before AND e.transfer <= upto_transfer AND e.xid >= horizon), upto_transfer) WHERE one;
 END $$;

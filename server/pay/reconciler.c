@@ -10,15 +10,14 @@
 #include "pay/turns.h"
 
 #define PAUSE_MS 30000
-#define STATEMENT_MS 600000 /* to add up the books */
 #define SHARE 10      /* the books are not added up again before this many times as long has passed as it took, */
 #define QUICK_MS 500  /* unless it takes less */
-#define WAIT_MS 2000  /* of those who ask, while looks are quick */
+#define WAIT_MS 2000  /* of those who ask, while a look takes less */
+#define WAITING_MAX 8 /* of them: they are workers */
 
 struct reconciler {
 	struct reconciler_config config;
 	struct turns *turns;
-	deadline_ms next; /* of the thread alone */
 	pthread_mutex_t lock;
 	pthread_cond_t seen;
 	bool stopped;
@@ -26,21 +25,28 @@ struct reconciler {
 	int64_t took_ms;       /* the newest that ended */
 	enum err err;          /* likewise */
 	json_t *body;          /* of the newest that saw something; NULL: none */
+	deadline_ms next;      /* look is not before this */
+	size_t waiting;        /* who asked */
 };
 
-static void begin(struct reconciler *r)
+static bool begin(struct reconciler *r)
 {
+	bool due;
+
 	pthread_mutex_lock(&r->lock);
-	r->begun++;
+	due = deadline_passed(r->next);
+	r->begun += due;
 	pthread_mutex_unlock(&r->lock);
+	return due;
 }
 
-static void end(struct reconciler *r, enum err e, int64_t took_ms, json_t *take_body)
+static void end(struct reconciler *r, enum err e, int64_t took_ms, int64_t pause_ms, json_t *take_body)
 {
 	pthread_mutex_lock(&r->lock);
 	r->ended = r->begun;
 	r->err = e;
 	r->took_ms = took_ms;
+	r->next = deadline_in(pause_ms);
 	if (!e) {
 		json_decref(r->body);
 		r->body = take_body;
@@ -52,30 +58,31 @@ static void end(struct reconciler *r, enum err e, int64_t took_ms, json_t *take_
 static enum err look(const void *arg, struct db *db, bool *ret_busy)
 {
 	struct reconciler *r = *(struct reconciler *const *)arg;
-	int64_t from = clock_mono_ms();
+	int64_t from = clock_mono_ms(), took;
 	struct reconciliation seen;
-	json_t *body = NULL;
+	json_t *body;
 	enum err e;
 
 	*ret_busy = false;
-	if (!deadline_passed(r->next))
+	if (!begin(r))
 		return ERR_OK;
-	begin(r);
 	e = reconcile(r->config.pay, db, &r->config.with, &seen);
-	if (!e) {
-		r->next = deadline_in(seen.books_ms > QUICK_MS ? SHARE * seen.books_ms : 0);
-		body = reconciliation_json(&r->config.with, &seen);
-		r->config.saw(r->config.arg, &seen);
-		reconciliation_done(&seen);
+	took = clock_mono_ms() - from;
+	if (e) {
+		end(r, e, took, took > QUICK_MS ? took : 0, NULL);
+		return e;
 	}
-	end(r, e, clock_mono_ms() - from, body);
-	return e;
+	body = reconciliation_json(&r->config.with, &seen);
+	r->config.saw(r->config.arg, &seen);
+	reconciliation_done(&seen);
+	end(r, ERR_OK, took, seen.books_ms > QUICK_MS ? SHARE * seen.books_ms : 0, body);
+	return ERR_OK;
 }
 
 struct reconciler *reconciler_start(const struct reconciler_config *config)
 {
 	struct reconciler *r = xcalloc(1, sizeof(*r));
-	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = PAUSE_MS, .statement_ms = STATEMENT_MS, .turn = look, .log = config->log,
+	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = PAUSE_MS, .cut = true, .turn = look, .log = config->log,
 					    .name = "reconciler" };
 
 	r->config = *config;
@@ -97,11 +104,14 @@ void reconciler_kick(struct reconciler *r)
 static void wait_for_look(struct reconciler *r)
 {
 	const uint64_t mine = r->begun + 1;
-	struct timespec until = cond_until(r->took_ms <= QUICK_MS ? WAIT_MS : 0);
+	const bool soon = r->took_ms < WAIT_MS && deadline_passed(r->next) && r->waiting < WAITING_MAX;
+	struct timespec until = cond_until(soon ? WAIT_MS : 0);
 
 	turns_kick(r->turns);
+	r->waiting++;
 	while (!r->stopped && r->ended < mine && pthread_cond_timedwait(&r->seen, &r->lock, &until) == 0)
 		;
+	r->waiting--;
 }
 
 enum err reconciler_ask(struct reconciler *r, json_t **ret)

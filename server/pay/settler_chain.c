@@ -171,8 +171,8 @@ static enum err find_late(const struct settler_config *c, struct db *db, const s
 	return e;
 }
 
-/* A receipt that says what was booked, in the block it was booked from, needs no other witness: block and logs agreed with it then, and the
- * auditor reads the logs of every block this deep itself. */
+/* A receipt that says what was booked, in the block it was booked from, needs no other witness than that the chain still has this block: its
+ * logs agreed then, and the auditor reads those of every block this deep itself. */
 enum err settler_make_final(const struct settler_config *c, struct db *db, const struct open_tx *t)
 {
 	struct uuid said[SETTLER_BATCH_MAX];
@@ -180,7 +180,7 @@ enum err settler_make_final(const struct settler_config *c, struct db *db, const
 	size_t said_count, late_count = 0;
 	struct chain_receipt r;
 	int64_t disputed = 0;
-	bool booked;
+	bool booked, stands = true;
 	enum err e = settler_receipt(c, db, t, &r);
 
 	if (e == ERR_NOT_FOUND)
@@ -192,11 +192,13 @@ enum err settler_make_final(const struct settler_config *c, struct db *db, const
 	if (!e)
 		e = find_late(c, db, &r, said, said_count, late, &late_count);
 	booked = disputed == 0 && hash_equal(&r.block, &t->block_hash);
-	if (!e && (!booked || late_count > 0))
+	if (!e && booked && late_count == 0)
+		e = block_stands(c, t, &stands);
+	else if (!e)
 		e = chain_receipt_check(c->chain, &r, &c->contract, &c->token);
 	if (e == ERR_CONFLICT && t->idle_ms >= c->patience_ms)
 		c->log("endpoint_contradicts_itself", (int64_t)r.block_number, chain_error());
-	if (!e && !booked) {
+	if (!e && (!booked || !stands)) {
 		e = take_back(c, db, t);
 	} else if (!e) {
 		e = db_settlement_final(db, t->id, &r.tx, late, late_count);

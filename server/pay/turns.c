@@ -59,14 +59,14 @@ static int64_t busy_pause(const struct turns_config *c, int64_t last, bool kicke
 static void *turns_main(void *arg)
 {
 	struct turns *t = arg;
-	struct db *db = db_new(t->database_url, t->config.statement_ms ? t->config.statement_ms : STATEMENT_DEADLINE_MS);
+	struct db *db = db_new(t->database_url, STATEMENT_DEADLINE_MS);
 	int64_t failures = 0, busy_ms = 0;
 	bool busy = false, kicked = false;
 	char failed[64];
 
 	snprintf(failed, sizeof(failed), "%s_failed", t->config.name);
 	thread_name(t->config.name);
-	if (t->config.statement_ms)
+	if (t->config.cut)
 		db_abandon_on(db, &t->leaving);
 	while (!pause_or_stop(t, busy ? busy_ms : t->config.poll_ms, &kicked)) {
 		enum err e = t->config.turn(t->arg, db, &busy);

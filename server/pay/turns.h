@@ -12,7 +12,7 @@ struct turns_config {
 	const char *database_url;
 	int64_t poll_ms, busy_ms; /* pause after a turn that was idle or failed; after one that was busy, at most */
 	int64_t first_ms;         /* the first busy pause after a kick; each further one is twice as long. 0: all are busy_ms */
-	int64_t statement_ms;     /* deadline of a statement; turns_stop cuts it short. 0: 10 s, and a turn ends in its own time */
+	bool cut;                 /* turns_stop does not wait for a statement that is under way */
 	int64_t gather_ms;        /* from a kick to its turn at most, when others came with earlier ones, so that they share it */
 	enum err (*turn)(const void *arg, struct db *db, bool *ret_busy);
 	void (*log)(const char *event, int64_t number, const char *detail);
