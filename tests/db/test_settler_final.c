@@ -1,0 +1,130 @@
+/* The last look at settling transactions (pay/settler_chain.c), at an endpoint that says what the test wants. */
+#include "tests/db/pg.h"
+
+#include "db/payments.h"
+#include "net/net.h"
+#include "pay/settler.h"
+#include "tests/unit/chain/fake_rpc.h"
+
+#define WORD(digit) "0x" digit digit digit digit digit digit digit digit digit digit digit digit digit digit digit digit \
+		digit digit digit digit digit digit digit digit digit digit digit digit digit digit digit digit
+#define BLOCK(number, hash) "{\"number\":\"" number "\",\"hash\":\"" hash "\",\"parentHash\":\"" WORD("10") "\",\"timestamp\":\"0x65\",\"baseFeePerGas\":\"0x64\"}"
+#define RECEIPT(tx, number, block) "{\"transactionHash\":\"" tx "\",\"blockHash\":\"" block "\",\"blockNumber\":\"" number "\",\"status\":\"0x1\"," \
+		"\"from\":\"0x0101010101010101010101010101010101010101\",\"to\":null,\"gasUsed\":\"0x1\",\"effectiveGasPrice\":\"0x1\",\"logs\":[]}"
+#define CHAIN 84532
+
+static struct net *net;
+static struct fake_rpc fake;
+static struct settler_view view;
+static struct settler_config config;
+
+static void ended_nothing(void *arg, const struct uuid *payment, const struct hash *tx, bool closed)
+{
+	(void)arg, (void)payment, (void)tx, (void)closed;
+}
+
+static void log_nothing(const char *event, int64_t number, const char *detail)
+{
+	(void)event, (void)number, (void)detail;
+}
+
+static struct hash bytes_of(uint8_t byte)
+{
+	struct hash h;
+
+	memset(h.b, byte, sizeof(h.b));
+	return h;
+}
+
+/* Booked as mined in that block; its hash is this byte over and over. */
+static void mined(uint64_t nonce, uint8_t tx, uint64_t number, uint8_t block)
+{
+	const struct signed_tx s = { .chain_id = CHAIN, .sender = config.from, .nonce = nonce, .hash = bytes_of(tx), .raw = "x", .raw_len = 1, .max_fee = amount_from_u64(1) };
+	const struct mined_tx m = { .succeeded = true, .block_number = number, .block = bytes_of(block), .hash = bytes_of(tx), .cost = amount_from_u64(1) };
+	_cleanup_free_ char *id = NULL, *sql = xasprintf("SELECT id AS v FROM settlement_tx WHERE nonce = %llu", (unsigned long long)nonce);
+	int64_t n = 0;
+
+	assert_ok(db_settlement_write(pg, &s, NULL, 0));
+	id = pg_value(sql);
+	assert_int_equal(sscanf(id, "%ld", &n), 1);
+	assert_ok(db_settlement_mined(pg, n, &m, NULL, 0));
+}
+
+static void assert_state(uint64_t nonce, const char *state)
+{
+	_cleanup_free_ char *sql = xasprintf("SELECT state AS v FROM settlement_tx WHERE nonce = %llu", (unsigned long long)nonce);
+
+	assert_value(sql, state);
+}
+
+static void turn(const char *block_9)
+{
+	const struct fake_answer answers[] = {
+		{ .method = "eth_chainId", .result = "\"0x14a34\"" },
+		{ .method = "eth_getBlockByNumber", .contains = "\"latest\",false", .result = BLOCK("0x20", WORD("20")) },
+		{ .method = "eth_getBlockByNumber", .contains = "\"0x9\"", .result = block_9 },
+		{ .method = "eth_getBlockByNumber", .contains = "\"0xc\"", .result = BLOCK("0xc", WORD("cc")) },
+		{ .method = "eth_getTransactionCount", .result = "\"0x9\"" },
+		{ .method = "eth_maxPriorityFeePerGas", .result = "\"0xa\"" },
+		{ .method = "eth_getTransactionReceipt", .contains = WORD("a1"), .result = RECEIPT(WORD("a1"), "0x9", WORD("99")) },
+		{ .method = "eth_getTransactionReceipt", .contains = WORD("b1"), .result = RECEIPT(WORD("b1"), "0xc", WORD("cc")) },
+	};
+	bool busy;
+
+	fake_set(&fake, answers, 8);
+	view.look_ms = 0;
+	assert_ok(settler_turn(&config, pg, &busy));
+}
+
+/* Two were booked around a reorganisation: the block of the later one stands, and says nothing about the earlier one's, whose receipt a cache
+ * still has. */
+static void test_final_is_what_the_chain_still_has(void **state)
+{
+	(void)state;
+	mined(0, 0xa1, 9, 0x99);
+	mined(1, 0xb1, 12, 0xcc);
+	turn(BLOCK("0x9", WORD("98")));
+	assert_state(0, "signed");
+	assert_state(1, "final");
+}
+
+static void test_final_is_what_it_says_it_has(void **state)
+{
+	(void)state;
+	assert_ok(db_script(pg, "DELETE FROM settlement_tx_version; DELETE FROM settlement_tx"));
+	mined(0, 0xa1, 9, 0x99);
+	mined(1, 0xb1, 12, 0xcc);
+	turn("null"); /* an endpoint that is behind itself */
+	assert_state(0, "signed");
+	assert_ok(db_script(pg, "DELETE FROM settlement_tx_version; DELETE FROM settlement_tx"));
+	mined(0, 0xa1, 9, 0x99);
+	turn(BLOCK("0x9", WORD("99")));
+	assert_state(0, "final");
+}
+
+static int setup(void **state)
+{
+	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
+
+	if (pg_setup(state) || net_start(&trusted, &net))
+		return -1;
+	fake_start(&fake);
+	config = (struct settler_config){ .chain = chain_new(net, fake.url, 5000), .chain_id = CHAIN, .from = { { 1 } }, .confirmations = 2, .answer_confirmations = 1,
+					  .patience_ms = 1000, .view = &view, .ended = ended_nothing, .log = log_nothing };
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	chain_free(config.chain);
+	net_stop(net);
+	fake_stop(&fake);
+	return pg_teardown(state);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_final_is_what_the_chain_still_has), cmocka_unit_test(test_final_is_what_it_says_it_has) };
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
