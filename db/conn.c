@@ -15,6 +15,7 @@
 #define STATEMENTS_MAX 256
 #define RETRIES_MAX 3
 #define ABANDON_LOOK_MS 100
+#define LAST_WORDS_MAX 8 /* reads of 16 KiB at most */
 
 struct db {
 	char *url;
@@ -256,8 +257,8 @@ static enum err prepare(struct db *db, const char *sql, deadline_ms deadline, si
 	return ERR_OK;
 }
 
-/* A server that went away while we were idle has left an end-of-file on the socket: find it before sending, because after
- * sending nobody knows whether the statement ran. */
+/* A server that went away while we were idle has left an end-of-file on the socket, behind its last words if it had any: find it before
+ * sending, because after sending nobody knows whether the statement ran. */
 static void drop_if_dead(struct db *db)
 {
 	struct pollfd p = { .events = POLLIN };
@@ -265,7 +266,7 @@ static void drop_if_dead(struct db *db)
 	if (!db->conn)
 		return;
 	p.fd = PQsocket(db->conn);
-	if (poll(&p, 1, 0) > 0)
+	for (int i = 0; i < LAST_WORDS_MAX && PQstatus(db->conn) != CONNECTION_BAD && poll(&p, 1, 0) > 0; i++)
 		(void)PQconsumeInput(db->conn);
 	if (PQstatus(db->conn) == CONNECTION_BAD)
 		disconnect(db);

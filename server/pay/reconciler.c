@@ -14,6 +14,7 @@
 #define QUICK_MS 500  /* unless it takes less */
 #define WAIT_MS 2000  /* of those who ask, while a look takes less */
 #define WAITING_MAX 8 /* of them: they are workers */
+#define LONG_MS 30000 /* a look that failed after as much is not begun again at once */
 
 struct reconciler {
 	struct reconciler_config config;
@@ -69,7 +70,7 @@ static enum err look(const void *arg, struct db *db, bool *ret_busy)
 	e = reconcile(r->config.pay, db, &r->config.with, &seen);
 	took = clock_mono_ms() - from;
 	if (e) {
-		end(r, e, took, took > QUICK_MS ? took : 0, NULL);
+		end(r, e, took, took > LONG_MS ? took : 0, NULL);
 		return e;
 	}
 	body = reconciliation_json(&r->config.with, &seen);
@@ -104,7 +105,7 @@ void reconciler_kick(struct reconciler *r)
 static void wait_for_look(struct reconciler *r)
 {
 	const uint64_t mine = r->begun + 1;
-	const bool soon = r->took_ms < WAIT_MS && deadline_passed(r->next) && r->waiting < WAITING_MAX;
+	const bool soon = (r->took_ms < WAIT_MS || r->err) && deadline_passed(r->next) && r->waiting < WAITING_MAX;
 	struct timespec until = cond_until(soon ? WAIT_MS : 0);
 
 	turns_kick(r->turns);
