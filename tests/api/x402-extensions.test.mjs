@@ -248,7 +248,7 @@ test('a sign-in works once, for its own wallet, here and now', async () => {
   await refused(await signIn(wallet, await challenge(), { chainId: 'eip155:1' }), /chain/);
   await refused(await signIn(wallet, await challenge(), { nonce: '0'.repeat(32) }), /nonce/);
   await refused(await signIn(wallet, await challenge(), { nonce: terms.extensions['sign-in-with-x'].info.nonce, issuedAt: new Date(Date.now() - 1000).toISOString(), expirationTime: new Date(Date.now() + 60_000).toISOString() }), /nonce/);
-  await refused(await signIn(wallet, await challenge(), { issuedAt: new Date(Date.now() - 600_000).toISOString(), expirationTime: new Date(Date.now() - 300_000).toISOString() }), /expired/);
+  await refused(await signIn(wallet, await challenge(), { issuedAt: new Date(Date.now() - 600_000).toISOString(), expirationTime: new Date(Date.now() - 301_000).toISOString() }), /expired/);
   await refused(await signIn(wallet, await challenge(), { expirationTime: new Date(Date.now() + 86_400_000).toISOString() }), /Expiration/);
   await refused(await signIn(wallet, await challenge(), {}, { statement: 'something else' }), /signature/);
   await refused(base64('not json at all'), /base64/);
