@@ -204,22 +204,29 @@ static void test_in_one_statement(void **state)
 	books_hold();
 }
 
+/* That many of those who came together, and the others are above the cap. */
+static void assert_served(const struct claimed *all, size_t expected)
+{
+	size_t ok = 0, limit = 0;
+
+	for (size_t i = 0; i < RACERS; i++) {
+		ok += all[i].err == ERR_OK;
+		limit += all[i].err == ERR_LIMIT;
+	}
+	assert_int_equal(ok, expected);
+	assert_int_equal(limit, RACERS - expected);
+	books_hold();
+}
+
 static void test_exposure_counts_those_beside(void **state)
 {
 	struct claimed all[RACERS];
-	size_t ok = 0, limit = 0;
 
 	(void)state;
 	for (size_t i = 0; i < RACERS; i++)
 		all[i] = claim_new(2, 150); /* six of them fit into 1000 */
 	claim_together(all, RACERS);
-	for (size_t i = 0; i < RACERS; i++) {
-		ok += all[i].err == ERR_OK;
-		limit += all[i].err == ERR_LIMIT;
-	}
-	assert_int_equal(ok, 6);
-	assert_int_equal(limit, RACERS - 6);
-	books_hold();
+	assert_served(all, 6);
 	struct claimed unlimited = claim_new(2, 150), another = claim_new(3, 150);
 
 	unlimited.claim.limited = false;
@@ -235,7 +242,6 @@ static void test_exposure_of_all_counts_those_beside(void **state)
 	_cleanup_free_ char *open = pg_value("SELECT coalesce(sum(amount_max), 0) AS v FROM payment WHERE state IN ('claimed', 'settling')");
 	const uint64_t served = strtoull(open, NULL, 10);
 	struct claimed all[RACERS];
-	size_t ok = 0, limit = 0;
 
 	(void)state;
 	for (uint8_t i = 0; i < RACERS; i++) {
@@ -243,13 +249,7 @@ static void test_exposure_of_all_counts_those_beside(void **state)
 		all[i].claim.all_max = amount(served + 1000);
 	}
 	claim_together(all, RACERS);
-	for (size_t i = 0; i < RACERS; i++) {
-		ok += all[i].err == ERR_OK;
-		limit += all[i].err == ERR_LIMIT;
-	}
-	assert_int_equal(ok, 6);
-	assert_int_equal(limit, RACERS - 6);
-	books_hold();
+	assert_served(all, 6);
 }
 
 static void test_produced_and_asked_for_together(void **state)
