@@ -8,7 +8,7 @@
 #include "pay/payouts.h"
 #include "pay/reconcile.h"
 
-#define BOOKS_DEADLINE_MS 120000
+#define BOOKS_DEADLINE_MS 120000 /* of what reads all of them: adding them up, and finding what is wrong */
 
 /* x402 payments arrive at an address of their own. */
 static enum err balances(const struct reconcile_with *w, uint64_t at, struct amount *ret)
@@ -90,9 +90,12 @@ static enum err report(const struct reconciliation *r, struct db *db)
 	enum err e = ERR_OK;
 
 	if (!books) {
+		int64_t usual = db_deadline_set(db, BOOKS_DEADLINE_MS);
+
 		json_decref(found);
 		found = NULL;
 		e = db_books_first_wrong(db, &found);
+		db_deadline_set(db, usual);
 		if (e)
 			return e;
 	}
