@@ -107,6 +107,42 @@ static void test_days(void **state)
 	assert_int_equal(reserve(pg, 3, "a", 1, 1, 100, 100), ERR_LIMIT);
 }
 
+struct last {
+	uint8_t id;
+	enum err e;
+};
+
+static void *reserve_the_last(void *arg)
+{
+	struct db *db = db_new(pg_url, 30000);
+	struct last *last = arg;
+
+	last->e = reserve(db, last->id, "a", last->id, 6, 100, 100);
+	db_free(db);
+	return NULL;
+}
+
+/* Both are held up where they have looked at the sums, before either has changed anything: the second to look must look again. */
+static void test_the_last_of_a_budget(void **state)
+{
+	struct last last[2] = { { 2, ERR_OK }, { 3, ERR_OK } };
+	struct db *holder = db_new(pg_url, 30000);
+	pthread_t threads[2];
+
+	(void)state;
+	assert_ok(reserve(pg, 1, "a", 1, 90, 100, 100));
+	assert_ok(db_script(holder, "BEGIN; LOCK TABLE gas_reservation IN SHARE MODE"));
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, reserve_the_last, &last[i]), 0);
+	pg_wait_blocked(pg, 2);
+	assert_ok(db_script(holder, "ROLLBACK"));
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_true((last[0].e == ERR_OK && last[1].e == ERR_LIMIT) || (last[0].e == ERR_LIMIT && last[1].e == ERR_OK));
+	assert_sums("a", "96", "90 6");
+	db_free(holder);
+}
+
 static void *race(void *arg)
 {
 	struct db *db = db_new(pg_url, 30000);
@@ -148,7 +184,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_limits, empty), cmocka_unit_test_setup(test_settling, empty),
 		cmocka_unit_test_setup(test_same_reservation_again, empty), cmocka_unit_test_setup(test_days, empty),
-		cmocka_unit_test_setup(test_racing, empty),
+		cmocka_unit_test_setup(test_the_last_of_a_budget, empty), cmocka_unit_test_setup(test_racing, empty),
 	};
 
 	return cmocka_run_group_tests(tests, pg_setup, pg_teardown);
