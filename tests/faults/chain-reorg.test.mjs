@@ -63,7 +63,7 @@ fault('a reorganisation while the settlement waits in the pool', rig, async (_, 
 fault('a reorganisation takes back a settlement that was answered', rig, async (_, random) => {
   const order = await orderOld(one(random));
   const since = (await c.head()) + 1;
-  assert.equal((await c.send(order)).status, 200);
+  await c.served(order);
   await c.mine(random.int(0, DEPTH - 2));
   await pause(random.int(0, 200));
   await reorganise(random, { since });
@@ -74,7 +74,7 @@ fault('a reorganisation takes back a settlement that was answered', rig, async (
 fault('the chain goes back behind a settlement that was answered', rig, async (_, random) => {
   const order = await orderOld(one(random));
   const snapshot = await c.rpc('evm_snapshot');
-  assert.equal((await c.send(order)).status, 200);
+  await c.served(order);
   await c.mine(random.int(0, DEPTH - 2));
   await pause(random.int(0, 200));
   await c.rpc('evm_revert', snapshot);
@@ -91,7 +91,7 @@ fault('the chain goes back behind a settlement that was answered', rig, async (_
 fault('a reorganisation takes back a settlement, and the payer takes the money', rig, async (_, random) => {
   const order = await orderOld(one(random));
   const since = (await c.head()) + 1;
-  assert.equal((await c.send(order)).status, 200);
+  await c.served(order);
   await c.mine(random.int(0, DEPTH - 2));
   await c.rpc('evm_setAutomine', false);
   await reorganise(random, { since });

@@ -49,17 +49,18 @@ fault('the endpoint takes a question and says nothing', rig, async () => {
   const silence = new Promise((resolve) => { release = resolve; });
   await c.proxy.during(async ({ method, params }, forward, response) => {
     if (method !== 'eth_call' || !params[0].data?.startsWith('0x70a08231') || !params[0].data.includes(treasury)) return undefined;
-    asked ??= response; // balanceOf(treasury): what the books are compared with
+    asked = response; // balanceOf(treasury): what the books are compared with
     await silence;
   }, async () => {
+    const open = () => asked && !asked.destroyed; // in the end the gateway gives a question up, and asks the next one
     const first = books();
-    await waitFor('the books are compared with it', () => asked, { every: 20 });
-    for (let i = 0; i < 3; i++) {
-      const last = await alive();
-      await waitFor('the gateway is alive for the others', async () => (await alive()) !== last, { every: 20 });
-    }
+    first.catch(() => {});
+    await waitFor('the gateway is alive for the others, again and again, while one question is open', async () => {
+      const question = asked, signs = new Set();
+      while (open() && asked === question && signs.size < 4) signs.add(await alive());
+      return signs.size === 4;
+    }, { every: 20 });
     assert.equal((await first).ok, true, 'who asks about the books is told what was seen last');
-    assert.equal(asked.destroyed, false, 'and all of that while the question is open');
     release();
   });
 });

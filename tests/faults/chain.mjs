@@ -157,6 +157,15 @@ export class ChainRig {
     return told;
   }
 
+  /// Sent until it is answered: a caller who waited too long for the chain has the status link, and asks again with the same payment.
+  async served(order) {
+    for (;;) {
+      const { status, broken, text } = await this.send(order);
+      if (status === 200) return;
+      assert.equal(status, 202, text ?? broken);
+    }
+  }
+
   /// Paid work goes on: it stops for a moment when the books are looked at in the middle of a reorganisation.
   sells = () => waitFor('paid work goes on', () => fetch(`${this.rig.base_url}/readyz`).then(({ status }) => status === 200), { every: 50 });
 

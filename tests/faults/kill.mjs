@@ -165,28 +165,31 @@ export class Campaign {
     const { rig, random } = this;
     const begun = Date.now();
     const isPoint = POINTS.includes(what);
-    const at = isPoint ? random.int(Math.ceil((PASSES[what] ?? 60) / 2), PASSES[what] ?? 60) : random.int(150, 700);
+    const at = isPoint ? random.int(Math.ceil((PASSES[what] ?? 60) / 2), PASSES[what] ?? 60) : random.int(1, JOBS.stream + JOBS.buffered - 10);
     await rig.procs.stop('gateway');
     await rig.gatewaySpawn('gateway', isPoint && !RECOVERY.includes(what) ? `${what}:${at}` : undefined);
     await rig.gatewayReady();
     this.leaving = what.startsWith('partial') ? 0.7 : 0.25; // of the streams, how many are left by their caller
-    this.slow = what.startsWith('deposit') ? [1500, 2500] : RECOVERY.includes(what) || what === 'cancel_written' ? [600, 1200] : [20, 400]; // a block takes a second
+    this.slow = what.startsWith('deposit') ? [1500, 2500] : RECOVERY.includes(what) || what === 'cancel_written' ? [600, 1200] : isPoint ? [20, 400] : [200, 1000]; // a block takes a second
     const [{ now }] = await rig.sql('SELECT clock_timestamp()::text AS now');
     this.mine = `j.created_at >= '${now}'`;
     const log = random.shuffle(Object.entries(JOBS).flatMap(([kind, n]) => Array(n).fill(kind))).map((kind, i) => ({ kind, ...this.request(kind, i) }));
     const deposited = what.startsWith('deposit') || random.chance(0.3) ? this.depositSome() : null;
     if (what === 'attempt_replaced') await this.nodeKill('node-a'); // its jobs go to the other one
-    const clients = Promise.all(log.map((entry) => this.send(entry)));
-    const cancels = this.cancelSoon(log);
-    const seen = await this.strike(what, at);
-    const struck = Date.now();
-    await Promise.all([clients, cancels, deposited]);
+    const others = Promise.all([...log.map((entry) => this.send(entry)), this.cancelSoon(log), deposited]);
+    let seen, struck;
+    try {
+      seen = await this.strike(what, at, log);
+    } finally { // also of a round that failed: nothing of it meets the next one
+      struck = Date.now();
+      await others;
+    }
     const told = Date.now();
     await this.again();
     await this.settled();
     const over = Date.now();
     const result = await this.check(log, what);
-    this.say(`round ${number}: ${what}${isPoint ? ` at pass ${at}` : ` after ${at} ms`}; stood: ${seen}; ended: ${result}; ms: ${struck - begun} to the kill, ${told - struck} until the last client was told, ${over - told} until all jobs had ended, ${Date.now() - over} to check`);
+    this.say(`round ${number}: ${what}${isPoint ? ` at pass ${at}` : ` after ${at} answers`}; stood: ${seen}; ended: ${result}; ms: ${struck - begun} to the kill, ${told - struck} until the last client was told, ${over - told} until all jobs had ended, ${Date.now() - over} to check`);
   }
 
   async cancelSoon(log) {
@@ -199,7 +202,7 @@ export class Campaign {
   }
 
   /// Kills; returns how many of the round's jobs stood in which state then. Throws when nobody stood where the point says.
-  async strike(what, at) {
+  async strike(what, at, log) {
     const { rig } = this;
     if (POINTS.includes(what)) {
       if (RECOVERY.includes(what)) {
@@ -212,8 +215,8 @@ export class Campaign {
       assert.match(rig.logTail('gateway', 40), new RegExp(`"event":"fault","point":"${what}"`), 'it died of the fault point');
       return this.states(what);
     }
-    await new Promise((resolve) => setTimeout(resolve, at)); // the phase is what is random here
-    const seen = await waitFor('jobs are open', () => this.states(what)); // before: the gateway lives on, and goes on at once
+    await waitFor(`${at} callers are answered`, () => log.filter(({ kind, whole }) => kind !== 'background' && whole).length >= at, { every: 5 });
+    const seen = await this.states(what); // before: the gateway lives on, and goes on at once
     if (what === 'postgres') {
       await rig.kill('postgres');
       await rig.postgresRestart();

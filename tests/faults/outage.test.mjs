@@ -40,6 +40,10 @@ async function send({ background = false, base_url = rig.base_url, key } = {}) {
   return Object.assign(told, { began, ms: Date.now() - began });
 }
 
+/// Until the job is ended, or for a while.
+const jobWait = (job) => fetch(`${rig.base_url}/v1/jobs/${job}`, { headers: { Authorization: `Bearer ${rig.key}`, Prefer: 'wait=5' }, signal: AbortSignal.timeout(10_000) })
+  .then((response) => response.text(), () => pause(50));
+
 /// Clients that ask again and again while `work` goes on; what each of them was told.
 async function underLoad(work, { clients = 40 } = {}) {
   const log = [];
@@ -48,7 +52,8 @@ async function underLoad(work, { clients = 40 } = {}) {
     while (!over) {
       const told = await send({ background: number % 2 === 0, key: number % 4 < 2 ? randomUUID() : undefined });
       log.push(told);
-      if (told.status !== 200 && told.status !== 202) await pause(50);
+      if (told.status === 202) await jobWait(told.job); // no client has two: the load is what it is on any machine
+      else if (told.status !== 200) await pause(50);
     }
   };
   const all = Promise.all(Array.from({ length: clients }, (_, number) => client(number)));
@@ -60,6 +65,12 @@ async function underLoad(work, { clients = 40 } = {}) {
     await all;
   }
   return log;
+}
+
+/// A second gateway, for one test.
+async function otherStart() {
+  await rig.procs.stop('other');
+  return rig.gatewayStart('other');
 }
 
 const allEnded = (seconds) => waitFor('every job is ended', async () => (await rig.sql('SELECT count(*) AS n FROM job WHERE outcome IS NULL'))[0].n === 0, { seconds, every: 100 });
@@ -127,11 +138,9 @@ test('SIGTERM under load drains: whoever was accepted is answered', { timeout: 1
     const [{ n, running }] = await rig.sql(accepted);
     return n === before + 60 && running > 0;
   }, { every: 20 });
-  const began = Date.now();
   await rig.kill('gateway', 'SIGTERM');
   const log = await Promise.all([...foreground, ...background]);
-  await waitFor('it stops', () => rig.gone('gateway'), { seconds: 35 });
-  assert.ok(Date.now() - began < 30_000);
+  await waitFor('it stops', () => rig.gone('gateway'), { seconds: 30 });
   for (const told of log.slice(0, 60)) assert.equal(told.status, 200, `accepted, and told ${told.status ?? told.broken} ${told.text ?? ''}`);
   for (const told of log.slice(60)) assert.ok(told.broken || told.status === 200 || told.status === 202 || (told.status === 503 && !told.job), `${told.status} ${told.text}`);
   assert.match((await send()).broken, /ECONNREFUSED|UND_ERR_SOCKET/); // the latter on a connection whose end was not seen yet
@@ -144,14 +153,17 @@ test('SIGTERM under load drains: whoever was accepted is answered', { timeout: 1
 });
 
 test('a gateway that slept past its time is fenced: another took its jobs, and nobody pays twice', { timeout: 120_000 }, async () => {
-  const other = await rig.gatewayStart('other');
-  node.mode = slowly(800);
+  const other = await otherStart();
+  let asleep;
+  const sleeping = new Promise((resolve) => { asleep = resolve; });
+  node.mode = async (call) => { await sleeping; await answer(call); };
   const foreground = Array.from({ length: 20 }, () => send());
   const background = Array.from({ length: 20 }, () => send({ background: true }));
   await waitFor('they run', async () => (await rig.sql(`SELECT count(*) AS n FROM job WHERE state = 'running'`))[0].n === 40, { every: 20 });
   const ids = (await rig.sql(`SELECT id, background FROM job WHERE state = 'running'`));
   await rig.kill('gateway', 'SIGSTOP');
   node.mode = 'good';
+  asleep();
   try {
     await allEnded(20); // by the other one
   } finally {
@@ -168,14 +180,12 @@ test('a gateway that slept past its time is fenced: another took its jobs, and n
   await checkTold(log);
   await booksCheck(rig);
   assert.equal((await send({ base_url: other })).status, 200);
-  await rig.procs.stop('other');
 });
 
 test('a caller who waits for a job is answered by whichever gateway ends it', { timeout: 60_000 }, async () => {
-  const other = await rig.gatewayStart('other');
+  const other = await otherStart();
   node.mode = slowly(1000);
   const { job } = await send({ background: true });
   const waited = await fetch(`${other}/v1/jobs/${job}`, { headers: { Authorization: `Bearer ${rig.key}`, Prefer: 'wait=20' } });
   assert.deepEqual([waited.status, (await waited.json()).outcome], [200, 'delivered']);
-  await rig.procs.stop('other');
 });
