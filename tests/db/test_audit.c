@@ -259,11 +259,6 @@ static void test_where_the_books_first_went_wrong(void **state)
 	assert_string_equal(json_string_value(json_object_get(json_array_get(found, 1), "kind")), "balance");
 }
 
-static void log_nothing(const char *event, int64_t number, const char *detail)
-{
-	(void)event, (void)number, (void)detail;
-}
-
 /* The logs are there and the block they end with is not: nothing is compared, and nothing is kept of it. */
 static void test_an_endpoint_in_two_minds(void **state)
 {

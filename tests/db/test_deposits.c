@@ -364,11 +364,6 @@ static void test_blocks_are_remembered(void **state)
 	assert_ok(db_watch_block(pg, &WATCH, 1, &h));
 }
 
-static void log_nothing(const char *event, int64_t number, const char *detail)
-{
-	(void)event, (void)number, (void)detail;
-}
-
 /* What the watcher makes of an endpoint of that chain whose newest block is `number`, on that fork. */
 static enum err step_on(struct fake_rpc *fake, struct net *net, const char *chain_id, uint64_t number, uint8_t fork)
 {

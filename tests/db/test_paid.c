@@ -110,7 +110,7 @@ static void job_ended(void *a, const struct uuid *job)
 	waiters_notify(a, job);
 }
 
-static void log_nothing(const char *event, const struct uuid *job, const char *detail)
+static void log_no_job(const char *event, const struct uuid *job, const char *detail)
 {
 	(void)event, (void)job, (void)detail;
 }
@@ -128,7 +128,7 @@ static int gateway_start(void)
 		return -1;
 	app.pay = (struct pay){ .lane = lane_start(pg_url, 30000), .nodes = app.hostile, .health = health_new(), .runs = runs_new(), .gateway_key = app.gateway_key,
 				.gateway = app.gateway, .chain_id = CHAIN, .instance = uuid_new(), .fee_bps = 1000, .job_timeout_ms = 20000, .stall_timeout_ms = 20000,
-				.node_timeout_ms = 600000, .instance_timeout_ms = 600000, .attempts_max = 3, .job_ended = job_ended, .job_ended_arg = &app, .log_job = log_nothing };
+				.node_timeout_ms = 600000, .instance_timeout_ms = 600000, .attempts_max = 3, .job_ended = job_ended, .job_ended_arg = &app, .log_job = log_no_job };
 	app.waiters = waiters_new();
 	if (http_start(&gateway, &app.http))
 		return -1;

@@ -2,10 +2,8 @@
  * to us is what is open. */
 #include <pthread.h>
 
-#include "pay/settler.h"
 #include "tests/db/claims.h"
 #include "tests/db/mined.h"
-#include "tests/unit/chain/fake_rpc.h"
 
 static uint64_t tx_nonces;
 
@@ -477,49 +475,6 @@ static void test_one_owner(void **state)
 	db_free(two);
 }
 
-static void ended_nothing(void *arg, const struct uuid *payment, const struct hash *tx, bool closed)
-{
-	(void)arg, (void)payment, (void)tx, (void)closed;
-}
-
-static void log_nothing(const char *event, int64_t number, const char *detail)
-{
-	(void)event, (void)number, (void)detail;
-}
-
-/* While ledger and chain disagree the settler begins nothing; when that is over, it does (and finds that this one cannot be sent). */
-static void test_a_mismatch_stops_the_settler(void **state)
-{
-	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
-	static const char HEAD[] = "{\"number\":\"0x5\",\"hash\":\"0x0500000000000000000000000000000000000000000000000000000000000000\",\"parentHash\":"
-				   "\"0x0400000000000000000000000000000000000000000000000000000000000000\",\"timestamp\":\"0x65\"}";
-	const struct fake_answer answers[] = { { .method = "eth_chainId", .result = "\"0x14a34\"" }, { .method = "eth_getBlockByNumber", .result = HEAD } };
-	struct settler_view view = { 0 };
-	struct claimed c = claimed("exact", 100);
-	struct settler_config config = { .chain_id = 84532, .key = { { 1 } }, .from = { { 1 } }, .view = &view, .patience_ms = 1000, .ended = ended_nothing, .log = log_nothing };
-	struct fake_rpc fake = { 0 };
-	struct net *net = NULL;
-	bool busy = false;
-
-	(void)state;
-	assert_ok(net_start(&trusted, &net));
-	fake_start(&fake);
-	fake_set(&fake, answers, 2);
-	config.chain = chain_new(net, fake.url, 5000);
-	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
-	assert_ok(db_script(pg, "INSERT INTO mismatch (kind, subject, detail) VALUES ('test', 'x', 'y')"));
-	assert_ok(settler_turn(&config, pg, &busy));
-	assert_state(&c, "settling");
-	assert_ok(db_script(pg, "UPDATE mismatch SET healed_at = now()"));
-	assert_ok(settler_turn(&config, pg, &busy));
-	assert_state(&c, "failed");
-	struct job_close j = closing(&c, "failed", "settlement_failed", 0);
-	assert_ok(db_payment_close(pg, &c.claim.id, &j, true, NULL));
-	chain_free(config.chain);
-	net_stop(net);
-	fake_stop(&fake);
-}
-
 /* Jobs in the background: claimed and asked for at once, and nobody takes one from the queue before its money is there. */
 static struct claimed later_new(const char *name)
 {
@@ -593,7 +548,7 @@ int main(void)
 		cmocka_unit_test(test_delivered), cmocka_unit_test(test_upto), cmocka_unit_test(test_upto_of_nothing), cmocka_unit_test(test_costs_nothing),
 		cmocka_unit_test(test_dropped), cmocka_unit_test(test_not_dropped_once_asked_for), cmocka_unit_test(test_racing_claims), cmocka_unit_test(test_exposure),
 		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced), cmocka_unit_test(test_revived), cmocka_unit_test(test_carried_once), cmocka_unit_test(test_one_owner), cmocka_unit_test(test_came_late),
-		cmocka_unit_test(test_reaper_waits_for_the_chain), cmocka_unit_test(test_a_mismatch_stops_the_settler), cmocka_unit_test(test_queue_waits_for_the_money),
+		cmocka_unit_test(test_reaper_waits_for_the_chain), cmocka_unit_test(test_queue_waits_for_the_money),
 	};
 
 	return cmocka_run_group_tests(tests, claims_setup, pg_teardown);

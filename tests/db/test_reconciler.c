@@ -23,11 +23,6 @@ static void saw(void *arg, const struct reconciliation *r)
 	atomic_fetch_add(&looks, 1);
 }
 
-static void log_nothing(const char *event, int64_t number, const char *detail)
-{
-	(void)event, (void)number, (void)detail;
-}
-
 static struct reconciler *r; /* NULL: none; ends with its test */
 
 static void start(void)

@@ -1,9 +1,7 @@
-/* The last look at settling transactions (pay/settler_chain.c), at an endpoint that says what the test wants. */
-#include "tests/db/pg.h"
-
-#include "db/payments.h"
+/* Turns of the settler (pay/settler.c) at an endpoint that says what the test wants: the last look at its transactions, and that it stops. */
 #include "net/net.h"
 #include "pay/settler.h"
+#include "tests/db/claims.h"
 #include "tests/unit/chain/fake_rpc.h"
 
 #define WORD(digit) "0x" digit digit digit digit digit digit digit digit digit digit digit digit digit digit digit digit \
@@ -21,11 +19,6 @@ static struct settler_config config;
 static void ended_nothing(void *arg, const struct uuid *payment, const struct hash *tx, bool closed)
 {
 	(void)arg, (void)payment, (void)tx, (void)closed;
-}
-
-static void log_nothing(const char *event, int64_t number, const char *detail)
-{
-	(void)event, (void)number, (void)detail;
 }
 
 static struct hash bytes_of(uint8_t byte)
@@ -102,14 +95,32 @@ static void test_final_is_what_it_says_it_has(void **state)
 	assert_state(0, "final");
 }
 
+/* While ledger and chain disagree the settler begins nothing; when that is over, it does (and finds that this one cannot be sent). */
+static void test_a_mismatch_stops_it(void **state)
+{
+	struct claimed c = claim_new("exact", 100);
+
+	(void)state;
+	assert_ok(db_payment_claim(pg, &c.claim, &c.job, &c.account));
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	assert_ok(db_script(pg, "INSERT INTO mismatch (kind, subject, detail) VALUES ('test', 'x', 'y')"));
+	turn("null");
+	assert_value("SELECT state AS v FROM payment", "settling");
+	assert_ok(db_script(pg, "UPDATE mismatch SET healed_at = now()"));
+	turn("null");
+	assert_value("SELECT state AS v FROM payment", "failed");
+	assert_ok(close_as(&c, "failed", "settlement_failed", 0, true));
+	assert_books("0");
+}
+
 static int setup(void **state)
 {
 	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
 
-	if (pg_setup(state) || net_start(&trusted, &net))
+	if (claims_setup(state) || net_start(&trusted, &net))
 		return -1;
 	fake_start(&fake);
-	config = (struct settler_config){ .chain = chain_new(net, fake.url, 5000), .chain_id = CHAIN, .from = { { 1 } }, .confirmations = 2, .answer_confirmations = 1,
+	config = (struct settler_config){ .chain = chain_new(net, fake.url, 5000), .chain_id = CHAIN, .key = { { 1 } }, .from = { { 1 } }, .confirmations = 2, .answer_confirmations = 1,
 					  .patience_ms = 1000, .view = &view, .ended = ended_nothing, .log = log_nothing };
 	return 0;
 }
@@ -124,7 +135,8 @@ static int teardown(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_final_is_what_the_chain_still_has), cmocka_unit_test(test_final_is_what_it_says_it_has) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_final_is_what_the_chain_still_has), cmocka_unit_test(test_final_is_what_it_says_it_has),
+					    cmocka_unit_test(test_a_mismatch_stops_it) };
 
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
