@@ -170,16 +170,18 @@ export class Campaign {
     await rig.gatewaySpawn('gateway', isPoint && !RECOVERY.includes(what) ? `${what}:${at}` : undefined);
     await rig.gatewayReady();
     this.leaving = what.startsWith('partial') ? 0.7 : 0.25; // of the streams, how many are left by their caller
-    this.slow = what.startsWith('deposit') ? [1500, 2500] : RECOVERY.includes(what) || what === 'cancel_written' ? [600, 1200] : isPoint ? [20, 400] : [200, 1000]; // a block takes a second
+    this.slow = what.startsWith('deposit') ? [1500, 2500] : RECOVERY.includes(what) || /^(cancel|partial)_/.test(what) ? [600, 1200] : isPoint ? [20, 400] : [200, 1000]; // a block takes a second
     const [{ now }] = await rig.sql('SELECT clock_timestamp()::text AS now');
     this.mine = `j.created_at >= '${now}'`;
     const log = random.shuffle(Object.entries(JOBS).flatMap(([kind, n]) => Array(n).fill(kind))).map((kind, i) => ({ kind, ...this.request(kind, i) }));
     const deposited = what.startsWith('deposit') || random.chance(0.3) ? this.depositSome() : null;
-    if (what === 'attempt_replaced') await this.nodeKill('node-a'); // its jobs go to the other one
-    const others = Promise.all([...log.map((entry) => this.send(entry)), this.cancelSoon(log), deposited]);
+    if (what === 'attempt_replaced') await rig.kill('node-a'); // its jobs go to the other one
+    const kill = isPoint ? null : await this.killer(what);
+    const callers = log.map((entry) => this.send(entry));
+    const others = Promise.all([...callers, this.cancelSoon(log), deposited]);
     let seen, struck;
     try {
-      seen = await this.strike(what, at, log);
+      seen = isPoint ? await this.strikePoint(what, at) : await this.strike(what, at, log, callers, kill);
     } finally { // also of a round that failed: nothing of it meets the next one
       struck = Date.now();
       await others;
@@ -197,37 +199,39 @@ export class Campaign {
     await this.cancelSome(log);
   }
 
-  async nodeKill(name) {
-    await this.rig.kill(name);
+  /// The gateway dies at the point; returns how many of the round's jobs stood in which state then. Throws when nobody stood where the point says.
+  async strikePoint(what, at) {
+    const { rig } = this;
+    if (RECOVERY.includes(what)) {
+      const running = `SELECT count(*) FILTER (WHERE background) AS b, count(*) FILTER (WHERE NOT background) AS f FROM job j WHERE ${this.mine} AND state = 'running'`;
+      await waitFor('jobs run', async () => { const [{ b, f }] = await rig.sql(running); return b >= 8 && f >= 8; }, { every: 5 });
+      await rig.kill('gateway');
+      await rig.gatewaySpawn('gateway', `${what}:${at}`);
+    }
+    await waitFor(`the gateway dies at ${what}`, () => rig.gone('gateway'), { every: 5, seconds: 30 });
+    assert.match(rig.logTail('gateway', 40), new RegExp(`"event":"fault","point":"${what}"`), 'it died of the fault point');
+    return this.states(what);
   }
 
-  /// Kills; returns how many of the round's jobs stood in which state then. Throws when nobody stood where the point says.
-  async strike(what, at, log) {
+  /// How to kill it, found out before anything begins.
+  async killer(what) {
+    if (what !== 'backend') return () => this.rig.kill(what === 'postgres' ? what : 'node-a');
+    const [{ pid }] = await this.rig.sql(`SELECT pid FROM pg_stat_activity WHERE usename = 'opgate' AND pid <> pg_backend_pid() ORDER BY backend_start LIMIT 1`);
+    return () => process.kill(pid, 'SIGKILL'); // the postmaster then ends all sessions and starts anew
+  }
+
+  /// Kills something else at the very moment so many foreground callers are answered, when the rest of them wait; returns how many do.
+  async strike(what, at, log, callers, kill) {
     const { rig } = this;
-    if (POINTS.includes(what)) {
-      if (RECOVERY.includes(what)) {
-        const running = `SELECT count(*) FILTER (WHERE background) AS b, count(*) FILTER (WHERE NOT background) AS f FROM job j WHERE ${this.mine} AND state = 'running'`;
-        await waitFor('jobs run', async () => { const [{ b, f }] = await rig.sql(running); return b >= 8 && f >= 8; }, { every: 5 });
-        await rig.kill('gateway');
-        await rig.gatewaySpawn('gateway', `${what}:${at}`);
-      }
-      await waitFor(`the gateway dies at ${what}`, () => rig.gone('gateway'), { every: 5, seconds: 30 });
-      assert.match(rig.logTail('gateway', 40), new RegExp(`"event":"fault","point":"${what}"`), 'it died of the fault point');
-      return this.states(what);
-    }
-    await waitFor(`${at} callers are answered`, () => log.filter(({ kind, whole }) => kind !== 'background' && whole).length >= at, { every: 5 });
-    const seen = await this.states(what); // before: the gateway lives on, and goes on at once
-    if (what === 'postgres') {
-      await rig.kill('postgres');
-      await rig.postgresRestart();
-    } else if (what === 'backend') {
-      const [{ pid }] = await rig.sql(`SELECT pid FROM pg_stat_activity WHERE usename = 'opgate' AND pid <> pg_backend_pid() ORDER BY backend_start LIMIT 1`);
-      process.kill(pid, 'SIGKILL'); // the postmaster then ends all sessions and starts anew
-      await waitFor('PostgreSQL is back', () => rig.sql('SELECT 1 AS one'), { every: 20 });
-    } else {
-      await this.nodeKill('node-a');
-    }
-    return seen;
+    let left = at;
+    await new Promise((resolve) => log.forEach(({ kind }, i) => kind !== 'background' && callers[i].then(() => --left || resolve())));
+    const killed = kill();
+    const waiting = log.filter(({ whole, broken }) => !whole && !broken).length;
+    assert.ok(waiting > 0, 'callers waited when it happened');
+    await killed;
+    if (what === 'postgres') await rig.postgresRestart();
+    if (what === 'backend') await waitFor('PostgreSQL is back', () => rig.sql('SELECT 1 AS one'), { every: 20 });
+    return `${waiting} callers waited`;
   }
 
   async states(what) {
