@@ -4,8 +4,6 @@
 #include "base/mem.h"
 #include "db/deposits.h"
 
-#define KEEP_BLOCKS 4096 /* hashes remembered behind the cursor */
-
 void db_watch_push(struct db_params *p, const struct watch *w)
 {
 	db_int(p, w->chain_id);
@@ -71,7 +69,7 @@ enum err db_watch_block(struct db *db, const struct watch *w, uint64_t number, s
 
 struct advance {
 	const struct watch *w;
-	uint64_t number, confirmations;
+	uint64_t from, number, confirmations;
 	const struct hash *hash;
 	const struct deposit_seen *seen;
 	size_t count;
@@ -127,7 +125,7 @@ static enum err advance(struct db *db, void *arg)
 	DB_PARAMS block = { 0 };
 	DB_PARAMS old = { 0 };
 	DB_PARAMS credit = { 0 };
-	enum err e = move_cursor(db, a->w, a->number - 1, a->number);
+	enum err e = move_cursor(db, a->w, a->from, a->number);
 
 	db_watch_push(&block, a->w);
 	db_int(&block, (int64_t)a->number);
@@ -137,7 +135,7 @@ static enum err advance(struct db *db, void *arg)
 	for (size_t i = 0; !e && i < a->count; i++)
 		e = write_seen(db, a, &a->seen[i]);
 	db_watch_push(&old, a->w);
-	db_int(&old, (int64_t)a->number - KEEP_BLOCKS);
+	db_int(&old, (int64_t)a->number - DB_WATCH_KEEPS);
 	if (!e)
 		e = db_exec(db, "DELETE FROM chain_block WHERE chain_id = $1 AND token = $2 AND treasury = $3 AND number < $4", &old, NULL);
 	db_watch_push(&credit, a->w);
@@ -148,10 +146,10 @@ static enum err advance(struct db *db, void *arg)
 	return e;
 }
 
-enum err db_watch_advance(struct db *db, const struct watch *w, uint64_t number, const struct hash *hash, const struct deposit_seen *seen, size_t count,
+enum err db_watch_advance(struct db *db, const struct watch *w, uint64_t from, uint64_t number, const struct hash *hash, const struct deposit_seen *seen, size_t count,
 			  uint64_t confirmations, int64_t *ret_credited)
 {
-	struct advance a = { .w = w, .number = number, .hash = hash, .seen = seen, .count = count, .confirmations = confirmations };
+	struct advance a = { .w = w, .from = from, .number = number, .hash = hash, .seen = seen, .count = count, .confirmations = confirmations };
 	enum err e = db_transaction(db, advance, &a);
 
 	if (!e)

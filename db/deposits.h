@@ -35,9 +35,11 @@ enum err db_watch_cursor(struct db *db, const struct watch *w, uint64_t start, u
 enum err db_watch_at(struct db *db, const struct watch *w, uint64_t *ret) WARN_UNUSED;
 /* Hash remembered for a block. ERR_NOT_FOUND. */
 enum err db_watch_block(struct db *db, const struct watch *w, uint64_t number, struct hash *ret) WARN_UNUSED;
-/* Block `number` = cursor + 1 was looked at: stores it and its deposits, credits what has `confirmations` now (its own block
- * included), forgets hashes too old to matter. ERR_CONFLICT: another watcher was first. */
-enum err db_watch_advance(struct db *db, const struct watch *w, uint64_t number, const struct hash *hash, const struct deposit_seen *seen, size_t count,
+#define DB_WATCH_KEEPS 1024 /* hashes remembered behind the cursor: how deep a reorganisation is followed */
+/* The blocks behind the cursor (which must stand at `from`) up to `number` were looked at; these deposits are of the last one. Stores it and
+ * them, credits what has `confirmations` now (its own block included), forgets hashes too old to matter. ERR_CONFLICT: another watcher
+ * was first. */
+enum err db_watch_advance(struct db *db, const struct watch *w, uint64_t from, uint64_t number, const struct hash *hash, const struct deposit_seen *seen, size_t count,
 			  uint64_t confirmations, int64_t *ret_credited) WARN_UNUSED;
 /* The chain changed its mind from block `number` on: takes back what was in those blocks; the cursor goes to number - 1. */
 enum err db_watch_rewind(struct db *db, const struct watch *w, uint64_t cursor_now, uint64_t number) WARN_UNUSED;

@@ -15,7 +15,6 @@
 
 #define STATEMENT_DEADLINE_MS 120000
 #define RPC_DEADLINE_MS 20000
-#define RANGE_MAX 2000
 
 struct work {
 	struct app app;
@@ -99,22 +98,17 @@ static enum err compare_range(struct work *w, uint64_t first, uint64_t last)
 
 static enum err compare_all(struct work *w)
 {
-	uint64_t range = RANGE_MAX;
-
 	for (uint64_t at = w->from; at <= w->to;) {
-		uint64_t last = w->to - at < range ? w->to : at + range - 1;
+		uint64_t last = chain_pair_range(&w->app.auditor_chains, at, w->to);
 		enum err e = compare_range(w, at, last);
 
-		if (e == ERR_CHAIN_DOWN && range > 1 && atomic_load(&w->app.auditor_chains.state) != PAIR_DISAGREE) {
-			range /= 2; /* endpoints bound what they answer */
-			continue;
-		}
+		if (e == ERR_CHAIN_DOWN && last > at && atomic_load(&w->app.auditor_chains.state) != PAIR_DISAGREE)
+			continue; /* and asks for fewer */
 		if (e)
 			return e;
 		fprintf(stderr, "opgate: blocks %llu to %llu of %llu compared, %lld differences\n", (unsigned long long)at, (unsigned long long)last,
 			(unsigned long long)w->to, (long long)w->differences);
 		at = last + 1;
-		range = range * 2 < RANGE_MAX ? range * 2 : RANGE_MAX;
 	}
 	return ERR_OK;
 }

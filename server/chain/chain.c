@@ -56,41 +56,11 @@ enum err chain_client_version(struct chain *c, char ret[128])
 	return ERR_OK;
 }
 
-static enum err block_read(const json_t *block, struct chain_block *ret)
-{
-	struct chain_block b;
-	enum err e = rpc_read_quantity(json_object_get(block, "number"), "block number", &b.number);
-	if (!e)
-		e = rpc_read_hash(json_object_get(block, "hash"), "block hash", &b.hash);
-	if (!e)
-		e = rpc_read_hash(json_object_get(block, "parentHash"), "parent hash", &b.parent);
-	if (!e)
-		e = rpc_read_quantity(json_object_get(block, "timestamp"), "block timestamp", &b.timestamp);
-	if (!e)
-		*ret = b;
-	return e;
-}
-
-static enum err block_numbered(const json_t *block, uint64_t number, struct chain_block *ret)
-{
-	struct chain_block b;
-	enum err e;
-	if (json_is_null(block))
-		return ERR_NOT_FOUND;
-	e = block_read(block, &b);
-	if (e)
-		return e;
-	if (b.number != number)
-		return rpc_refuse("asked for block %llu, got %llu", (unsigned long long)number, (unsigned long long)b.number);
-	*ret = b;
-	return ERR_OK;
-}
-
 enum err chain_block_by_number(struct chain *c, uint64_t number, struct chain_block *ret)
 {
 	_cleanup_json_ json_t *block = NULL;
 	enum err e = rpc_call(c, "eth_getBlockByNumber", json_pack("[o, b]", rpc_quantity(number), 0), &block);
-	return e ? e : block_numbered(block, number, ret);
+	return e ? e : rpc_read_block(block, number, ret);
 }
 
 enum err chain_next(struct chain *c, uint64_t number, struct chain_next *ret)
@@ -108,8 +78,8 @@ enum err chain_next(struct chain *c, uint64_t number, struct chain_next *ret)
 	e = q[0].err ? q[0].err : rpc_read_quantity(q[0].result, q[0].method, &n.id);
 	if (!e)
 		e = q[1].err ? q[1].err : rpc_read_quantity(q[1].result, q[1].method, &n.head);
-	n.at_err = q[2].err ? q[2].err : block_numbered(q[2].result, number, &n.at);
-	n.next_err = q[3].err ? q[3].err : block_numbered(q[3].result, number + 1, &n.next);
+	n.at_err = q[2].err ? q[2].err : rpc_read_block(q[2].result, number, &n.at);
+	n.next_err = q[3].err ? q[3].err : rpc_read_block(q[3].result, number + 1, &n.next);
 	if (!e)
 		*ret = n;
 	rpc_questions_done(q, 4);
@@ -120,7 +90,7 @@ enum err chain_block_latest(struct chain *c, struct chain_block *ret)
 {
 	_cleanup_json_ json_t *block = NULL;
 	enum err e = rpc_call(c, "eth_getBlockByNumber", json_pack("[s, b]", "latest", 0), &block);
-	return e ? e : block_read(block, ret);
+	return e ? e : rpc_read_block(block, UINT64_MAX, ret);
 }
 
 static enum err look_read(const struct rpc_question q[4], struct chain_look *l)
@@ -137,7 +107,7 @@ static enum err look_read(const struct rpc_question q[4], struct chain_look *l)
 		l->fees_err = rpc_read_quantity(json_object_get(q[1].result, "baseFeePerGas"), "the base fee", &l->base);
 	if (!l->fees_err)
 		l->fees_err = rpc_read_quantity(q[3].result, "the priority fee", &l->priority);
-	l->head_err = q[1].err ? q[1].err : block_read(q[1].result, &l->head);
+	l->head_err = q[1].err ? q[1].err : rpc_read_block(q[1].result, UINT64_MAX, &l->head);
 	return ERR_OK;
 }
 

@@ -62,6 +62,10 @@ struct chain_transfer { /* an ERC-20 Transfer log */
  * Caller frees ret. */
 enum err chain_transfers_in_block(struct chain *c, const struct address *token, const struct address *to, const struct hash *block,
 				  struct chain_transfer **ret, size_t *ret_count) WARN_UNUSED;
+/* The block `last`, and the first block from `from` to it that holds such a Transfer; last + 1: none does. ERR_NOT_FOUND: the endpoint has no
+ * block `last`. Endpoints bound the range they answer for: after ERR_CHAIN_DOWN ask for fewer. */
+enum err chain_first_transfer(struct chain *c, const struct address *token, const struct address *to, uint64_t from, uint64_t last, struct chain_block *ret_last,
+			      uint64_t *ret_first) WARN_UNUSED;
 /* balanceOf(owner) at a block number (or latest when at == UINT64_MAX). ERR_OVERFLOW above 2^127-1. */
 enum err chain_token_balance(struct chain *c, const struct address *token, const struct address *owner, uint64_t at, struct amount *ret) WARN_UNUSED;
 enum err chain_has_code(struct chain *c, const struct address *a, bool *ret) WARN_UNUSED;

@@ -79,6 +79,59 @@ enum err chain_pair_block(struct chain_pair *p, uint64_t number, struct chain_bl
 	return said(p, PAIR_AGREE, number, ERR_OK);
 }
 
+#define RANGE_MAX 2000 /* blocks: what public endpoints answer */
+
+static uint64_t range_of(const struct chain_pair *p)
+{
+	return p->range ? p->range : RANGE_MAX;
+}
+
+uint64_t chain_pair_range(const struct chain_pair *p, uint64_t first, uint64_t last)
+{
+	return last - first < range_of(p) ? last : first + range_of(p) - 1;
+}
+
+/* What came of asking about a range. */
+static enum err ranged(struct chain_pair *p, enum err e)
+{
+	uint64_t range = range_of(p);
+
+	if (!e)
+		p->range = range * 2 < RANGE_MAX ? range * 2 : RANGE_MAX;
+	else if (e == ERR_CHAIN_DOWN && atomic_load(&p->state) != PAIR_DISAGREE)
+		p->range = range > 1 ? range / 2 : 1;
+	return e;
+}
+
+static enum err first_transfer(struct chain_pair *p, const struct address *token, const struct address *to, uint64_t from, uint64_t last, struct chain_block *ret_last,
+			       uint64_t *ret_first)
+{
+	struct chain_block block, second;
+	uint64_t first = 0, again = 0;
+	enum err e = chain_first_transfer(p->first, token, to, from, last, &block, &first);
+
+	if (e)
+		return e;
+	if (p->second) {
+		e = chain_first_transfer(p->second, token, to, from, last, &second, &again);
+		if (e)
+			return second_failed(p, last, e);
+		if (!hash_equal(&block.hash, &second.hash))
+			return disagree(p, last, "the hash");
+		if (first != again)
+			return disagree(p, first < again ? first : again, "the transfers");
+	}
+	*ret_last = block;
+	*ret_first = first;
+	return said(p, PAIR_AGREE, last, ERR_OK);
+}
+
+enum err chain_pair_first_transfer(struct chain_pair *p, const struct address *token, const struct address *to, uint64_t from, uint64_t last,
+				   struct chain_block *ret_last, uint64_t *ret_first)
+{
+	return ranged(p, first_transfer(p, token, to, from, last, ret_last, ret_first));
+}
+
 static bool transfer_equal(const struct chain_transfer *a, const struct chain_transfer *b)
 {
 	return hash_equal(&a->tx, &b->tx) && hash_equal(&a->block, &b->block) && a->ordinal == b->ordinal && address_equal(&a->from, &b->from) &&
@@ -121,7 +174,7 @@ static bool movement_equal(const struct chain_movement *a, const struct chain_mo
 	       a->has_nonce == b->has_nonce && hash_equal(&a->nonce, &b->nonce);
 }
 
-enum err chain_pair_movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret, size_t *ret_count)
+static enum err movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret, size_t *ret_count)
 {
 	struct chain_movement *list = NULL, *second = NULL;
 	size_t count = 0, again = 0;
@@ -147,6 +200,11 @@ enum err chain_pair_movements(struct chain_pair *p, const struct movements_filte
 	*ret = list;
 	*ret_count = count;
 	return ERR_OK;
+}
+
+enum err chain_pair_movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret, size_t *ret_count)
+{
+	return ranged(p, movements(p, f, first, last, ret, ret_count));
 }
 
 enum err chain_pair_gone(struct chain_pair *p, uint64_t number, const struct hash *hash, bool *ret)

@@ -15,6 +15,7 @@ struct chain_pair {
 	struct chain *first, *second; /* second NULL: there is one */
 	_Atomic int state;            /* enum pair_state */
 	_Atomic uint64_t block;       /* which block that was about */
+	uint64_t range;               /* blocks asked about at once; 0: none was refused */
 };
 
 const char *chain_pair_state_name(enum pair_state s);
@@ -25,6 +26,12 @@ enum err chain_pair_next(struct chain_pair *p, uint64_t expected, uint64_t numbe
 enum err chain_pair_block(struct chain_pair *p, uint64_t number, struct chain_block *ret) WARN_UNUSED;
 enum err chain_pair_transfers(struct chain_pair *p, const struct address *token, const struct address *to, const struct chain_block *block,
 			      struct chain_transfer **ret, size_t *ret_count) WARN_UNUSED;
+/* Of the blocks first to last, how far to ask at once: endpoints bound what they answer, so less after one refused (ERR_CHAIN_DOWN), more
+ * again when they answer. Both below ask so. */
+uint64_t chain_pair_range(const struct chain_pair *p, uint64_t first, uint64_t last);
+/* The block `last`, and the first block from `from` to it with a transfer; last + 1: there is none. ERR_NOT_FOUND: no such block yet. */
+enum err chain_pair_first_transfer(struct chain_pair *p, const struct address *token, const struct address *to, uint64_t from, uint64_t last,
+				   struct chain_block *ret_last, uint64_t *ret_first) WARN_UNUSED;
 enum err chain_pair_movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret,
 			      size_t *ret_count) WARN_UNUSED;
 /* Is this block, which we saw at `number`, gone for both? ERR_NOT_FOUND: the second cannot say yet. */

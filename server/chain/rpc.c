@@ -355,6 +355,28 @@ json_t *rpc_data(const void *p, size_t len)
 	return json_must(json_string(text));
 }
 
+enum err rpc_read_block(const json_t *v, uint64_t at, struct chain_block *ret)
+{
+	struct chain_block b;
+	enum err e;
+
+	if (json_is_null(v) && at != UINT64_MAX)
+		return ERR_NOT_FOUND;
+	e = rpc_read_quantity(json_object_get(v, "number"), "block number", &b.number);
+	if (!e)
+		e = rpc_read_hash(json_object_get(v, "hash"), "block hash", &b.hash);
+	if (!e)
+		e = rpc_read_hash(json_object_get(v, "parentHash"), "parent hash", &b.parent);
+	if (!e)
+		e = rpc_read_quantity(json_object_get(v, "timestamp"), "block timestamp", &b.timestamp);
+	if (e)
+		return e;
+	if (at != UINT64_MAX && b.number != at)
+		return rpc_refuse("asked for block %llu, got %llu", (unsigned long long)at, (unsigned long long)b.number);
+	*ret = b;
+	return ERR_OK;
+}
+
 json_t *rpc_quantity(uint64_t v)
 {
 	char text[2 + 16 + 1];

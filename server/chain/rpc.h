@@ -52,6 +52,9 @@ struct rpc_log {
 };
 enum err rpc_read_log(const json_t *j, struct rpc_log *ret) WARN_UNUSED; /* a removed log is refused */
 
+/* The block `at`, or (UINT64_MAX) any. ERR_NOT_FOUND: JSON null, there is no block `at`. */
+enum err rpc_read_block(const json_t *v, uint64_t at, struct chain_block *ret) WARN_UNUSED;
+
 json_t *rpc_quantity(uint64_t v);
 json_t *rpc_data(const void *p, size_t len); /* "0x…" */
 json_t *rpc_block_tag(uint64_t at); /* UINT64_MAX: "latest" */

@@ -7,8 +7,6 @@
 #include "crypto/crypto.h"
 #include "pay/audit.h"
 
-#define RANGE_MAX 2000 /* blocks: what public endpoints answer */
-
 json_t *audit_scope(const struct watch *w, const struct address *pay_to, const struct address *own, size_t own_count)
 {
 	json_t *list = json_must(json_array());
@@ -82,20 +80,18 @@ static enum err compare_blocks(const struct audit_config *c, struct db *db, cons
 	_cleanup_free_ struct chain_movement *list = NULL;
 	struct chain_block block;
 	size_t count = 0;
-	struct audit_memory *memory = c->memory;
-	uint64_t range = memory->range ? memory->range : RANGE_MAX, last = final - at < range ? final : at + range;
+	uint64_t last = chain_pair_range(c->pair, at + 1, final);
 	_cleanup_json_ json_t *movements = json_must(json_array());
 	enum err e = chain_pair_movements(c->pair, &f, at + 1, last, &list, &count);
 
-	memory->range = e ? (range > 1 ? range / 2 : 1) : range * 2 < RANGE_MAX ? range * 2 : RANGE_MAX;
 	if (!e)
 		e = chain_pair_block(c->pair, last, &block);
 	if (!e) {
 		for (size_t i = 0; i < count; i++)
 			json_array_append_new(movements, audit_movement_json(&list[i]));
-		e = db_audit_advance(db, scope, at, last, &block.hash, movements, memory->doubt);
+		e = db_audit_advance(db, scope, at, last, &block.hash, movements, c->memory->doubt);
 	}
-	memory->doubt = e == ERR_IN_PROGRESS;
+	c->memory->doubt = e == ERR_IN_PROGRESS;
 	if (e)
 		return e;
 	metric_set(METRIC_AUDIT_BLOCK, (int64_t)last);

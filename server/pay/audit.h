@@ -11,7 +11,6 @@
 
 /* What one thread remembers between turns; begins as zeros. */
 struct audit_memory {
-	uint64_t range;      /* blocks asked for at once: less when the endpoint refuses */
 	bool doubt;          /* something did not agree: it counts when it does not a second time, a turn later */
 	struct hash missing; /* the same for rows without logs: what was missed the last time */
 };

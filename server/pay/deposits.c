@@ -65,13 +65,27 @@ static enum err find_sender(const struct deposits_config *c, const struct addres
 	return e;
 }
 
+/* Everything behind the cursor up to this block was looked at; the deposits are of the block itself. */
+static enum err advance(const struct deposits_config *c, struct db *db, uint64_t cursor, const struct chain_block *block, const struct deposit_seen *seen, size_t count)
+{
+	int64_t credited = 0;
+	enum err e = db_watch_advance(db, &c->watch, cursor, block->number, &block->hash, seen, count, c->confirmations, &credited);
+
+	if (credited > 0)
+		FAULT(deposit_written);
+	if (!e && credited > 0) {
+		metric_add(METRIC_DEPOSITS, credited);
+		c->log("deposits_credited", credited, "");
+	}
+	return e;
+}
+
 static enum err look_at(const struct deposits_config *c, struct db *db, const struct chain_block *block)
 {
 	struct chain_transfer *transfers = NULL;
 	size_t count = 0;
 	enum err e = chain_pair_transfers(c->pair, &c->watch.token, &c->watch.treasury, block, &transfers, &count);
 	_cleanup_free_ struct deposit_seen *seen = xcalloc(count ? count : 1, sizeof(*seen));
-	int64_t credited = 0;
 
 	for (size_t i = 0; !e && i < count; i++) {
 		seen[i] = (struct deposit_seen){ .tx = transfers[i].tx, .ordinal = transfers[i].ordinal, .from = transfers[i].from };
@@ -83,14 +97,31 @@ static enum err look_at(const struct deposits_config *c, struct db *db, const st
 	free(transfers);
 	if (count > 0)
 		FAULT(deposit_seen);
+	return e ? e : advance(c, db, block->number - 1, block, seen, count);
+}
+
+/* Far behind, the chain is not walked but asked where the next deposit is, range by range: only as far as no reorganisation that is followed
+ * reaches. The cursor goes to the block before it. *ret_leapt false: it is in the very next block, or that is near. */
+static enum err leap(const struct deposits_config *c, struct db *db, uint64_t cursor, uint64_t head, bool *ret_leapt)
+{
+	uint64_t near = c->confirmations > DB_WATCH_KEEPS ? c->confirmations : DB_WATCH_KEEPS, last, first = 0;
+	struct chain_block block;
+	enum err e;
+
+	*ret_leapt = false;
+	if (head < near || head - near <= cursor + 1)
+		return ERR_OK;
+	last = chain_pair_range(c->pair, cursor + 1, head - near);
+	if (last == cursor + 1)
+		return ERR_OK;
+	e = chain_pair_first_transfer(c->pair, &c->watch.token, &c->watch.treasury, cursor + 1, last, &block, &first);
+	if (e || first == cursor + 1)
+		return e;
+	if (first <= last)
+		e = chain_pair_block(c->pair, first - 1, &block);
 	if (!e)
-		e = db_watch_advance(db, &c->watch, block->number, &block->hash, seen, count, c->confirmations, &credited);
-	if (credited > 0)
-		FAULT(deposit_written);
-	if (!e && credited > 0) {
-		metric_add(METRIC_DEPOSITS, credited);
-		c->log("deposits_credited", credited, "");
-	}
+		e = advance(c, db, cursor, &block, NULL, 0);
+	*ret_leapt = !e;
 	return e;
 }
 
@@ -114,7 +145,7 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 	struct chain_next seen;
 	struct hash ours;
 	uint64_t head = 0, cursor = 0;
-	bool has_hash = false;
+	bool has_hash = false, leapt = false;
 	enum err e = db_watch_cursor(db, &c->watch, c->from_block ? c->from_block - 1 : 0, &cursor, &ours, &has_hash);
 
 	*ret_more = false;
@@ -140,7 +171,9 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 	if (has_hash && !hash_equal(&block.parent, &ours))
 		return ERR_OK; /* it changed its mind in between: the next step sees that */
 	*ret_more = cursor + 1 < head;
-	e = look_at(c, db, &block);
+	e = leap(c, db, cursor, head, &leapt);
+	if (!e && !leapt)
+		e = look_at(c, db, &block);
 	return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 

@@ -1,5 +1,5 @@
-/* The deposit watcher: one thread that walks the chain block by block and credits OPG transfers to the treasury. It may run in every
- * gateway: the cursor in the database lets one of them win each block. */
+/* The deposit watcher: one thread that walks the chain block by block (far behind: from deposit to deposit) and credits OPG transfers to
+ * the treasury. It may run in every gateway: the cursor in the database lets one of them win each block. */
 #ifndef OPGATE_PAY_DEPOSITS_H
 #define OPGATE_PAY_DEPOSITS_H
 

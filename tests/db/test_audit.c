@@ -59,7 +59,7 @@ static void deposit(void)
 
 	d.from.b[19] = 0xa1;
 	assert_ok(db_watch_cursor(pg, &WATCH, 4, &number, &h, &has_hash));
-	assert_ok(db_watch_advance(pg, &WATCH, 5, &h, &d, 1, 1, &credited));
+	assert_ok(db_watch_advance(pg, &WATCH, 4, 5, &h, &d, 1, 1, &credited));
 	assert_int_equal(credited, 1);
 }
 

@@ -42,7 +42,7 @@ static int64_t next(const struct watch *w, uint8_t fork, const struct deposit_se
 	struct hash h = block(at + 1, fork);
 	int64_t credited = -1;
 
-	assert_ok(db_watch_advance(pg, w, at + 1, &h, seen, count, CONFIRMATIONS, &credited));
+	assert_ok(db_watch_advance(pg, w, at, at + 1, &h, seen, count, CONFIRMATIONS, &credited));
 	at++;
 	return credited;
 }
@@ -159,8 +159,8 @@ static void test_one_watcher_per_block(void **state)
 
 	(void)state;
 	next(&WATCH, 0, NULL, 0);
-	assert_int_equal(db_watch_advance(pg, &WATCH, 1, &h, &d, 1, CONFIRMATIONS, &credited), ERR_CONFLICT);
-	assert_int_equal(db_watch_advance(pg, &WATCH, 3, &h, &d, 1, CONFIRMATIONS, &credited), ERR_CONFLICT);
+	assert_int_equal(db_watch_advance(pg, &WATCH, 0, 1, &h, &d, 1, CONFIRMATIONS, &credited), ERR_CONFLICT);
+	assert_int_equal(db_watch_advance(pg, &WATCH, 2, 3, &h, &d, 1, CONFIRMATIONS, &credited), ERR_CONFLICT);
 	assert_int_equal(db_watch_rewind(pg, &WATCH, 3, 1), ERR_CONFLICT);
 	assert_int_equal(credited, -1);
 	assert_value("SELECT count(*) AS v FROM deposit", "0"); /* nothing of it stays */
@@ -325,7 +325,7 @@ static void test_tokens_are_apart(void **state)
 	assert_ok(db_watch_cursor(pg, &other, 50, &number, &h, &has_hash));
 	assert_int_equal(number, 50);
 	h = block(51, 0);
-	assert_ok(db_watch_advance(pg, &other, 51, &h, NULL, 0, CONFIRMATIONS, &credited));
+	assert_ok(db_watch_advance(pg, &other, 50, 51, &h, NULL, 0, CONFIRMATIONS, &credited));
 	assert_int_equal(credited, 0);
 	assert_balance_of(0xa1, "0");
 	assert_int_equal(empty(2), 1);
@@ -414,6 +414,92 @@ static void test_a_lagging_endpoint(void **state)
 	fake_stop(&fake);
 }
 
+/* ---- far behind ---- */
+
+static char *block_json(uint64_t number)
+{
+	struct hash h = block(number, 0), parent = block(number - 1, 0);
+
+	return xasprintf("{\"number\":\"0x%llx\",\"hash\":\"%s\",\"parentHash\":\"%s\",\"timestamp\":\"0x65\"}", (unsigned long long)number, hash_format(&h).s,
+			 hash_format(&parent).s);
+}
+
+static char *log_json(uint64_t number)
+{
+	struct hash h = block(number, 0);
+
+	return xasprintf("[{\"address\":\"%s\",\"topics\":[\"0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef\",\"0x%064x\",\"0x%024d%s\"],\"data\":\"0x%064x\","
+			 "\"blockHash\":\"%s\",\"blockNumber\":\"0x%llx\",\"transactionHash\":\"%s\",\"logIndex\":\"0x0\",\"removed\":false}]",
+			 address_format(&WATCH.token).s, 0xa1, 0, address_format(&WATCH.treasury).s + 2, 7, hash_format(&h).s, (unsigned long long)number, hash_format(&h).s);
+}
+
+#define FAR (5904 + DB_WATCH_KEEPS)
+
+/* A step at an endpoint with FAR blocks. It knows the next block, `last` and `before`, and says this of the logs of a range that ends with
+ * `last`, and of no other. NULL: it refuses. The next block has no transfers when it is asked about that alone. */
+static enum err step_far(struct fake_rpc *fake, struct chain_pair *pair, uint64_t last, uint64_t before, const char *logs)
+{
+	const struct deposits_config config = { .pair = pair, .watch = WATCH, .confirmations = CONFIRMATIONS, .log = log_nothing };
+	_cleanup_free_ char *cursor = pg_value("SELECT coalesce(max(number), 0) AS v FROM chain_cursor");
+	uint64_t now = strtoull(cursor, NULL, 10);
+	_cleanup_free_ char *head = xasprintf("\"0x%x\"", FAR), *next_json = block_json(now + 1), *last_json = block_json(last), *before_json = block_json(before);
+	_cleanup_free_ char *next_asked = xasprintf("[\"0x%llx\",false]", (unsigned long long)now + 1), *last_asked = xasprintf("[\"0x%llx\",false]", (unsigned long long)last),
+			    *before_asked = xasprintf("[\"0x%llx\",false]", (unsigned long long)before),
+			    *range = xasprintf("\"fromBlock\":\"0x%llx\",\"toBlock\":\"0x%llx\"", (unsigned long long)now + 1, (unsigned long long)last);
+	const struct fake_answer answers[] = {
+		{ .method = "eth_chainId", .result = OUR_CHAIN },
+		{ .method = "eth_blockNumber", .result = head },
+		{ .method = "eth_getBlockByNumber", .contains = next_asked, .result = next_json },
+		{ .method = "eth_getBlockByNumber", .contains = last_asked, .result = last_json },
+		{ .method = "eth_getBlockByNumber", .contains = before_asked, .result = before_json },
+		{ .method = "eth_getBlockByHash", .result = next_json },
+		{ .method = "eth_getLogs", .contains = "blockHash", .result = "[]" },
+		{ .method = "eth_getLogs", .contains = logs ? range : "nothing", .result = logs },
+	};
+	bool more = false;
+
+	fake_set(fake, answers, 8);
+	return deposits_step(&config, pg, &more);
+}
+
+#define assert_cursor(number) assert_value("SELECT number AS v FROM chain_cursor", number)
+
+/* Ranges without a deposit are passed over, up to what a reorganisation may still reach; a block with one is looked at by itself. */
+static void test_far_behind(void **state)
+{
+	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
+	const struct hash passed = block(2000, 0);
+	_cleanup_free_ char *at_3000 = log_json(3000);
+	struct chain_pair pair = { 0 };
+	struct fake_rpc fake = { 0 };
+	struct net *net = NULL;
+	struct hash h;
+
+	(void)state;
+	assert_ok(net_start(&trusted, &net));
+	fake_start(&fake);
+	pair.first = chain_new(net, fake.url, 5000);
+	assert_ok(step_far(&fake, &pair, 2000, 0, "[]"));
+	assert_cursor("2000");
+	assert_ok(db_watch_block(pg, &WATCH, 2000, &h));
+	assert_true(hash_equal(&h, &passed));
+	assert_ok(step_far(&fake, &pair, 4000, 2999, at_3000));
+	assert_cursor("2999");
+	assert_ok(step_far(&fake, &pair, 4999, 0, at_3000));
+	assert_cursor("3000");
+	assert_int_equal(step_far(&fake, &pair, 5000, 0, NULL), ERR_CHAIN_DOWN); /* too many for it */
+	assert_cursor("3000");
+	assert_ok(step_far(&fake, &pair, 4000, 0, "[]"));
+	assert_cursor("4000");
+	assert_ok(step_far(&fake, &pair, FAR - DB_WATCH_KEEPS, 0, "[]"));
+	assert_cursor("5904");
+	assert_ok(step_far(&fake, &pair, 7904, 0, "[]"));
+	assert_cursor("5905");
+	chain_free(pair.first);
+	net_stop(net);
+	fake_stop(&fake);
+}
+
 int main(void)
 {
 #define OF_ITS_OWN(test) cmocka_unit_test_setup(test, setup)
@@ -422,7 +508,7 @@ int main(void)
 		OF_ITS_OWN(test_unconfirmed_vanishes), OF_ITS_OWN(test_included_again), OF_ITS_OWN(test_credited_and_taken_back),
 		OF_ITS_OWN(test_spent_before_reversal), OF_ITS_OWN(test_shortfall_is_repaid),
 		OF_ITS_OWN(test_included_again_with_another_amount), OF_ITS_OWN(test_tokens_are_apart), OF_ITS_OWN(test_nothing_is_a_deposit_too),
-		OF_ITS_OWN(test_blocks_are_remembered), OF_ITS_OWN(test_no_deadlock_with_a_hold), OF_ITS_OWN(test_a_lagging_endpoint),
+		OF_ITS_OWN(test_blocks_are_remembered), OF_ITS_OWN(test_no_deadlock_with_a_hold), OF_ITS_OWN(test_a_lagging_endpoint), OF_ITS_OWN(test_far_behind),
 	};
 
 	return cmocka_run_group_tests(tests, pg_setup, pg_teardown);

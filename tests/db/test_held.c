@@ -20,7 +20,7 @@ static void next(uint8_t fork, const struct deposit_seen *seen, size_t count)
 	struct hash h = { { (uint8_t)++at, fork } };
 	int64_t credited = 0;
 
-	assert_ok(db_watch_advance(pg, &WATCH, at, &h, seen, count, 1, &credited));
+	assert_ok(db_watch_advance(pg, &WATCH, at - 1, at, &h, seen, count, 1, &credited));
 }
 
 static struct deposit_seen from(uint8_t who, enum deposit_sender sender)

@@ -20,7 +20,7 @@ let rig, chain, token, liar;
 class Liar {
   static async start(target) {
     const liar = new Liar();
-    liar.lie = null;
+    Object.assign(liar, { lie: null, asked: {} });
     liar.server = http.createServer(async (request, response) => {
       const text = (await Array.fromAsync(request)).join('');
       const { lie } = liar;
@@ -28,6 +28,7 @@ class Liar {
       const asked = JSON.parse(text);
       const told = await (await fetch(target, { method: 'POST', body: text, headers: { 'Content-Type': 'application/json' } })).json();
       const tell = ({ id, method, params }) => {
+        liar.asked[method] = (liar.asked[method] ?? 0) + 1;
         const answer = [told].flat().find((one) => one.id === id);
         return lie ? { ...answer, ...lie(method, answer, params) } : answer;
       };
@@ -226,4 +227,18 @@ test('blocks before deposit_from_block are never looked at', { timeout: 60_000 }
   await waitFor('it looks at new blocks', async () => (await cursor()) > number, { seconds: 60 });
   const [{ first }] = await rig.sql('SELECT min(number) AS first FROM chain_block');
   assert.equal(first, number);
+});
+
+test('a gateway that is far behind asks where the deposits are, and does not walk there', { timeout: 120_000 }, async () => {
+  const before = await balance(), from = await cursor();
+  await rig.kill('gateway');
+  await mine(400);
+  await rig.deposit('consumer', 5n, { wait: false });
+  for (let i = 0; i < 3; i++) await mine(400); // the last 1024 are walked
+  liar.asked = {};
+  liar.asked = {};
+  await rig.gatewayStart('gateway', { port: new URL(rig.base_url).port });
+  await waitFor('the deposit is credited', async () => (await balance()) === before + 5n, { seconds: 60 });
+  const walked = liar.asked.eth_getBlockByHash; // of each block that is looked at by itself
+  assert.ok(walked < 400 && (await cursor()) > from + 400, `${walked} blocks were looked at`);
 });

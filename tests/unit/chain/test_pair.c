@@ -100,6 +100,57 @@ static void test_gone(void **state)
 	assert_false(gone);
 }
 
+#define LOGS(number) "[{\"address\":\"0x7000000000000000000000000000000000000000\",\"topics\":[\"0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef\"," H("0") \
+		",\"0x0000000000000000000000007e00000000000000000000000000000000000000\"],\"data\":\"0x\",\"blockHash\":" H("1") ",\"blockNumber\":\"" number "\",\"transactionHash\":" H("1") \
+		",\"logIndex\":\"0x0\",\"removed\":false}]"
+
+/* Where each says that the first transfer of blocks 1 to 5 is; NULL: it refuses. */
+static enum err ask_first(const char *first, const char *second, int *ret_state, uint64_t *ret)
+{
+	static const struct address token = { { 0x70 } }, to = { { 0x7e } };
+	const char *const logs[] = { first, second };
+	struct chain_block last;
+	enum err e;
+
+	for (size_t i = 0; i < 2; i++) {
+		const struct fake_answer answers[] = { { .method = "eth_getBlockByNumber", .result = BLOCK(H("1")) }, { .method = "eth_getLogs", .result = logs[i] } };
+
+		fake_set(&fakes[i], answers, logs[i] ? 2 : 1);
+	}
+	e = chain_pair_first_transfer(&pair, &token, &to, 1, 5, &last, ret);
+	*ret_state = atomic_load(&pair.state);
+	return e;
+}
+
+static void test_ranges(void **state)
+{
+	uint64_t first = 0;
+	int now = -1;
+
+	(void)state;
+	assert_int_equal(chain_pair_range(&pair, 1, 10000), 2000);
+	assert_int_equal(chain_pair_range(&pair, 1, 1999), 1999);
+	assert_int_equal(ask_first("[]", "[]", &now, &first), ERR_OK);
+	assert_int_equal(first, 6);
+	assert_int_equal(ask_first(LOGS("0x4"), LOGS("0x4"), &now, &first), ERR_OK);
+	assert_int_equal(first, 4);
+	assert_int_equal(now, PAIR_AGREE);
+	assert_int_equal(ask_first(LOGS("0x4"), LOGS("0x3"), &now, &first), ERR_CHAIN_DOWN);
+	assert_int_equal(now, PAIR_DISAGREE);
+	assert_int_equal(atomic_load(&pair.block), 3);
+	assert_int_equal(ask_first("[]", LOGS("0x3"), &now, &first), ERR_CHAIN_DOWN);
+	assert_int_equal(now, PAIR_DISAGREE);
+	assert_int_equal(chain_pair_range(&pair, 1, 10000), 2000); /* that was no refusal */
+	assert_int_equal(ask_first("[]", NULL, &now, &first), ERR_CHAIN_DOWN);
+	assert_int_equal(now, PAIR_SECOND_DOWN);
+	assert_int_equal(chain_pair_range(&pair, 1, 10000), 1000);
+	for (int i = 0; i < 12; i++)
+		assert_int_equal(ask_first(NULL, "[]", &now, &first), ERR_CHAIN_DOWN);
+	assert_int_equal(chain_pair_range(&pair, 7, 10000), 7);
+	assert_int_equal(ask_first("[]", "[]", &now, &first), ERR_OK);
+	assert_int_equal(chain_pair_range(&pair, 7, 10000), 8);
+}
+
 static void test_one_alone(void **state)
 {
 	struct chain_pair alone = { .first = pair.first };
@@ -113,7 +164,8 @@ static void test_one_alone(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_blocks), cmocka_unit_test(test_gone), cmocka_unit_test(test_one_alone) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_blocks), cmocka_unit_test(test_gone), cmocka_unit_test(test_ranges),
+					    cmocka_unit_test(test_one_alone) };
 
 	return cmocka_run_group_tests(tests, begin, end);
 }

@@ -198,11 +198,64 @@ static void lies(void **state)
 	free(list);
 }
 
+/* ---- the first of a range ---- */
+
+#define LAST { .method = "eth_getBlockByNumber", .result = "{\"number\":\"0x20\",\"hash\":\"" BLOCK "\",\"parentHash\":\"" TX1 "\",\"timestamp\":\"0x1\"}" }
+
+static enum err first_of(const char *logs, uint64_t *ret_first)
+{
+	const struct fake_answer answers[] = { LAST, { .method = "eth_getLogs", .result = logs } };
+	struct chain_block last;
+	enum err e;
+
+	fake_set(&fake, answers, 2);
+	e = chain_first_transfer(chain, &token, &to, 2, 32, &last, ret_first);
+	if (!e)
+		assert_true(hash_equal(&last.hash, &block));
+	return e;
+}
+
+static void first_in_a_range(void **state)
+{
+	static const char *const lists[] = {
+		"[" LOG(FOREIGN, TRANSFER, FROM, TO, VALUE1, TX1, "0x5") "]",
+		"[" LOG(TOKEN, APPROVAL, FROM, TO, VALUE1, TX1, "0x5") "]",
+		"[" LOG(TOKEN, TRANSFER, FROM, ELSE, VALUE1, TX1, "0x5") "]",
+		"[" OURS1 ",null]", "{}", "null",
+	};
+	static const struct fake_answer unknown[] = { { .method = "eth_getBlockByNumber", .result = "null" }, { .method = "eth_getLogs", .result = "[]" } };
+	static const struct fake_answer refuses[] = { LAST };
+	struct chain_block last;
+	uint64_t first = 0;
+
+	(void)state;
+	assert_int_equal(first_of("[]", &first), ERR_OK);
+	assert_int_equal(first, 33);
+	assert_int_equal(first_of("[" OURS3 "," OURS1 "]", &first), ERR_OK);
+	assert_int_equal(first, 16);
+	assert_true(fake_was_asked(&fake, "{\"fromBlock\":\"0x2\",\"toBlock\":\"0x20\",\"address\":\"" TOKEN "\",\"topics\":[\"" TRANSFER "\",null,\"" TO "\"]}"));
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		assert_int_equal(first_of(lists[i], &first), ERR_CHAIN_DOWN);
+	static const struct { const char *from, *to; } lies[] = { { "\"blockNumber\":\"0x10\"", "\"blockNumber\":\"0x21\"" }, { "\"blockNumber\":\"0x10\"", "\"blockNumber\":\"0x1\"" },
+								  { "\"removed\":false", "\"removed\":true" } };
+	for (size_t i = 0; i < 3; i++) {
+		const struct fake_answer answers[] = { LAST, { .method = "eth_getLogs", .result = "[" OURS1 "]" } };
+
+		fake_set(&fake, answers, 2);
+		fake_lie(&fake, "eth_getLogs", lies[i].from, lies[i].to);
+		assert_int_equal(chain_first_transfer(chain, &token, &to, 2, 32, &last, &first), ERR_CHAIN_DOWN);
+	}
+	fake_set(&fake, unknown, 2); /* and its logs mean nothing */
+	assert_int_equal(chain_first_transfer(chain, &token, &to, 2, 32, &last, &first), ERR_NOT_FOUND);
+	fake_set(&fake, refuses, 1);
+	assert_int_equal(chain_first_transfer(chain, &token, &to, 2, 32, &last, &first), ERR_CHAIN_DOWN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(found_with_ordinals), cmocka_unit_test(asks_by_block_hash), cmocka_unit_test(unknown_block),
-		cmocka_unit_test(different_stories),   cmocka_unit_test(lies),
+		cmocka_unit_test(different_stories),   cmocka_unit_test(lies),		 cmocka_unit_test(first_in_a_range),
 	};
 	crypto_init();
 	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };
