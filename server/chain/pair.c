@@ -79,7 +79,8 @@ enum err chain_pair_block(struct chain_pair *p, uint64_t number, struct chain_bl
 	return said(p, PAIR_AGREE, number, ERR_OK);
 }
 
-#define RANGE_MAX 2000 /* blocks: what public endpoints answer */
+#define RANGE_MAX 2000       /* blocks: what public endpoints answer */
+#define REFUSED_FOR_LONG 256 /* answers; then more is tried again: some bound the logs in a range, not the blocks */
 
 static uint64_t range_of(const struct chain_pair *p)
 {
@@ -91,16 +92,27 @@ uint64_t chain_pair_range(const struct chain_pair *p, uint64_t first, uint64_t l
 	return last - first < range_of(p) ? last : first + range_of(p) - 1;
 }
 
-/* What came of asking about a range. */
-static enum err ranged(struct chain_pair *p, enum err e)
+/* What came of asking about so many blocks. Between what was answered and what was refused it goes by halves. That fewer than could have been
+ * asked about were refused, or one, is trouble of another kind, and soon forgotten. */
+static enum err ranged(struct chain_pair *p, uint64_t blocks, enum err e)
 {
 	uint64_t range = range_of(p);
 
-	if (!e)
-		p->range = range * 2 < RANGE_MAX ? range * 2 : RANGE_MAX;
-	else if (e == ERR_CHAIN_DOWN && atomic_load(&p->state) != PAIR_DISAGREE)
-		p->range = range > 1 ? range / 2 : 1;
-	return e;
+	if (e == ERR_CHAIN_DOWN && blocks > 1 && atomic_load(&p->state) != PAIR_DISAGREE) {
+		if (blocks == range)
+			p->refused = blocks;
+		p->range = blocks / 2;
+		p->answered = 0;
+	}
+	if (e)
+		return e;
+	if (++p->answered == REFUSED_FOR_LONG)
+		p->refused = 0;
+	if (blocks == range) {
+		range = p->refused && range * 2 >= p->refused ? (range + p->refused) / 2 : range * 2;
+		p->range = range < RANGE_MAX ? range : RANGE_MAX;
+	}
+	return ERR_OK;
 }
 
 static enum err first_transfer(struct chain_pair *p, const struct address *token, const struct address *to, uint64_t from, uint64_t last, struct chain_block *ret_last,
@@ -129,7 +141,7 @@ static enum err first_transfer(struct chain_pair *p, const struct address *token
 enum err chain_pair_first_transfer(struct chain_pair *p, const struct address *token, const struct address *to, uint64_t from, uint64_t last,
 				   struct chain_block *ret_last, uint64_t *ret_first)
 {
-	return ranged(p, first_transfer(p, token, to, from, last, ret_last, ret_first));
+	return ranged(p, last - from + 1, first_transfer(p, token, to, from, last, ret_last, ret_first));
 }
 
 static bool transfer_equal(const struct chain_transfer *a, const struct chain_transfer *b)
@@ -204,7 +216,7 @@ static enum err movements(struct chain_pair *p, const struct movements_filter *f
 
 enum err chain_pair_movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret, size_t *ret_count)
 {
-	return ranged(p, movements(p, f, first, last, ret, ret_count));
+	return ranged(p, last - first + 1, movements(p, f, first, last, ret, ret_count));
 }
 
 enum err chain_pair_gone(struct chain_pair *p, uint64_t number, const struct hash *hash, bool *ret)

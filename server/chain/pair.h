@@ -15,7 +15,8 @@ struct chain_pair {
 	struct chain *first, *second; /* second NULL: there is one */
 	_Atomic int state;            /* enum pair_state */
 	_Atomic uint64_t block;       /* which block that was about */
-	uint64_t range;               /* blocks asked about at once; 0: none was refused */
+	uint64_t range, refused;      /* blocks to ask about at once, and what was too many; 0: not known yet */
+	unsigned answered;            /* ranges since the last refusal */
 };
 
 const char *chain_pair_state_name(enum pair_state s);

@@ -77,18 +77,20 @@ describe('gguf backend', () => {
     assert.equal(usage.completion_tokens, 5);
   });
   it('sends each event as it is made', async () => {
-    const started = performance.now();
-    const response = await post({ stream: true, max_tokens: 200 });
-    const reader = response.body.getReader();
-    let text = '', reads = 0, first;
-    for (let part; !(part = await reader.read()).done; reads++) {
-      first ??= performance.now() - started;
-      text += Buffer.from(part.value);
+    for (let attempt = 1; ; attempt++) { // who collects them is late every time; a busy machine may make this reader late now and then
+      const started = performance.now();
+      const response = await post({ stream: true, max_tokens: 200 });
+      const reader = response.body.getReader();
+      let text = '', reads = 0, first;
+      for (let part; !(part = await reader.read()).done; reads++) {
+        first ??= performance.now() - started;
+        text += Buffer.from(part.value);
+      }
+      const total = performance.now() - started;
+      assert.ok(text.endsWith('data: [DONE]\n\n'));
+      if (reads > 20 && first < total / 2) return;
+      assert.ok(attempt < 5, `${reads} reads, the first after ${first} of ${total} ms`);
     }
-    const total = performance.now() - started;
-    assert.ok(text.endsWith('data: [DONE]\n\n'));
-    assert.ok(reads > 20, `${reads} reads`);
-    assert.ok(first < total / 2, `first after ${first} of ${total} ms`);
   });
   it('stops when the caller leaves, and serves the next', async () => {
     const leaving = new AbortController();

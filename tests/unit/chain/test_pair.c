@@ -143,12 +143,42 @@ static void test_ranges(void **state)
 	assert_int_equal(chain_pair_range(&pair, 1, 10000), 2000); /* that was no refusal */
 	assert_int_equal(ask_first("[]", NULL, &now, &first), ERR_CHAIN_DOWN);
 	assert_int_equal(now, PAIR_SECOND_DOWN);
-	assert_int_equal(chain_pair_range(&pair, 1, 10000), 1000);
+	assert_int_equal(chain_pair_range(&pair, 1, 10000), 2);
+}
+
+/* Asks both about as many blocks as it should be, of endpoints that refuse more than so many. */
+static enum err ask_limited(uint64_t limit)
+{
+	static const struct address token = { { 0x70 } }, to = { { 0x7e } };
+	uint64_t last = chain_pair_range(&pair, 1, 10000), first;
+	_cleanup_free_ char *json = xasprintf("{\"number\":\"0x%llx\",\"hash\":" H("1") ",\"parentHash\":" H("0") ",\"timestamp\":\"0x1\"}", (unsigned long long)last);
+	const struct fake_answer answers[] = { { .method = "eth_getBlockByNumber", .result = json }, { .method = "eth_getLogs", .result = "[]" } };
+	struct chain_block block;
+
+	for (size_t i = 0; i < 2; i++)
+		fake_set(&fakes[i], answers, last > limit ? 1 : 2);
+	return chain_pair_first_transfer(&pair, &token, &to, 1, last, &block, &first);
+}
+
+/* What an endpoint answers at once is found by halves, and then asked for without being refused again and again. */
+static void test_limits(void **state)
+{
+	int refused = 0;
+
+	(void)state;
+	pair.range = pair.refused = pair.answered = 0;
+	for (int i = 0; i < 24; i++)
+		refused += ask_limited(10) != ERR_OK;
+	assert_in_range(refused, 8, 11);
+	assert_int_equal(chain_pair_range(&pair, 1, 10000), 10);
+	for (int i = 0; i < 200; i++)
+		assert_int_equal(ask_limited(10), ERR_OK);
+	for (int i = 0; i < 80; i++)
+		assert_int_equal(ask_limited(10000), ERR_OK);
+	assert_int_equal(chain_pair_range(&pair, 1, 10000), 2000);
 	for (int i = 0; i < 12; i++)
-		assert_int_equal(ask_first(NULL, "[]", &now, &first), ERR_CHAIN_DOWN);
+		assert_int_equal(ask_limited(0), ERR_CHAIN_DOWN);
 	assert_int_equal(chain_pair_range(&pair, 7, 10000), 7);
-	assert_int_equal(ask_first("[]", "[]", &now, &first), ERR_OK);
-	assert_int_equal(chain_pair_range(&pair, 7, 10000), 8);
 }
 
 static void test_one_alone(void **state)
@@ -164,7 +194,7 @@ static void test_one_alone(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_blocks), cmocka_unit_test(test_gone), cmocka_unit_test(test_ranges),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_blocks), cmocka_unit_test(test_gone), cmocka_unit_test(test_ranges), cmocka_unit_test(test_limits),
 					    cmocka_unit_test(test_one_alone) };
 
 	return cmocka_run_group_tests(tests, begin, end);
