@@ -491,6 +491,8 @@ static void test_far_behind(void **state)
 	assert_cursor("3000");
 	assert_ok(step_far(&fake, &pair, 4000, 0, "[]"));
 	assert_cursor("4000");
+	assert_ok(step_far(&fake, &pair, 5500, 0, "[]"));
+	assert_cursor("5500");
 	assert_ok(step_far(&fake, &pair, FAR - DB_WATCH_KEEPS, 0, "[]"));
 	assert_cursor("5904");
 	assert_ok(step_far(&fake, &pair, 7904, 0, "[]"));
