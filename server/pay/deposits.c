@@ -170,10 +170,10 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 		return e == ERR_NOT_FOUND ? ERR_OK : e;
 	if (has_hash && !hash_equal(&block.parent, &ours))
 		return ERR_OK; /* it changed its mind in between: the next step sees that */
-	*ret_more = cursor + 1 < head;
 	e = leap(c, db, cursor, head, &leapt);
 	if (!e && !leapt)
 		e = look_at(c, db, &block);
+	*ret_more = !e && cursor + 1 < head; /* an endpoint that does not have it yet is not asked again at once */
 	return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 

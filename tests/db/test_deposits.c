@@ -435,8 +435,9 @@ static char *log_json(uint64_t number)
 
 #define FAR (5904 + DB_WATCH_KEEPS)
 
-/* A step at an endpoint with FAR blocks. It knows the next block, `last` and `before`, and says this of the logs of a range that ends with
- * `last`, and of no other. NULL: it refuses. The next block has no transfers when it is asked about that alone. */
+/* A step at an endpoint with FAR blocks. It knows the next block, `last` and `before` (0: none), and says this of the logs of a range that ends with
+ * `last`, and of no other. NULL: it refuses. The next block has no transfers when it is asked about that alone. more_far: what the step says of more. */
+static bool more_far;
 static enum err step_far(struct fake_rpc *fake, struct chain_pair *pair, uint64_t last, uint64_t before, const char *logs)
 {
 	const struct deposits_config config = { .pair = pair, .watch = WATCH, .confirmations = CONFIRMATIONS, .log = log_nothing };
@@ -451,15 +452,14 @@ static enum err step_far(struct fake_rpc *fake, struct chain_pair *pair, uint64_
 		{ .method = "eth_blockNumber", .result = head },
 		{ .method = "eth_getBlockByNumber", .contains = next_asked, .result = next_json },
 		{ .method = "eth_getBlockByNumber", .contains = last_asked, .result = last_json },
-		{ .method = "eth_getBlockByNumber", .contains = before_asked, .result = before_json },
+		{ .method = "eth_getBlockByNumber", .contains = before ? before_asked : NULL, .result = before ? before_json : "null" },
 		{ .method = "eth_getBlockByHash", .result = next_json },
 		{ .method = "eth_getLogs", .contains = "blockHash", .result = "[]" },
 		{ .method = "eth_getLogs", .contains = logs ? range : "nothing", .result = logs },
 	};
-	bool more = false;
 
 	fake_set(fake, answers, 8);
-	return deposits_step(&config, pg, &more);
+	return deposits_step(&config, pg, &more_far);
 }
 
 #define assert_cursor(number) assert_value("SELECT number AS v FROM chain_cursor", number)
@@ -479,8 +479,12 @@ static void test_far_behind(void **state)
 	assert_ok(net_start(&trusted, &net));
 	fake_start(&fake);
 	pair.first = chain_new(net, fake.url, 5000);
+	assert_ok(step_far(&fake, &pair, 1999, 0, "[]")); /* it has no block 2000 after all */
+	assert_cursor("0");
+	assert_false(more_far);
 	assert_ok(step_far(&fake, &pair, 2000, 0, "[]"));
 	assert_cursor("2000");
+	assert_true(more_far);
 	assert_ok(db_watch_block(pg, &WATCH, 2000, &h));
 	assert_true(hash_equal(&h, &passed));
 	assert_ok(step_far(&fake, &pair, 4000, 2999, at_3000));
