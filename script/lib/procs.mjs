@@ -19,6 +19,8 @@ function procRead(pid) {
 }
 
 export const procAlive = ({ pid, start }) => procRead(pid)?.start === start;
+/// Whether all its threads are stopped: a signal takes a moment to reach those that run.
+export const procStopped = ({ pid }) => fs.readdirSync(`/proc/${pid}/task`).every((thread) => /^\d+ \(.*\) T /s.test(fs.readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1')));
 export const procSelf = () => ({ pid: process.pid, start: procRead(process.pid).start });
 
 function signal(proc, name) {

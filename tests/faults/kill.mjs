@@ -37,6 +37,13 @@ const PASSES = {
 };
 const RECOVERY = ['orphan_taken', 'orphan_requeued', 'orphan_closed'];
 
+/// How long the backends take for a request of such a round, in ms: from, to.
+function slowOf(what) {
+  if (what.startsWith('deposit')) return [1500, 2500]; // a block takes a second
+  if (RECOVERY.includes(what) || /^(cancel|partial)_/.test(what)) return [600, 1200];
+  return POINTS.includes(what) ? [20, 400] : [200, 1000];
+}
+
 /// A small generator that is the same everywhere (mulberry32).
 export function randomFrom(seed) {
   let state = seed >>> 0;
@@ -170,7 +177,7 @@ export class Campaign {
     await rig.gatewaySpawn('gateway', isPoint && !RECOVERY.includes(what) ? `${what}:${at}` : undefined);
     await rig.gatewayReady();
     this.leaving = what.startsWith('partial') ? 0.7 : 0.25; // of the streams, how many are left by their caller
-    this.slow = what.startsWith('deposit') ? [1500, 2500] : RECOVERY.includes(what) || /^(cancel|partial)_/.test(what) ? [600, 1200] : isPoint ? [20, 400] : [200, 1000]; // a block takes a second
+    this.slow = slowOf(what);
     const [{ now }] = await rig.sql('SELECT clock_timestamp()::text AS now');
     this.mine = `j.created_at >= '${now}'`;
     const log = random.shuffle(Object.entries(JOBS).flatMap(([kind, n]) => Array(n).fill(kind))).map((kind, i) => ({ kind, ...this.request(kind, i) }));
@@ -179,6 +186,7 @@ export class Campaign {
     const kill = isPoint ? null : await this.killer(what);
     const callers = log.map((entry) => this.send(entry));
     const others = Promise.all([...callers, this.cancelSoon(log), deposited]);
+    others.catch(() => {}); // it is awaited below
     let seen, struck;
     try {
       seen = isPoint ? await this.strikePoint(what, at) : await this.strike(what, at, log, callers, kill);

@@ -154,19 +154,20 @@ test('SIGTERM under load drains: whoever was accepted is answered', { timeout: 1
 
 test('a gateway that slept past its time is fenced: another took its jobs, and nobody pays twice', { timeout: 120_000 }, async () => {
   const other = await otherStart();
-  let asleep;
-  const sleeping = new Promise((resolve) => { asleep = resolve; });
-  node.mode = async (call) => { await sleeping; await answer(call); };
+  let release, ids;
+  const held = new Promise((resolve) => { release = resolve; });
+  node.mode = async (call) => { await held; await answer(call); };
   const foreground = Array.from({ length: 20 }, () => send());
   const background = Array.from({ length: 20 }, () => send({ background: true }));
-  await waitFor('they run', async () => (await rig.sql(`SELECT count(*) AS n FROM job WHERE state = 'running'`))[0].n === 40, { every: 20 });
-  const ids = (await rig.sql(`SELECT id, background FROM job WHERE state = 'running'`));
-  await rig.kill('gateway', 'SIGSTOP');
-  node.mode = 'good';
-  asleep();
   try {
+    await waitFor('they run', async () => (await rig.sql(`SELECT count(*) AS n FROM job WHERE state = 'running'`))[0].n === 40, { every: 20 });
+    ids = await rig.sql(`SELECT id, background FROM job WHERE state = 'running'`);
+    await rig.kill('gateway', 'SIGSTOP');
+    node.mode = 'good';
+    release(); // it finds these answers when it wakes
     await allEnded(20); // by the other one
   } finally {
+    release();
     await rig.kill('gateway', 'SIGCONT');
   }
   const log = await Promise.all([...foreground, ...background]);

@@ -12,7 +12,7 @@ import { Api } from '../../script/lib/api.mjs';
 import { ANVIL, anvilArguments, CHAIN_ID, chainAccount, chainOpen } from '../../script/lib/chain.mjs';
 import { inRoot } from '../../script/lib/paths.mjs';
 import { postgresReady, postgresStart } from '../../script/lib/postgres.mjs';
-import { environmentClean, procAlive, Procs } from '../../script/lib/procs.mjs';
+import { environmentClean, procAlive, Procs, procStopped } from '../../script/lib/procs.mjs';
 import { fileTail, httpOk, portsFree, waitFor } from '../../script/lib/wait.mjs';
 
 export const OPG = 10n ** 18n;
@@ -130,11 +130,12 @@ export class Rig {
     return this.procs.list[name].pid;
   }
 
-  /// Signals it, and waits until it is gone when the signal ends it.
+  /// Signals it, and waits until it is gone, or stands still, when that is what the signal does.
   async kill(name, signal = 'SIGKILL') {
     const proc = this.procs.list[name];
     if (procAlive(proc)) process.kill(proc.pid, signal);
     if (signal === 'SIGKILL') await waitFor(`${name} is gone`, () => !procAlive(proc), { every: 5 });
+    if (signal === 'SIGSTOP') await waitFor(`${name} stands still`, () => procStopped(proc), { every: 5 });
   }
 
   gone(name) {
