@@ -11,7 +11,7 @@ import { stackDown, stackUp } from '../../script/lib/stack.mjs';
 import { httpOk, portsFree, progress, waitFor } from '../../script/lib/wait.mjs';
 import { median, output, row, runs, RUNS, SECONDS, wrk } from './measure.mjs';
 import { BenchNode } from './node.mjs';
-import { x402, x402Kinds, x402Verdicts } from './x402.mjs';
+import { x402, x402Cases, x402Verdicts } from './x402.mjs';
 
 const BIN = path.resolve(process.env.BENCH_BIN ?? inRoot('build/bench'));
 const parts = process.argv.length > 2 ? process.argv.slice(2) : ['http', 'lane', 'x402'];
@@ -139,16 +139,16 @@ async function lane(dev, procs) {
 }
 
 /// Wallets and no account. The same bytes are asked for on every route; a chat model is asked only because `upto` is for those.
-async function wallets(dev, procs, { models }, kind) {
+async function wallets(dev, procs, { models }, which_case) {
   const chat = JSON.stringify({ model: models.chat.id, max_tokens: 1, messages: [{ role: 'user', content: 'x'.repeat(200) }] });
   const pid = (name) => procs.list[name].pid;
-  const runs_of_kind = await x402(dev, {
+  const its_runs = await x402(dev, {
     gateway: pid('gateway'), postgres: pid('postgres'), anvil: pid('anvil'),
     urlOf: (which) => `${dev.base_url}${which === 'upto' ? '/v1/chat/completions' : `/v2/models/${models.tensor.id}/infer`}`,
     bodyOf: (which) => (which === 'upto' ? chat : BODY),
-  }, kind, { checks: kind === x402Kinds[0] });
+  }, which_case);
   await waitFor('every payment is booked', async () => (await new Api(dev.base_url).reconciliation()).ok);
-  return runs_of_kind;
+  return its_runs;
 }
 
 let interrupted = false;
@@ -180,7 +180,7 @@ try {
   for (const part of parts.filter((name) => name !== 'x402')) await onStack(part === 'http', { http, lane }[part]);
   if (parts.includes('x402')) {
     const all = [];
-    for (const kind of x402Kinds) all.push(await onStack(true, (dev, procs, serving) => wallets(dev, procs, serving, kind)));
+    for (const one of x402Cases) all.push(await onStack(true, (dev, procs, serving) => wallets(dev, procs, serving, one)));
     if (!interrupted) x402Verdicts(all);
   }
   console.log(`\nload ${os.loadavg()[0].toFixed(1)} after`);

@@ -208,9 +208,9 @@ async function walletsMake(chain, pay) {
 const HEAD = '| case | per second | p50 ms | p99 ms | processor ms each | payments in a transaction |\n|---|---|---|---|---|---|';
 const head = (title) => console.log(`\n${title} (min/median/max of ${ROUNDS} rounds; load ${os.loadavg()[0].toFixed(1)})\n\n${HEAD}`);
 
-/// One kind, on a stack of its own, whose chain is short: anvil takes longer for a block the more it has mined. Returns its runs, with
-/// those of checking alone when they are asked for.
-export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }, kind, { checks = false } = {}) {
+/// One of x402Cases, on a stack of its own, whose chain is short: anvil takes longer for a block the more it has mined. Returns its runs,
+/// with those of checking alone when it has any.
+export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }, { kind, apart = false, checks = false }) {
   const chain = chainOpen(dev.rpc_url);
   await chain.client.request({ method: 'evm_setIntervalMining', params: [0] });
   await chain.client.request({ method: 'evm_setAutomine', params: [true] });
@@ -220,30 +220,31 @@ export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }, kin
   const opgate = { pid: gateway, postgres, urlOf, body: bodyOf };
   const priceOf = async (name) => BigInt((await offersOf(urlOf(name), bodyOf(name))).find(KINDS[name]).amount);
   const price = await priceOf('eip3009'); // what upto captures, too
-  const [port] = await portsFree(1);
+  const [port, facilitator_port] = await portsFree(2);
   const key = generatePrivateKey();
   await chain.client.request({ method: 'anvil_setBalance', params: [privateKeyToAccount(key).address, toHex(10n ** 20n)] });
-  const peer = await Peer.start({ port, rpc_url: dev.rpc_url, chain_id: dev.chain_id, private_key: key, asset: pay.token.address, pay_to: chainAccount(9).account.address,
+  const peer = await Peer.start({ port, ...(apart && { facilitator_port }), rpc_url: dev.rpc_url, chain_id: dev.chain_id, private_key: key, asset: pay.token.address, pay_to: chainAccount(9).account.address,
     amount: String(price), upto_max: String(await priceOf('upto')) });
   peer.body = bodyOf;
   const sellers = { peer, opgate };
   try {
-    head(`Paid by ${kind}, settled on chain before the answer; anvil mines each transaction at once; ${CONNECTIONS} connections`);
+    head(`Paid by ${kind}, settled on chain before the answer; anvil mines each transaction at once; ${CONNECTIONS} connections${apart ? '; the official facilitator in a process of its own' : ''}`);
     const paid_runs = await paid(world, wallets, sellers, kind, price);
     if (checks) head('Checking a payment, nothing else');
-    return { kind, paid: paid_runs, checks: checks ? await verification(world, wallets, sellers, kind) : null };
+    return { what: apart ? `${kind}, facilitator apart` : kind, paid: paid_runs, checks: checks ? await verification(world, wallets, sellers, kind) : null };
   } finally {
     peer.stop();
   }
 }
 
-export const x402Kinds = Object.keys(KINDS);
+/// The official stack in one process, which costs it least; and once as its documentation has it, seller and facilitator apart.
+export const x402Cases = [{ kind: 'eip3009', checks: true }, { kind: 'permit2' }, { kind: 'upto' }, { kind: 'eip3009', apart: true }];
 
 export function x402Verdicts(all) {
   console.log('');
-  for (const { kind, paid: { peer: theirs, opgate: ours } } of all) {
-    verdict(`paid requests/s, ${kind}, opgate / official stack`, middle(ours, ({ rate }) => rate) / middle(theirs, ({ rate }) => rate), 5, true);
-    verdict(`processor time of the server per payment, ${kind}, opgate / official stack`, middle(ours, ({ cpu }) => cpu.server) / middle(theirs, ({ cpu }) => cpu.server), 0.1, false);
+  for (const { what, paid: { peer: theirs, opgate: ours } } of all) {
+    verdict(`paid requests/s, ${what}, opgate / official stack`, middle(ours, ({ rate }) => rate) / middle(theirs, ({ rate }) => rate), 5, true);
+    verdict(`processor time of the server per payment, ${what}, opgate / official stack`, middle(ours, ({ cpu }) => cpu.server) / middle(theirs, ({ cpu }) => cpu.server), 0.1, false);
   }
   for (const { checks } of all.filter((one) => one.checks)) {
     const { peer: theirs, opgate: ours } = checks[CONNECTIONS];

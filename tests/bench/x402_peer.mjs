@@ -1,11 +1,15 @@
-// The official stack as a seller, for measuring opgate next to it: @x402/express with an in-process facilitator (viem), selling
-// one route. Started by x402.mjs as a process of its own. Two settings are not those of the packages' example, because with the
-// example's it cannot settle eight payments at once: the settling account has viem's nonceManager, and receipts are polled
-// every 20 ms.
+// The official stack as a seller, for measuring opgate next to it: @x402/express, selling one route, with the official facilitator
+// (viem) in its process or, as the packages' documentation has it, behind HTTP in a process of its own: a child of this one. Started by
+// x402.mjs. Two settings are not those of the packages' example, because with the example's it cannot settle eight payments at once:
+// the settling account has viem's nonceManager, and receipts are polled every 20 ms.
 //
-//   node x402_peer.mjs '{"port","rpc_url","chain_id","private_key","asset","pay_to","amount","upto_max"}'
+//   node x402_peer.mjs '{"port","facilitator_port","rpc_url","chain_id","private_key","asset","pay_to","amount","upto_max"}'
+//   facilitator_port: of the facilitator's own process; without it, it is in this one
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { x402Facilitator } from '@x402/core/facilitator';
+import { HTTPFacilitatorClient } from '@x402/core/server';
 import { registerExactEvmScheme } from '@x402/evm/exact/facilitator';
 import { ExactEvmScheme } from '@x402/evm/exact/server';
 import { UptoEvmScheme as UptoFacilitator } from '@x402/evm/upto/facilitator';
@@ -16,7 +20,7 @@ import express from 'express';
 import { createWalletClient, defineChain, http, publicActions } from 'viem';
 import { nonceManager, privateKeyToAccount } from 'viem/accounts';
 
-const { port, rpc_url, chain_id, private_key, asset, pay_to, amount, upto_max } = JSON.parse(process.argv[2]);
+const { port, facilitator_port, only_facilitator, rpc_url, chain_id, private_key, asset, pay_to, amount, upto_max } = JSON.parse(process.argv[2]);
 const network = `eip155:${chain_id}`;
 const chain = defineChain({ id: chain_id, name: 'local', nativeCurrency: { name: 'Ether', symbol: 'ETH', decimals: 18 }, rpcUrls: { default: { http: [rpc_url] } } });
 const account = privateKeyToAccount(private_key, { nonceManager });
@@ -39,7 +43,30 @@ const local = {
   settle: (...args) => facilitator.settle(...args),
   getSupported: async () => facilitator.getSupported(),
 };
-const server = new x402ResourceServer(local).register(network, new ExactEvmScheme()).register(network, new UptoEvmScheme());
+
+/// This process is the facilitator: serves it until the one that started it is gone.
+async function facilitatorServe() {
+  const app = express();
+  app.use(express.json());
+  app.get('/supported', (req, res) => res.json(facilitator.getSupported()));
+  for (const verb of ['verify', 'settle'])
+    app.post(`/${verb}`, async (req, res) => res.json(await facilitator[verb](req.body.paymentPayload, req.body.paymentRequirements)));
+  app.listen(port, '127.0.0.1', () => console.log('ready'));
+  process.stdin.resume();
+  await once(process.stdin, 'end');
+  process.exit();
+}
+
+async function facilitatorApart() {
+  const settings = { ...JSON.parse(process.argv[2]), port: facilitator_port, only_facilitator: true };
+  const child = spawn(process.execPath, [process.argv[1], JSON.stringify(settings)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  await once(child.stdout, 'data');
+  return new HTTPFacilitatorClient({ url: `http://127.0.0.1:${facilitator_port}` });
+}
+
+if (only_facilitator) await facilitatorServe();
+const client_of = facilitator_port ? await facilitatorApart() : local;
+const server = new x402ResourceServer(client_of).register(network, new ExactEvmScheme()).register(network, new UptoEvmScheme());
 const offer = (scheme, price, extra) => ({ scheme, network, payTo: pay_to, price: { amount: price, asset, extra: { name: 'OPG', version: '1', ...extra } }, maxTimeoutSeconds: 300 });
 const routes = {
   'POST /eip3009': { accepts: [offer('exact', amount)] },
