@@ -47,16 +47,22 @@ export function formatOpg(units) {
   return (value < 0n ? '-' : '') + whole + (fraction ? `.${fraction}` : '');
 }
 
+// Wei of the chain's own coin: the same 18 decimals.
+export const formatCoins = (wei) => `${formatOpg(wei)} ETH`;
+
 // The same on one line, for tables.
 export function priceLine(surface, price) {
   const parts = priceParts(surface, price);
-  return parts.length === 1 ? parts[0].join(' ') : `${parts[0][0]} in, ${parts[1][0]} out (OPG per million tokens)`;
+  return parts.length === 1 ? parts[0].join(' ') : `${parts[0][0]} in, ${parts[1][0]} out (${assetOf(price)} per million tokens)`;
 }
+
+// What is asked for may be in USD, with as many digits; what is paid is OPG.
+const assetOf = (price) => price.currency ?? 'OPG';
 
 // A price of one unit as people compare it: per million tokens, or per call.
 export function priceParts(surface, price) {
   if (!price) return null;
-  if (surface === 'tensor') return [[formatOpg(price.input), 'OPG per call']];
+  if (surface === 'tensor') return [[formatOpg(price.input), `${assetOf(price)} per call`]];
   const million = (units) => formatOpg(BigInt(units) * 1000000n);
-  return [[million(price.input), 'OPG per million input tokens'], [million(price.output), 'OPG per million output tokens']];
+  return [[million(price.input), `${assetOf(price)} per million input tokens`], [million(price.output), `${assetOf(price)} per million output tokens`]];
 }

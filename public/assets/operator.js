@@ -1,6 +1,6 @@
 // /operator: reads GET /v1/reconciliation again and again and shows it. What did not change is not drawn again, so that focus,
 // selection and scroll positions stay where they are.
-import { apiJson, formatOpg } from './api.js';
+import { apiJson, formatCoins, formatOpg } from './api.js';
 import { el, empty, facts, failure, identifier, table, tag, when } from './ui.js';
 
 const EVERY_MS = 5000;
@@ -10,7 +10,6 @@ let paused = false, asking = false, timer = null, updated = null;
 const drawn = new Map(); // what each part was drawn from
 
 const opg = (units) => (units === null ? el('span', { class: 'soft' }, 'not known') : el('span', { class: 'price', title: `${units} base units` }, `${formatOpg(units)} OPG`));
-const coins = (wei) => `${formatOpg(wei)} ETH`; // the same 18 decimals
 const yes = (ok) => (ok === null ? tag('not known', 'maybe') : ok ? tag('yes', 'good') : tag('no', 'bad'));
 const CHECKS = {
   ledger_sum: 'The ledger does not sum to zero', balance: 'A balance is not what its entries say', hold: 'A held balance is not its open holds', capture: 'A job was charged otherwise than booked',
@@ -60,7 +59,7 @@ function show(r, held) {
     ['Difference', c.difference === null ? null : opg(c.difference)], ['Owed to accounts', opg(c.liabilities)], ['Owed to us by payers', opg(c.unsettled)]])));
   part('flight', 'On its way', [r.in_flight, r.gas, r.endpoints, r.compared_block], ([f, gas, ends, block]) => el('div', { class: 'card' }, facts([
     ['Transactions sent', `${f.transactions_signed} waiting, ${f.transactions_mined} mined and not final`], ['Payments to settle', [`${f.payments} for `, opg(f.amount)]],
-    ['Booked, not final', opg(f.unproven)], ['Gas left', gas ? [coins(gas.balance), ' ', identifier(gas.address, 'the settling address')] : 'no settling key'],
+    ['Booked, not final', opg(f.unproven)], ['Gas left', gas ? [formatCoins(gas.balance), ' ', identifier(gas.address, 'the settling address')] : 'no settling key'],
     ['RPC endpoints', ends.count === 2 ? tag(...ENDPOINTS[ends.state]) : 'one, not compared'], ['Logs compared up to block', String(block)]])));
   part('deposits', 'Deposits', [r.deposits, held], ([d, list]) => [el('div', { class: 'card' }, facts([['Not confirmed yet', opg(d.unconfirmed)], ['Held', [`${d.held}, `, opg(d.held_amount)]],
     ['Reversed after confirmation', d.reversed ? [tag(String(d.reversed), 'bad'), ' lost ', opg(d.reversal_loss)] : 'none']])),

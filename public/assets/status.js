@@ -1,5 +1,5 @@
 // #/status: whether this gateway is ready, and whether its books add up.
-import { apiJson, formatOpg } from './api.js';
+import { apiJson, formatCoins, formatOpg } from './api.js';
 import { el, facts, failure, identifier, tag, when } from './ui.js';
 
 const NAMES = {
@@ -13,6 +13,7 @@ function shown(key, value) {
   if (value === true) return tag('yes', 'good');
   if (value === false) return tag('no', 'bad');
   if (value === null) return el('span', { class: 'soft' }, 'not known');
+  if (key === 'gas') return facts([['Balance', formatCoins(value.balance)], ['Address', identifier(value.address, 'the settling address')]]);
   if (Array.isArray(value)) return el('span', {}, value.length ? value.join(', ') : 'none');
   if (typeof value === 'object') return facts(Object.entries(value).map(([k, v]) => [words(k), shown(k, v)]));
   if (/^(0x[0-9a-f]{40,}|sha256:[0-9a-f]{64})$/i.test(value)) return identifier(value, words(key));

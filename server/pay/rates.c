@@ -218,5 +218,8 @@ struct turns *rates_start(const struct rates_config *config)
 	const struct turns_config turns = { .database_url = config->database_url, .poll_ms = config->poll_ms, .busy_ms = config->poll_ms, .turn = rates_turn, .log = config->log,
 					    .name = "rates" };
 
-	return turns_start(&turns, config, sizeof(*config));
+	struct turns *t = turns_start(&turns, config, sizeof(*config));
+
+	turns_kick(t); /* without a rate nothing that costs dollars is sold */
+	return t;
 }

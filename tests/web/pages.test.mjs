@@ -68,6 +68,9 @@ async function pages(t, site) {
     await page.waitForSelector('[role=tablist]');
     assert.match(await page.innerText('pre'), new RegExp(`"model": "${chat.id}"`));
     assert.ok((await page.innerText('pre')).includes(`${site.base}/v1/chat/completions`));
+    const { royalty, offers } = await api(`/v1/models/${chat.id}`);
+    for (const { currency } of [royalty, offers[0].ask]) // each in what it is asked for in
+      assert.match(await page.innerText('main'), new RegExp(`in, [0-9.,]+ out \\(${currency} per million tokens\\)`));
     await page.shot('model');
     assert.deepEqual(page.problems, []);
   });
@@ -85,6 +88,8 @@ async function pages(t, site) {
     await page.show('#/status');
     await page.waitForSelector('.card');
     assert.equal(await page.locator('.note.bad').count(), 0, await page.innerText('main'));
+    const { gas } = await api('/v1/reconciliation'); // the chain's coins, not OPG
+    if (gas) assert.match(await page.innerText('main'), /Gas\s+Balance\s+[0-9.,]+ ETH/);
     await page.shot('status');
     assert.deepEqual(page.problems, []);
   });

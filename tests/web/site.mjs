@@ -9,10 +9,10 @@ import { GATEWAY, MODEL, NODE, OPERATOR, receiptMake, REQUEST, RESPONSE, stateme
 
 const DIGEST = `sha256:${MODEL.slice(2)}`;
 const now = new Date().toISOString();
-const offer = (model, surface) => ({ model, version: 1, digest: DIGEST, surface, ask: { input: '1000000000000', output: '2000000000000' }, capacity: 4, precision: 'int8', profile_hash: MODEL, state: 'ready' });
+const offer = (model, surface) => ({ model, version: 1, digest: DIGEST, surface, ask: { currency: 'OPG', input: '1000000000000', output: '2000000000000' }, capacity: 4, precision: 'int8', profile_hash: MODEL, state: 'ready' });
 const model = (id, title, surface, more = {}) => ({
   id, object: 'model', created: 1767225600, owned_by: id.split('/')[0], title, surface, version: 1, digest: DIGEST, offers: 1, max_output_tokens: 256,
-  price: { input: '1650000000000', output: '3300000000001', asset: 'OPG', decimals: 18 }, royalty: { input: '500000000000', output: '1000000000000' }, ...more,
+  price: { input: '1650000000000', output: '3300000000001', asset: 'OPG', decimals: 18 }, royalty: { currency: 'USD', input: '500000000000', output: '1000000000000' }, ...more,
 });
 const MODELS = [model('ada/tiny', 'Tiny storyteller', 'chat'), model('ada/adder', 'Adds two tensors', 'tensor'),
   model(`${OPERATOR.address}/long-name-that-does-not-fit-into-any-card-at-all`, '<img src=x onerror=alert(1)>', 'chat', { offers: 0, price: null })];
@@ -27,7 +27,7 @@ const CANNED = {
   '/v1/nodes': list(NODES), [`/v1/nodes/${NODE.address}`]: NODES[0],
   '/v1/gateway': { address: GATEWAY.address, chain_id: 84532, opg_token: NODE.address, treasury: OPERATOR.address },
   '/readyz': { status: 'ok', checks: { database: true, reconciliation: true, x402: true } },
-  '/v1/reconciliation': { ok: true, ledger_sum: '0', custody: '1500000000000000000', liabilities: '1500000000000000000' },
+  '/v1/reconciliation': { ok: true, ledger_sum: '0', custody: '1500000000000000000', liabilities: '1500000000000000000', gas: { address: GATEWAY.address, balance: '2500000000000000000' } },
 };
 
 const JOB = '0198c0ff-ee00-7abc-8def-0123456789ab'; // the id in the canned receipt
