@@ -35,13 +35,8 @@ static enum err check_block(const json_t *block, const struct chain_receipt *r)
 	return contradiction("a receipt names a block that does not hold its transaction");
 }
 
-static bool is_of(const struct address *log, const struct address *a, const struct address *b)
-{
-	return address_equal(log, a) || address_equal(log, b);
-}
-
-/* The block's log against the receipt's next one of the same contracts. */
-static enum err check_log(const json_t *j, const struct rpc_log *l, const struct chain_receipt *r, const struct address *a, const struct address *b, size_t *next)
+/* The block's log against the receipt's next one of the same contract. */
+static enum err check_log(const json_t *j, const struct rpc_log *l, const struct chain_receipt *r, size_t *next)
 {
 	_cleanup_buf_ struct buf data = BUF_INIT(RPC_ANSWER_MAX);
 	const struct chain_log *own;
@@ -49,19 +44,18 @@ static enum err check_log(const json_t *j, const struct rpc_log *l, const struct
 
 	if (e)
 		return e;
-	while (*next < r->log_count && !is_of(&r->logs[*next].address, a, b))
+	while (*next < r->log_count && !address_equal(&r->logs[*next].address, &l->address))
 		++*next;
 	if (*next == r->log_count)
 		return contradiction("a block has logs of a transaction that its receipt has not");
 	own = &r->logs[(*next)++];
-	if (!address_equal(&own->address, &l->address) || own->topic_count != l->topic_count ||
-	    memcmp(own->topics, l->topics, l->topic_count * sizeof(struct hash)) != 0 || own->data_len != data.len ||
+	if (own->topic_count != l->topic_count || memcmp(own->topics, l->topics, l->topic_count * sizeof(struct hash)) != 0 || own->data_len != data.len ||
 	    (data.len && memcmp(own->data, data.data, data.len) != 0))
 		return contradiction("the logs of a block and of a receipt differ");
 	return ERR_OK;
 }
 
-static enum err check_logs(const json_t *logs, const struct chain_receipt *r, const struct address *a, const struct address *b)
+static enum err check_logs(const json_t *logs, const struct chain_receipt *r, const struct address *contract)
 {
 	size_t next = 0, i;
 	const json_t *j;
@@ -72,24 +66,23 @@ static enum err check_logs(const json_t *logs, const struct chain_receipt *r, co
 		struct rpc_log l;
 		enum err e = rpc_read_log(j, &l);
 
-		if (!e && (!hash_equal(&l.block, &r->block) || !is_of(&l.address, a, b)))
+		if (!e && (!hash_equal(&l.block, &r->block) || !address_equal(&l.address, contract)))
 			e = rpc_refuse("a log is not one asked for");
 		if (!e && hash_equal(&l.tx, &r->tx))
-			e = check_log(j, &l, r, a, b, &next);
+			e = check_log(j, &l, r, &next);
 		if (e)
 			return e;
 	}
-	while (next < r->log_count && !is_of(&r->logs[next].address, a, b))
+	while (next < r->log_count && !address_equal(&r->logs[next].address, contract))
 		next++;
 	return next == r->log_count ? ERR_OK : contradiction("a receipt has logs that its block has not");
 }
 
-enum err chain_receipt_check(struct chain *c, const struct chain_receipt *r, const struct address *a, const struct address *b)
+enum err chain_receipt_check(struct chain *c, const struct chain_receipt *r, const struct address *contract)
 {
 	struct rpc_question q[] = {
 		{ .method = "eth_getBlockByNumber", .params = json_pack("[o, b]", rpc_quantity(r->block_number), 0) },
-		{ .method = "eth_getLogs", .params = json_pack("[{s:s, s:[s, s]}]", "blockHash", hash_format(&r->block).s, "address", address_format(a).s,
-							       address_format(b).s) },
+		{ .method = "eth_getLogs", .params = json_pack("[{s:s, s:s}]", "blockHash", hash_format(&r->block).s, "address", address_format(contract).s) },
 	};
 	enum err e;
 
@@ -100,7 +93,7 @@ enum err chain_receipt_check(struct chain *c, const struct chain_receipt *r, con
 	if (!e)
 		e = q[1].err; /* a block that is gone has no logs: that was said above */
 	if (!e)
-		e = check_logs(q[1].result, r, a, b);
+		e = check_logs(q[1].result, r, contract);
 	rpc_questions_done(q, 2);
 	return e;
 }

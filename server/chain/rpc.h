@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "chain/chain.h"
 
-#define RPC_ANSWER_MAX ((size_t)8 << 20)
+#define RPC_ANSWER_MAX ((size_t)32 << 20) /* a receipt of nothing but logs has 15 MiB; see CHAIN_RECEIPT_LOGS_MAX */
 
 /* Sets the words for this thread; returns ERR_CHAIN_DOWN. */
 enum err rpc_refuse(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -64,7 +64,9 @@ enum chain_sent chain_sent_by_words(const char *words);
 const char *chain_sent_name(enum chain_sent s);
 
 /* ---- What became of it ---- */
-#define CHAIN_RECEIPT_LOGS_MAX 4096
+/* More than a transaction can make: a log costs 375 gas at least, a transaction has 2^24 (EIP-7825). What cannot be read would be waited for
+ * for ever. */
+#define CHAIN_RECEIPT_LOGS_MAX 65536
 struct chain_log { /* its ordinal is its index in the receipt */
 	struct address address;
 	struct hash topics[4];
@@ -87,9 +89,10 @@ struct chain_receipt {
 enum err chain_receipt(struct chain *c, const struct hash *tx, struct chain_receipt *ret) WARN_UNUSED;
 void chain_receipt_done(struct chain_receipt *r);
 /* Is it true, as far as one endpoint can be held to its word? The chain's block of that number must be the receipt's and hold the
- * transaction, and the logs that this block has from `a` and `b` must be those of the receipt. ERR_NOT_FOUND: the chain has another
- * block there (or none yet). ERR_CONFLICT: the endpoint contradicts itself, the words say how. */
-enum err chain_receipt_check(struct chain *c, const struct chain_receipt *r, const struct address *a, const struct address *b) WARN_UNUSED;
+ * transaction, and the logs that this block has from `contract` must be those of the receipt. It must be one that only we make log:
+ * a block can be filled with a token's logs by anybody. ERR_NOT_FOUND: the chain has another block there (or none yet). ERR_CONFLICT: the
+ * endpoint contradicts itself, the words say how. */
+enum err chain_receipt_check(struct chain *c, const struct chain_receipt *r, const struct address *contract) WARN_UNUSED;
 
 enum chain_tx_state { CHAIN_TX_UNKNOWN, CHAIN_TX_POOL, CHAIN_TX_MINED };
 struct chain_tx {
@@ -106,17 +109,21 @@ struct chain_payment {
 	struct address token, payer, to;
 	struct amount amount;
 	uint64_t from_block; /* not after the money can have moved */
+	uint64_t to_block;   /* not before; an endpoint that does not have it says nothing */
 };
 struct chain_arrival { /* a Transfer: the ordinal is its index in the receipt */
 	struct hash tx;
 	uint32_t log;
 };
-#define CHAIN_PAYMENT_LOGS_MAX 64
+#define CHAIN_PAYMENT_LOGS_MAX 256
 bool chain_log_pays(const struct chain_log *log, const struct chain_payment *p);
-/* The transfer this EIP-3009 authorization made. ERR_NOT_FOUND: it was not used, was cancelled, or paid something else. */
-enum err chain_authorization_tx(struct chain *c, const struct chain_payment *p, const struct hash *nonce, struct chain_arrival *ret) WARN_UNUSED;
-/* All transfers of exactly this amount from payer to `to`, oldest first, at most `max`. */
+/* The transfer this EIP-3009 authorization made. ERR_NOT_FOUND: none; ret_seen: because it was cancelled or paid something else, and the
+ * chain has a log of that. */
+enum err chain_authorization_tx(struct chain *c, const struct chain_payment *p, const struct hash *nonce, struct chain_arrival *ret, bool *ret_seen) WARN_UNUSED;
+/* All transfers of exactly this amount from payer to `to`, oldest first. More than `max` are not known. */
 enum err chain_payment_logs(struct chain *c, const struct chain_payment *p, struct chain_arrival *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+/* Did the payer say that this nonce of Permit2 is not to be used? */
+enum err chain_permit2_invalidated(struct chain *c, const struct chain_payment *p, const struct hash *nonce, bool *ret) WARN_UNUSED;
 /* The transaction with the first log of `address` in this block that has these two topics first. ERR_NOT_FOUND. */
 enum err chain_log_tx(struct chain *c, const struct address *address, const struct hash topics[2], uint64_t block, struct hash *ret) WARN_UNUSED;
 

@@ -306,7 +306,7 @@ static enum err find_end(const struct payouts_config *p, const struct payout_ite
 	if (!e)
 		e = chain_receipt(c->chain, &tx, &r);
 	if (!e) {
-		e = chain_receipt_check(c->chain, &r, &c->contract, &c->token);
+		e = chain_receipt_check(c->chain, &r, &c->contract);
 		if (!e)
 			e = payouts_read_end(p, &r, item, ret);
 		chain_receipt_done(&r);
@@ -323,7 +323,7 @@ static enum err mined_receipt(const struct settler_config *c, struct db *db, con
 
 	if (e)
 		return e == ERR_NOT_FOUND ? ERR_CHAIN_DOWN : e;
-	e = hash_equal(&ret->block, &t->block_hash) ? chain_receipt_check(c->chain, ret, &c->contract, &c->token) : ERR_CONFLICT;
+	e = hash_equal(&ret->block, &t->block_hash) ? chain_receipt_check(c->chain, ret, &c->contract) : ERR_CONFLICT;
 	if (!e)
 		return ERR_OK;
 	chain_receipt_done(ret);

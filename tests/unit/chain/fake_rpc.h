@@ -52,7 +52,7 @@ static inline void fake_send(int fd, const char *p, size_t len)
 /* The text with every `from` replaced by `to`; the caller frees. */
 static inline char *fake_replace(const char *text, const char *from, const char *to, unsigned *count)
 {
-	struct buf b = BUF_INIT(1 << 24);
+	struct buf b = BUF_INIT((size_t)1 << 26);
 	const char *at;
 	for (; (at = strstr(text, from)); text = at + strlen(from)) {
 		if (buf_append(&b, text, (size_t)(at - text)) || buf_puts(&b, to))
@@ -110,7 +110,7 @@ static inline const struct fake_answer *fake_find(struct fake_rpc *f, json_t *ca
 #define FAKE_BATCH "batch"
 static inline char *fake_batch(struct fake_rpc *f, json_t *calls, const char *body)
 {
-	struct buf b = BUF_INIT(1 << 24);
+	struct buf b = BUF_INIT((size_t)1 << 26);
 	for (size_t i = json_array_size(calls); i-- > 0;) {
 		json_t *call = json_array_get(calls, i);
 		char *text = fake_text(f, fake_find(f, call, body), call);
