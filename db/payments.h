@@ -138,7 +138,7 @@ struct open_tx { /* a transaction that is not final: its newest form */
 	char *raw;      /* free it */
 	size_t raw_len;
 };
-/* Oldest first. */
+/* Those that are not mined first, each kind oldest first: many that wait for confirmations keep nobody waiting. */
 enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct address *sender, struct open_tx *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 enum err db_settlement_tried(struct db *db, int64_t id) WARN_UNUSED; /* its newest form was sent again */
 /* All hashes of one transaction, newest first. */

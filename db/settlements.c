@@ -178,8 +178,8 @@ enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx
 	"SELECT t.id, t.nonce, t.state, t.block_number, t.block_hash, v.hash, v.raw, v.max_fee, (extract(epoch FROM clock_timestamp() - v.sent_at) * 1000)::bigint AS age," \
 	" (extract(epoch FROM clock_timestamp() - v.tried_at) * 1000)::bigint AS idle, EXISTS (SELECT FROM settlement_item i WHERE i.tx = t.id) AS unsettled," \
 	" (SELECT count(*) FROM settlement_tx_version WHERE tx = t.id) AS forms" \
-	" FROM settlement_tx t JOIN LATERAL (SELECT * FROM settlement_tx_version WHERE tx = t.id ORDER BY sent_at DESC LIMIT 1) v ON true" \
-	" WHERE t.chain_id = $1::bigint AND t.sender = $2 AND t.state IN ('signed', 'mined') ORDER BY t.nonce LIMIT $3::int"
+	" FROM (SELECT * FROM settlement_tx WHERE chain_id = $1::bigint AND sender = $2 AND state IN ('signed', 'mined') ORDER BY state = 'mined', nonce LIMIT $3::int) t" \
+	" JOIN LATERAL (SELECT * FROM settlement_tx_version WHERE tx = t.id ORDER BY sent_at DESC LIMIT 1) v ON true ORDER BY t.state = 'mined', t.nonce"
 
 enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct address *sender, struct open_tx *ret, size_t max, size_t *ret_count)
 {

@@ -307,6 +307,8 @@ static enum err look_after(struct outside *o, struct db *db, const struct settli
 		seen = SETTLER_USED;
 		over = false;
 	}
+	if (seen == SETTLER_UNSHOWN)
+		seen = SETTLER_USED; /* it has its time, too */
 	if (seen == SETTLER_SETTLED) {
 		o->config.ended(o->config.arg, &p->id, NULL, false);
 		return ERR_OK;

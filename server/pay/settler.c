@@ -66,19 +66,19 @@ static void release(struct settling *payments, size_t count)
 		json_decref(payments[i].payload);
 }
 
-enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, int64_t tx, uint64_t at)
+enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, int64_t tx, uint64_t mined, uint64_t at)
 {
 	struct settling payments[SETTLER_BATCH_MAX];
 	size_t count = 0;
 	enum err e = db_settlement_payments(db, tx, payments, SETTLER_BATCH_MAX, &count);
 
 	for (size_t i = 0; i < count; i++) {
-		enum err one = settler_find_out(c, db, &payments[i], at);
+		bool ended = false;
+		enum err one = settler_find_out(c, db, &payments[i], at, at + 1 >= mined + c->confirmations, &ended);
 
-		if (!one)
+		if (ended)
 			c->ended(c->arg, &payments[i].id, NULL, false);
-		else
-			e = one;
+		e = one ? one : e;
 	}
 	release(payments, count);
 	return e;
@@ -101,7 +101,7 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 		return e;
 	for (size_t i = 0; i < count; i++) {
 		const struct settling *p = &payments[i];
-		const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = *settler_receiver(c, p), .amount = p->amount };
+		const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = settler_receiver(c, p), .amount = p->amount };
 		struct arrival a = { .payment = p->id };
 
 		if (settler_moved(c, r, &p->id, &what, &a.log))
@@ -116,7 +116,7 @@ static enum err conclude(const struct settler_config *c, struct db *db, const st
 	for (size_t i = 0; i < arrived_count; i++)
 		c->ended(c->arg, &arrived[i].payment, &r->tx, arrived[i].closed);
 	c->log("settled", (int64_t)arrived_count, hash_format(&r->tx).s);
-	return arrived_count < count ? settler_ask_about_rest(c, db, t->id, head > r->block_number ? head : r->block_number) : ERR_OK;
+	return arrived_count < count ? settler_ask_about_rest(c, db, t->id, r->block_number, head > r->block_number ? head : r->block_number) : ERR_OK;
 }
 
 void settler_send(const struct settler_config *c, const void *raw, size_t len)
@@ -208,7 +208,7 @@ static enum err believe(const struct settler_config *c, struct db *db, const str
 
 	if (c->answer_confirmations > 1 && head + 1 < r->block_number + c->answer_confirmations)
 		return ERR_OK;
-	e = chain_receipt_check(c->chain, r, &c->contract, &c->token);
+	e = chain_receipt_check(c->chain, r, &c->contract);
 	if (e == ERR_CONFLICT && may_send_again(c, t)) {
 		c->log("endpoint_contradicts_itself", (int64_t)r->block_number, chain_error());
 		return settler_send_again(c, db, t); /* should it be that it was never mined */
@@ -366,7 +366,7 @@ static enum err begin_new(const struct settler_config *c, struct db *db, size_t 
 
 static enum err ask_about_rest(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head)
 {
-	return t->unsettled ? settler_ask_about_rest(c, db, t->id, head) : ERR_OK;
+	return t->unsettled ? settler_ask_about_rest(c, db, t->id, t->block_number, head) : ERR_OK;
 }
 
 static const struct settler_work PAYMENTS = { .begin = begin_new, .mined = conclude, .waiting = ask_about_rest, .final = settler_make_final };
@@ -399,7 +399,7 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 		first = settler_blocks_stand(c, open, count, head, &stands);
 	troubles = first ? TROUBLES_MAX : 0;
 	for (size_t i = 0; i < 2 * count; i++) { /* those that somebody waits for come first */
-		const struct open_tx *t = &open[i % count];
+		const struct open_tx *t = &open[(c->view->look_from + i) % count];
 
 		*busy |= !t->mined;
 		if (t->mined != (i >= count) || troubles == TROUBLES_MAX)
@@ -408,6 +408,8 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 		troubles += e != ERR_OK;
 		first = first ? first : e;
 	}
+	if (troubles == TROUBLES_MAX)
+		c->view->look_from += TROUBLES_MAX; /* should it be these and not the endpoint: the others come first next time */
 	if (!first)
 		first = settler_fill_gap(c, db, open, count, used);
 	for (size_t i = 0; i < count; i++)

@@ -26,6 +26,7 @@ struct settler_view {
 	int64_t look_ms;          /* when that was asked; 0: it failed */
 	uint64_t mined;           /* the newest block that a transaction was booked in */
 	struct settler_agenda agenda; /* and what there is to begin */
+	size_t look_from;         /* which of the open ones is looked at first */
 };
 
 struct settler_config;
@@ -63,11 +64,8 @@ struct settler_config {
 	void (*log)(const char *event, int64_t number, const char *detail);
 };
 
-/* Whom the money of an item goes to. */
-static inline const struct address *settler_receiver(const struct settler_config *c, const struct settling *p)
-{
-	return p->facilitated ? &p->payee : &c->pay_to;
-}
+/* Whom the money of an item goes to: as it was signed, whatever pay_to is by now. */
+struct address settler_receiver(const struct settler_config *c, const struct settling *p);
 
 struct turns *settler_start(const struct settler_config *config); /* kick it when there is something to settle */
 
@@ -92,13 +90,15 @@ void settler_send(const struct settler_config *c, const void *raw, size_t len);
 enum settler_seen {
 	SETTLER_UNUSED,  /* its authorization was not used */
 	SETTLER_USED,    /* for nothing that came here: cancelled, or signed again for somebody else */
+	SETTLER_UNSHOWN, /* used, and no log says for what: Permit2 has none; or the endpoint lacks it */
 	SETTLER_SETTLED, /* the money came, and that is written */
 };
 /* What the chain says about a payment at the block `at`. ERR_CONFLICT: another transaction of ours must be read first, come again. */
 enum err settler_trace(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at, enum settler_seen *ret) WARN_UNUSED;
 /* Our call for this payment did not move the money: did somebody else's (then it is settled), or will it never come (failed)? `at`: a
- * block not before our call. ERR_CONFLICT as above. */
-enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at) WARN_UNUSED;
+ * block not before our call. `late`: what no log has shown by now will not come. *ret_ended: one of them is written; otherwise come
+ * again. ERR_CONFLICT as above. */
+enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at, bool late, bool *ret_ended) WARN_UNUSED;
 /* Why it will never come, for the payer; `used`: the authorization is, by whatever. */
 const char *settler_reason(const struct settler_config *c, const struct settling *p, bool used);
 

@@ -111,9 +111,10 @@ static enum err give_up(const struct settler_config *c, struct db *db, uint64_t 
 	enum err e = db_payments_unapproved(db, payments, SETTLER_BATCH_MAX, &count);
 
 	for (size_t i = 0; i < count; i++) {
-		enum err one = settler_find_out(c, db, &payments[i], head);
+		bool ended = false;
+		enum err one = settler_find_out(c, db, &payments[i], head, true, &ended);
 
-		if (!one)
+		if (ended)
 			c->ended(c->arg, &payments[i].id, NULL, false);
 		e = e ? e : one;
 		json_decref(payments[i].payload);

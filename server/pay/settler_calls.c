@@ -38,6 +38,13 @@ static enum err signature(const json_t *o, uint8_t *ret, size_t cap, size_t *ret
 	return hex_decode(s + 2, strlen(s) - 2, ret, len);
 }
 
+struct address settler_receiver(const struct settler_config *c, const struct settling *p)
+{
+	struct address to;
+
+	return member(p->payload, "to", to.b, sizeof(to.b)) ? p->facilitated ? p->payee : c->pay_to : to;
+}
+
 static enum err eip3009(const json_t *o, struct buf *out)
 {
 	struct calls_authorization a;

@@ -195,7 +195,7 @@ enum err settler_make_final(const struct settler_config *c, struct db *db, const
 	if (!e && booked && late_count == 0)
 		e = block_stands(c, t, &stands);
 	else if (!e)
-		e = chain_receipt_check(c->chain, &r, &c->contract, &c->token);
+		e = chain_receipt_check(c->chain, &r, &c->contract);
 	if (e == ERR_CONFLICT && t->idle_ms >= c->patience_ms)
 		c->log("endpoint_contradicts_itself", (int64_t)r.block_number, chain_error());
 	if (!e && (!booked || !stands)) {

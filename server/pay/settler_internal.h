@@ -9,8 +9,9 @@
 size_t settler_said(const struct settler_config *c, const struct chain_receipt *r, struct uuid *ret, size_t max);
 /* Did the call for this payment return, and is there a Transfer of the token that is `what`? Which one. */
 bool settler_moved(const struct settler_config *c, const struct chain_receipt *r, const struct uuid *payment, const struct chain_payment *what, uint32_t *ret_log);
-/* Payments of a mined transaction that it did not settle: the chain is asked why not. Also after a death in the middle of that. */
-enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, int64_t tx, uint64_t at) WARN_UNUSED;
+/* Payments of a transaction, mined in the block `mined`, that it did not settle: the chain is asked why not. Also after a death in the
+ * middle of that. */
+enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, int64_t tx, uint64_t mined, uint64_t at) WARN_UNUSED;
 /* Pools forget: the same bytes, now and then. */
 enum err settler_send_again(const struct settler_config *c, struct db *db, const struct open_tx *t) WARN_UNUSED;
 /* Of whichever form was mined. ERR_NOT_FOUND. */

@@ -28,15 +28,20 @@ static enum err nonce_used(const struct settler_config *c, const struct settling
 	return e == ERR_BAD_FIELD ? ERR_CHAIN_DOWN : e;
 }
 
-/* Permit2 leaves no trace of a nonce: any transfer of exactly this amount since the claim will do, once. */
-static enum err find_transfers(const struct settler_config *c, const struct settling *p, struct chain_arrival *ret, size_t *ret_count)
+/* Permit2 leaves no trace of a nonce: any transfer of exactly this amount since the claim will do, once. *ret_shown: the chain has a log of
+ * what the authorization was used for, whatever that is. */
+static enum err find_transfers(const struct settler_config *c, const struct settling *p, uint64_t at, struct chain_arrival *ret, size_t *ret_count, bool *ret_shown)
 {
-	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = *settler_receiver(c, p), .amount = p->amount, .from_block = p->claim_block };
+	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = settler_receiver(c, p), .amount = p->amount, .from_block = p->claim_block,
+					    .to_block = at };
 	enum err e;
 
-	if (strcmp(p->method, "eip3009") != 0)
-		return chain_payment_logs(c->chain, &what, ret, CHAIN_PAYMENT_LOGS_MAX, ret_count);
-	e = chain_authorization_tx(c->chain, &what, &p->nonce, &ret[0]);
+	*ret_shown = false;
+	if (strcmp(p->method, "eip3009") != 0) {
+		e = chain_payment_logs(c->chain, &what, ret, CHAIN_PAYMENT_LOGS_MAX, ret_count);
+		return e || *ret_count > 0 ? e : chain_permit2_invalidated(c->chain, &what, &p->nonce, ret_shown);
+	}
+	e = chain_authorization_tx(c->chain, &what, &p->nonce, &ret[0], ret_shown);
 	*ret_count = !e;
 	return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
@@ -66,28 +71,32 @@ static enum err take_transfer(struct db *db, const struct settling *p, const str
 
 enum err settler_trace(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at, enum settler_seen *ret)
 {
-	bool used = false, taken = false;
+	bool used = false, taken = false, shown = false;
 	struct chain_arrival found[CHAIN_PAYMENT_LOGS_MAX];
 	size_t count = 0;
 	enum err e = nonce_used(c, p, at, &used);
 
 	if (!e && used)
-		e = find_transfers(c, p, found, &count);
+		e = find_transfers(c, p, at, found, &count, &shown);
 	if (!e)
 		e = take_transfer(db, p, found, count, &taken);
 	FAULT(settlement_found_out);
 	if (!e)
-		*ret = taken ? SETTLER_SETTLED : used ? SETTLER_USED : SETTLER_UNUSED;
+		*ret = taken ? SETTLER_SETTLED : !used ? SETTLER_UNUSED : shown ? SETTLER_USED : SETTLER_UNSHOWN;
 	return e;
 }
 
-enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at)
+enum err settler_find_out(const struct settler_config *c, struct db *db, const struct settling *p, uint64_t at, bool late, bool *ret_ended)
 {
 	enum settler_seen seen = SETTLER_UNUSED;
 	enum err e = settler_trace(c, db, p, at, &seen);
 
-	if (e || seen == SETTLER_SETTLED)
+	*ret_ended = !e && (late || seen != SETTLER_UNSHOWN);
+	if (!*ret_ended || seen == SETTLER_SETTLED)
 		return e;
 	e = chain_check_id(c->chain, c->chain_id); /* what another chain says of this payment is nothing */
-	return e ? e : db_payment_failed(db, &p->id, settler_reason(c, p, seen == SETTLER_USED));
+	if (!e)
+		e = db_payment_failed(db, &p->id, settler_reason(c, p, seen != SETTLER_UNUSED));
+	*ret_ended = !e;
+	return e;
 }

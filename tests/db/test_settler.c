@@ -113,6 +113,61 @@ static void test_a_mismatch_stops_it(void **state)
 	assert_books("0");
 }
 
+static void signed_(uint64_t nonce, uint8_t tx)
+{
+	const struct signed_tx s = { .chain_id = CHAIN, .sender = config.from, .nonce = nonce, .hash = bytes_of(tx), .raw = "x", .raw_len = 1, .max_fee = amount_from_u64(1) };
+
+	assert_ok(db_settlement_write(pg, &s, NULL, 0));
+}
+
+/* However many wait for their last confirmations, what somebody waits for is looked at. */
+static void test_many_that_are_not_final(void **state)
+{
+	struct open_tx open[3];
+	size_t count = 0;
+
+	(void)state;
+	assert_ok(db_script(pg, "DELETE FROM settlement_tx_version; DELETE FROM settlement_tx"));
+	for (uint8_t i = 0; i < 4; i++)
+		mined(i, 0x10 + i, 12, 0xcc);
+	signed_(4, 0x14);
+	assert_ok(db_settlements_open(pg, CHAIN, &config.from, open, 3, &count));
+	assert_int_equal(count, 3);
+	assert_true(open[0].nonce == 4 && open[1].nonce == 0 && open[2].nonce == 1);
+	while (count > 0)
+		free(open[--count].raw);
+}
+
+/* Some that nothing can be made of keep no turn from the others for ever. */
+static void test_troubles_do_not_starve(void **state)
+{
+	const struct fake_answer answers[] = {
+		{ .method = "eth_chainId", .result = "\"0x14a34\"" },
+		{ .method = "eth_getBlockByNumber", .contains = "\"latest\",false", .result = BLOCK("0x20", WORD("20")) },
+		{ .method = "eth_getBlockByNumber", .result = "{\"hash\":\"" WORD("cc") "\",\"transactions\":[\"" WORD("b1") "\"]}" },
+		{ .method = "eth_getTransactionCount", .result = "\"0x9\"" },
+		{ .method = "eth_maxPriorityFeePerGas", .result = "\"0xa\"" },
+		{ .method = "eth_getTransactionReceipt", .contains = WORD("b1"), .result = RECEIPT(WORD("b1"), "0xc", WORD("cc")) },
+		{ .method = "eth_getTransactionReceipt", .result = "7" },
+		{ .method = "eth_getLogs", .result = "[]" },
+	};
+	bool busy;
+
+	(void)state;
+	assert_ok(db_script(pg, "DELETE FROM settlement_tx_version; DELETE FROM settlement_tx"));
+	for (uint8_t i = 0; i < 3; i++)
+		signed_(i, 0xa1 + i);
+	signed_(3, 0xb1);
+	fake_set(&fake, answers, 8);
+	view = (struct settler_view){ 0 };
+	assert_int_equal(settler_turn(&config, pg, &busy), ERR_CHAIN_DOWN);
+	assert_state(3, "signed");
+	assert_int_equal(settler_turn(&config, pg, &busy), ERR_CHAIN_DOWN);
+	assert_state(3, "mined");
+	assert_state(0, "signed");
+	assert_ok(db_script(pg, "DELETE FROM settlement_tx_version; DELETE FROM settlement_tx"));
+}
+
 static int setup(void **state)
 {
 	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
@@ -136,6 +191,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_final_is_what_the_chain_still_has), cmocka_unit_test(test_final_is_what_it_says_it_has),
+					    cmocka_unit_test(test_many_that_are_not_final), cmocka_unit_test(test_troubles_do_not_starve),
 					    cmocka_unit_test(test_a_mismatch_stops_it) };
 
 	return cmocka_run_group_tests(tests, setup, teardown);

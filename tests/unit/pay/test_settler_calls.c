@@ -139,6 +139,20 @@ static void test_unreadable(void **state)
 	json_decref(p.payload);
 }
 
+/* As it was signed: pay_to may be another by now. */
+static void test_receiver(void **state)
+{
+	struct settling p = payment("eip3009", "exact", 65);
+	struct address to = settler_receiver(&CONFIG, &p);
+
+	(void)state;
+	assert_string_equal(address_format(&to).s, ADDRESS_B);
+	json_object_del(p.payload, "to");
+	to = settler_receiver(&CONFIG, &p);
+	assert_true(address_equal(&to, &CONFIG.pay_to));
+	json_decref(p.payload);
+}
+
 static void test_batch(void **state)
 {
 	struct settling list[SETTLER_BATCH_MAX + 1];
@@ -166,7 +180,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_eip3009), cmocka_unit_test(test_eip3009_of_a_wallet), cmocka_unit_test(test_permit2),
-		cmocka_unit_test(test_unreadable), cmocka_unit_test(test_batch),
+		cmocka_unit_test(test_unreadable), cmocka_unit_test(test_receiver), cmocka_unit_test(test_batch),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
