@@ -89,7 +89,7 @@ static enum err move_cursor(struct db *db, const struct watch *w, uint64_t from,
 	return e ? e : rows == 1 ? ERR_OK : ERR_CONFLICT;
 }
 
-/* Seen again after a reorganisation: the same deposit in another block; who had claimed it keeps it. The account is touched where no key
+/* Seen again after a reorganisation: the same deposit in another block; who had claimed it keeps it, unless it is another's now. The account is touched where no key
  * is: as a key it would be locked against the jobs that refer to it, which hold the balance that a credit in the same transaction needs. */
 #define SQL_SEEN \
 	"WITH who AS (INSERT INTO account (address) SELECT $5::bytea WHERE $10::text = 'key' OR ($10::text = 'contract' AND deposit_sender_known($5::bytea))" \
@@ -97,7 +97,8 @@ static enum err move_cursor(struct db *db, const struct watch *w, uint64_t from,
 	" INSERT INTO deposit (chain_id, token, treasury, tx, ordinal, account, sender, amount, block_number, block_hash, state)" \
 	" SELECT $1::bigint, $2, $9, $3, $4::int, (SELECT id FROM who), $5::bytea, $6::numeric, $7::bigint, $8, CASE WHEN $10::text = 'us' THEN 'internal' ELSE 'seen' END" \
 	" ON CONFLICT (chain_id, token, tx, ordinal) DO UPDATE SET state = EXCLUDED.state, treasury = EXCLUDED.treasury, sender = EXCLUDED.sender, amount = EXCLUDED.amount," \
-	" account = CASE WHEN deposit.claimed_at IS NULL THEN EXCLUDED.account ELSE deposit.account END, reason = NULL," \
+	" account = CASE WHEN deposit.claimed_at IS NULL OR deposit.sender <> EXCLUDED.sender THEN EXCLUDED.account ELSE deposit.account END," \
+	" claimed_at = CASE WHEN deposit.sender = EXCLUDED.sender THEN deposit.claimed_at END, reason = NULL," \
 	" block_number = EXCLUDED.block_number, block_hash = EXCLUDED.block_hash" \
 	" WHERE deposit.state IN ('vanished', 'reversed')"
 

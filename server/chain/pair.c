@@ -219,11 +219,13 @@ enum err chain_pair_movements(struct chain_pair *p, const struct movements_filte
 	return ranged(p, last - first + 1, movements(p, f, first, last, ret, ret_count));
 }
 
-enum err chain_pair_gone(struct chain_pair *p, uint64_t number, const struct hash *hash, bool *ret)
+enum err chain_pair_gone(struct chain_pair *p, uint64_t number, bool reached, const struct hash *hash, bool *ret)
 {
 	struct chain_block block;
 	enum err e = chain_block_by_number(p->first, number, &block);
 
+	if (e == ERR_NOT_FOUND && reached)
+		return rpc_refuse("the endpoint has come past block %llu and does not have it", (unsigned long long)number);
 	if (e && e != ERR_NOT_FOUND)
 		return e;
 	*ret = e || !hash_equal(&block.hash, hash);

@@ -35,7 +35,8 @@ enum err chain_pair_first_transfer(struct chain_pair *p, const struct address *t
 				   struct chain_block *ret_last, uint64_t *ret_first) WARN_UNUSED;
 enum err chain_pair_movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret,
 			      size_t *ret_count) WARN_UNUSED;
-/* Is this block, which we saw at `number`, gone for both? ERR_NOT_FOUND: the second cannot say yet. */
-enum err chain_pair_gone(struct chain_pair *p, uint64_t number, const struct hash *hash, bool *ret) WARN_UNUSED;
+/* Is this block, which we saw at `number`, gone for both? `reached`: the chain is said to be that long, so that having no block there says
+ * nothing (ERR_CHAIN_DOWN). ERR_NOT_FOUND: the second cannot say yet. */
+enum err chain_pair_gone(struct chain_pair *p, uint64_t number, bool reached, const struct hash *hash, bool *ret) WARN_UNUSED;
 
 #endif

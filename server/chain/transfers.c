@@ -122,14 +122,24 @@ static enum err ordinals_read(struct chain *c, const struct filter *f, struct fo
 	return e;
 }
 
+/* Anybody can have a token say so, for anybody, and as often as fits into a block: it is nothing. */
+static bool is_nothing(const struct chain_transfer *t)
+{
+	static const uint8_t zero[sizeof(t->value_be)];
+
+	return memcmp(t->value_be, zero, sizeof(zero)) == 0;
+}
+
 static enum err all_ordinals_read(struct chain *c, const struct filter *f, struct found *list, size_t count)
 {
 	enum err e = ERR_OK;
 	for (size_t from = 0; from < count && !e;) {
-		size_t n = 1;
-		while (from + n < count && hash_equal(&list[from + n].transfer.tx, &list[from].transfer.tx))
-			n++;
-		e = ordinals_read(c, f, list + from, n);
+		size_t n = 0;
+		bool any = false;
+		for (; from + n < count && hash_equal(&list[from + n].transfer.tx, &list[from].transfer.tx); n++)
+			any |= !is_nothing(&list[from + n].transfer);
+		if (any)
+			e = ordinals_read(c, f, list + from, n);
 		from += n;
 	}
 	return e;
@@ -189,10 +199,11 @@ enum err chain_transfers_in_block(struct chain *c, const struct address *token, 
 	if (e)
 		return e;
 	struct chain_transfer *out = xcalloc(count, sizeof(*out));
+	*ret_count = 0;
 	for (size_t i = 0; i < count; i++)
-		out[i] = list[i].transfer;
+		if (!is_nothing(&list[i].transfer))
+			out[(*ret_count)++] = list[i].transfer;
 	*ret = out;
-	*ret_count = count;
 	return ERR_OK;
 }
 

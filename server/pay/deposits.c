@@ -10,8 +10,9 @@
 #define DELEGATION_LEN 23 /* EIP-7702: an account with a key that borrows a contract's code */
 
 /* The youngest block we remember that the chain still has, and the cursor back to it. Both endpoints must have given it up: one
- * alone cannot take back what both once said. */
-static enum err rewind_chain(const struct deposits_config *c, struct db *db, uint64_t cursor)
+ * alone cannot take back what both once said. An endpoint that has no block of a number it came past mixes those that lag with others,
+ * and says nothing about it. */
+static enum err rewind_chain(const struct deposits_config *c, struct db *db, uint64_t cursor, uint64_t head)
 {
 	uint64_t number = cursor;
 	enum err e, last = ERR_OK;
@@ -25,7 +26,7 @@ static enum err rewind_chain(const struct deposits_config *c, struct db *db, uin
 		if (e == ERR_NOT_FOUND)
 			break; /* older than anything remembered: look again from here */
 		if (!e)
-			e = chain_pair_gone(c->pair, number, &ours, &gone);
+			e = chain_pair_gone(c->pair, number, number <= head, &ours, &gone);
 		if (e && e != ERR_NOT_FOUND)
 			return e;
 		if (!e && !gone)
@@ -91,7 +92,9 @@ static enum err look_at(const struct deposits_config *c, struct db *db, const st
 		seen[i] = (struct deposit_seen){ .tx = transfers[i].tx, .ordinal = transfers[i].ordinal, .from = transfers[i].from };
 		/* More than the ledger can hold cannot be real OPG: stop and say so rather than credit something else. */
 		e = amount_from_be(transfers[i].value_be, &seen[i].amount);
-		if (!e)
+		if (!e && i > 0 && address_equal(&seen[i].from, &seen[i - 1].from))
+			seen[i].sender = seen[i - 1].sender;
+		else if (!e)
 			e = find_sender(c, &seen[i].from, &seen[i].sender);
 	}
 	free(transfers);
@@ -136,7 +139,7 @@ static enum err step_behind(const struct deposits_config *c, struct db *db, uint
 		e = chain_block_by_number(c->pair->first, head, &block);
 	if (e == ERR_NOT_FOUND)
 		return ERR_OK;
-	return e ? e : hash_equal(&block.hash, &ours) ? ERR_OK : rewind_chain(c, db, cursor);
+	return e ? e : hash_equal(&block.hash, &ours) ? ERR_OK : rewind_chain(c, db, cursor, head);
 }
 
 enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret_more)
@@ -162,7 +165,7 @@ enum err deposits_step(const struct deposits_config *c, struct db *db, bool *ret
 	block = head == cursor ? seen.at : seen.next;
 	if (has_hash && !hash_equal(head == cursor ? &block.hash : &block.parent, &ours)) {
 		*ret_more = true;
-		return rewind_chain(c, db, cursor);
+		return rewind_chain(c, db, cursor, head);
 	}
 	if (c->pair->second) /* whether the other says the same; at rest, too */
 		e = chain_pair_block(c->pair, block.number, &block);

@@ -134,6 +134,28 @@ static void test_credited_when_confirmed(void **state)
 	assert_books();
 }
 
+/* A claimed deposit is taken back, and its transaction comes again with another sender's log in that place: it is that one's. */
+static void test_claimed_and_then_of_another(void **state)
+{
+	const struct address claimant = { .b = { [19] = 0xc1 } };
+	struct deposit_seen first = deposit(9, 0, 0xa1, 1), other = deposit(9, 0, 0xb2, 1000);
+	_cleanup_free_ char *id = NULL;
+
+	(void)state;
+	first.sender = DEPOSIT_FROM_CONTRACT;
+	next(&WATCH, 0, &first, 1);
+	empty(3);
+	assert_state(9, "held");
+	id = pg_value("SELECT id AS v FROM deposit");
+	assert_ok(db_deposit_claim(pg, atoll(id), &claimant));
+	assert_state(9, "credited");
+	rewind_to(1);
+	next(&WATCH, 1, &other, 1);
+	empty(3);
+	assert_balance_of(0xb2, "1000");
+	assert_value("SELECT (claimed_at IS NULL)::text AS v FROM deposit", "true");
+}
+
 static void test_each_log_once(void **state)
 {
 	const struct deposit_seen two[] = { deposit(1, 0, 0xa1, 100), deposit(1, 4, 0xa2, 7) };
@@ -364,27 +386,28 @@ static void test_blocks_are_remembered(void **state)
 	assert_ok(db_watch_block(pg, &WATCH, 1, &h));
 }
 
-/* What the watcher makes of an endpoint of that chain whose newest block is `number`, on that fork. */
-static enum err step_on(struct fake_rpc *fake, struct net *net, const char *chain_id, uint64_t number, uint8_t fork)
+/* What the watcher makes of an endpoint of that chain whose newest block is 2, on that fork; `first`: its block 1. */
+static enum err step_on(struct fake_rpc *fake, struct net *net, const char *chain_id, uint8_t fork, const char *first)
 {
-	struct hash h = block(number, fork), parent = block(number - 1, fork);
-	_cleanup_free_ char *head = xasprintf("\"0x%llx\"", (unsigned long long)number);
-	_cleanup_free_ char *json = xasprintf("{\"number\":%s,\"hash\":\"%s\",\"parentHash\":\"%s\",\"timestamp\":\"0x65\"}", head, hash_format(&h).s, hash_format(&parent).s);
-	_cleanup_free_ char *asked = xasprintf("[%s,false]", head);
-	const struct fake_answer answers[] = { { .method = "eth_blockNumber", .result = head }, { .method = "eth_getBlockByNumber", .result = json, .contains = asked },
+	struct hash h = block(2, fork), parent = block(1, fork);
+	_cleanup_free_ char *json = xasprintf("{\"number\":\"0x2\",\"hash\":\"%s\",\"parentHash\":\"%s\",\"timestamp\":\"0x65\"}", hash_format(&h).s, hash_format(&parent).s);
+	const struct fake_answer answers[] = { { .method = "eth_blockNumber", .result = "\"0x2\"" }, { .method = "eth_getBlockByNumber", .result = json, .contains = "[\"0x2\",false]" },
+					       { .method = "eth_getBlockByNumber", .result = first, .contains = "[\"0x1\",false]" },
 					       { .method = "eth_getBlockByNumber", .result = "null" }, { .method = "eth_chainId", .result = chain_id } };
 	struct chain_pair pair = { .first = chain_new(net, fake->url, 5000) };
 	struct deposits_config config = { .pair = &pair, .watch = WATCH, .confirmations = CONFIRMATIONS, .log = log_nothing };
 	bool more = false;
 	enum err e;
 
-	fake_set(fake, answers, 4);
+	fake_set(fake, answers, 5);
 	e = deposits_step(&config, pg, &more);
 	chain_free(pair.first);
 	return e;
 }
 
 #define OUR_CHAIN "\"0x14a34\""
+#define ANOTHER_FIRST "{\"number\":\"0x1\",\"hash\":\"0x" FORTIES "9999999999999999\",\"parentHash\":\"0x" FORTIES "0000000000000000\",\"timestamp\":\"0x64\"}"
+#define FORTIES "444444444444444444444444444444444444444444444444"
 
 /* An endpoint that has not yet seen our newest blocks takes nothing back; one that has others instead does. */
 static void test_a_lagging_endpoint(void **state)
@@ -400,13 +423,15 @@ static void test_a_lagging_endpoint(void **state)
 	empty(2);
 	next(&WATCH, 0, &d, 1);
 	assert_int_equal(empty(3), 1);
-	assert_ok(step_on(&fake, net, OUR_CHAIN, 2, 0));
+	assert_ok(step_on(&fake, net, OUR_CHAIN, 0, "null"));
 	assert_state(1, "credited");
 	assert_balance_of(0xa1, "100");
 	assert_value("SELECT number AS v FROM chain_cursor", "6");
-	assert_int_equal(step_on(&fake, net, "\"0x1\"", 2, 1), ERR_CHAIN_DOWN); /* another chain has other blocks: that takes nothing back */
+	assert_int_equal(step_on(&fake, net, "\"0x1\"", 1, ANOTHER_FIRST), ERR_CHAIN_DOWN); /* another chain has other blocks: that takes nothing back */
 	assert_state(1, "credited");
-	assert_ok(step_on(&fake, net, OUR_CHAIN, 2, 1));
+	assert_int_equal(step_on(&fake, net, OUR_CHAIN, 1, "null"), ERR_CHAIN_DOWN); /* nor does one that lacks blocks it came past: it mixes */
+	assert_state(1, "credited");
+	assert_ok(step_on(&fake, net, OUR_CHAIN, 1, ANOTHER_FIRST));
 	assert_state(1, "reversed");
 	assert_balance_of(0xa1, "0");
 	assert_books();
@@ -510,7 +535,7 @@ int main(void)
 {
 #define OF_ITS_OWN(test) cmocka_unit_test_setup(test, setup)
 	const struct CMUnitTest tests[] = {
-		OF_ITS_OWN(test_credited_when_confirmed), OF_ITS_OWN(test_each_log_once), OF_ITS_OWN(test_one_watcher_per_block),
+		OF_ITS_OWN(test_credited_when_confirmed), OF_ITS_OWN(test_each_log_once), OF_ITS_OWN(test_claimed_and_then_of_another), OF_ITS_OWN(test_one_watcher_per_block),
 		OF_ITS_OWN(test_unconfirmed_vanishes), OF_ITS_OWN(test_included_again), OF_ITS_OWN(test_credited_and_taken_back),
 		OF_ITS_OWN(test_spent_before_reversal), OF_ITS_OWN(test_shortfall_is_repaid),
 		OF_ITS_OWN(test_included_again_with_another_amount), OF_ITS_OWN(test_tokens_are_apart), OF_ITS_OWN(test_nothing_is_a_deposit_too),

@@ -203,6 +203,21 @@ static void test_sponsored_once(void **state)
 	assert_ok(open_for(0xa1, 2, &two));
 }
 
+/* A signature that was never sent used no nonce of the token: the owner signs that one again. One that was sent and reverted is used. */
+static void test_sponsored_again_when_never_sent(void **state)
+{
+	struct uuid one, two, three;
+
+	(void)state;
+	assert_ok(open_for(0xa1, 1, &one));
+	assert_ok(db_sponsored_fail(pg, &one, "the signature expired before it was sent"));
+	assert_ok(open_for(0xa1, 1, &two));
+	send_it(&two, 7);
+	mined(7, false);
+	assert_value("SELECT string_agg(state, ' ') AS v FROM sponsored_deposit", "failed failed");
+	assert_int_equal(open_for(0xa1, 1, &three), ERR_CONFLICT);
+}
+
 static void test_sponsored_gas_of_a_day(void **state)
 {
 	struct uuid id;
@@ -244,7 +259,7 @@ int main(void)
 #define OF_ITS_OWN(test) cmocka_unit_test_setup(test, setup)
 	const struct CMUnitTest tests[] = {
 		OF_ITS_OWN(test_a_contract_is_held_and_claimed), OF_ITS_OWN(test_claimed_and_reorganised), OF_ITS_OWN(test_held_and_reorganised),
-		OF_ITS_OWN(test_a_known_contract_is_credited), OF_ITS_OWN(test_mints_and_our_own), OF_ITS_OWN(test_sponsored_once),
+		OF_ITS_OWN(test_a_known_contract_is_credited), OF_ITS_OWN(test_mints_and_our_own), OF_ITS_OWN(test_sponsored_once), OF_ITS_OWN(test_sponsored_again_when_never_sent),
 		OF_ITS_OWN(test_sponsored_gas_of_a_day), OF_ITS_OWN(test_sponsored_follows_its_transaction),
 	};
 

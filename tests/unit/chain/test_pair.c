@@ -88,16 +88,22 @@ static void test_gone(void **state)
 	(void)state;
 	say(0, BLOCK(H("2")));
 	say(1, BLOCK(H("2")));
-	assert_int_equal(chain_pair_gone(&pair, 5, &seen, &gone), ERR_OK);
+	assert_int_equal(chain_pair_gone(&pair, 5, false, &seen, &gone), ERR_OK);
 	assert_true(gone);
 	say(1, BLOCK(H("1")));
-	assert_int_equal(chain_pair_gone(&pair, 5, &seen, &gone), ERR_CHAIN_DOWN);
+	assert_int_equal(chain_pair_gone(&pair, 5, false, &seen, &gone), ERR_CHAIN_DOWN);
 	assert_int_equal(atomic_load(&pair.state), PAIR_DISAGREE);
 	say(1, "null");
-	assert_int_equal(chain_pair_gone(&pair, 5, &seen, &gone), ERR_NOT_FOUND);
+	assert_int_equal(chain_pair_gone(&pair, 5, false, &seen, &gone), ERR_NOT_FOUND);
 	say(0, BLOCK(H("1")));
-	assert_int_equal(chain_pair_gone(&pair, 5, &seen, &gone), ERR_OK);
+	assert_int_equal(chain_pair_gone(&pair, 5, false, &seen, &gone), ERR_OK);
 	assert_false(gone);
+	say(0, "null"); /* one behind a balancer lags: the chain came past it */
+	say(1, "null");
+	assert_int_equal(chain_pair_gone(&pair, 5, true, &seen, &gone), ERR_CHAIN_DOWN);
+	say(1, BLOCK(H("2")));
+	assert_int_equal(chain_pair_gone(&pair, 5, false, &seen, &gone), ERR_OK); /* a shorter chain */
+	assert_true(gone);
 }
 
 #define LOGS(number) "[{\"address\":\"0x7000000000000000000000000000000000000000\",\"topics\":[\"0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef\"," H("0") \

@@ -106,6 +106,29 @@ static void refused(const struct fake_answer *answers, size_t n, enum err e)
 	assert_int_equal(count, 9);
 }
 
+#define TX3 "0x3333333333333333333333333333333333333333333333333333333333333333"
+#define NOTHING(tx, index) LOG(TOKEN, TRANSFER, FROM, TO, "0x0000000000000000000000000000000000000000000000000000000000000000", tx, index)
+
+/* Transfers of nothing are anybody's: they are none, and the receipt of a transaction with no others, which may be of any size, is not read. */
+static void of_nothing(void **state)
+{
+	static const struct fake_answer answers[] = {
+		THE_BLOCK, { .method = "eth_getLogs", .result = "[" NOTHING(TX3, "0x1") "," NOTHING(TX1, "0x4") "," OURS1 "," NOTHING(TX3, "0x2") "]" },
+		{ .method = "eth_getTransactionReceipt", .contains = TX1, .result = RECEIPT(TX1, NOTHING(TX1, "0x4") "," OURS1) },
+		{ .method = "eth_getTransactionReceipt", .contains = TX3, .result = "null" },
+	};
+	struct chain_transfer *list = NULL;
+	size_t count = 9;
+
+	(void)state;
+	fake_set(&fake, answers, 4);
+	assert_int_equal(ask(&list, &count), ERR_OK);
+	assert_int_equal(count, 1);
+	assert_int_equal(list[0].ordinal, 1);
+	assert_int_equal(list[0].value_be[31], 1);
+	free(list);
+}
+
 static void unknown_block(void **state)
 {
 	(void)state;
@@ -254,7 +277,7 @@ static void first_in_a_range(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(found_with_ordinals), cmocka_unit_test(asks_by_block_hash), cmocka_unit_test(unknown_block),
+		cmocka_unit_test(found_with_ordinals), cmocka_unit_test(asks_by_block_hash), cmocka_unit_test(of_nothing), cmocka_unit_test(unknown_block),
 		cmocka_unit_test(different_stories),   cmocka_unit_test(lies),		 cmocka_unit_test(first_in_a_range),
 	};
 	crypto_init();
