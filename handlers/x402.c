@@ -147,10 +147,13 @@ static enum err queue_paid(struct request *req, struct paid *p, struct payment_c
 /* The same payment for the same request: the answer, or what became of it. Not for ever: once on chain an authorization is no secret. */
 enum err x402_answer_earlier(struct request *req, const struct paid *p, const struct payment_row *row)
 {
-	enum err e;
+	_cleanup_job_row_ struct job_row job = { 0 };
+	enum err e = db_job_get(request_db(req), &row->job, row->account, &job);
 
+	if (e)
+		return e;
 	reply_header(req, "Opgate-Payment", uuid_format(&row->id).s);
-	reply_header(req, "Opgate-Job", uuid_format(&row->job).s);
+	paid_headers(req, &row->job, !strcmp(row->state, "settled") ? job.receipt : NULL);
 	reply_header(req, "Cache-Control", "no-store");
 	if (p->background) {
 		reply_header(req, "Idempotent-Replayed", "true");

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "crypto/crypto.h"
 #include "handlers/x402.h"
 #include "handlers/x402_extend.h"
 #include "pay/x402_siwx.h"
@@ -55,9 +56,21 @@ const char *x402_echo_refusal(struct request *req, const struct x402_payment *pa
 
 /* ---- payment-identifier ---- */
 
+#define KEY_PREFIX "idempotency-key-"
+
+/* An Idempotency-Key means the same, in any letters. */
+static const char *identifier_of_key(struct request *req, const char *key)
+{
+	struct hash h;
+
+	sha256_of(key, strlen(key), &h);
+	return arena_printf(req->arena, KEY_PREFIX "%s", hash_format(&h).s + 2);
+}
+
 enum err x402_identifier_of(struct request *req, const struct x402_payment *payment, const char **ret_id)
 {
 	enum x402_identified given = x402_identifier_read(payment, ret_id);
+	const char *key = request_header(req, "Idempotency-Key");
 
 	if (given == X402_ID_MALFORMED)
 		return request_fail(req, ERR_BAD_FIELD, "payment-identifier: id must have 16 to 128 characters of A-Z, a-z, 0-9, _ and -");
@@ -65,7 +78,7 @@ enum err x402_identifier_of(struct request *req, const struct x402_payment *paym
 		return ERR_OK;
 	if (request_app(req)->x402.identifier_required && payment->version == 2)
 		return request_fail(req, ERR_BAD_FIELD, "payment-identifier: an id is required here");
-	*ret_id = NULL;
+	*ret_id = key ? identifier_of_key(req, key) : NULL;
 	return ERR_OK;
 }
 
@@ -76,6 +89,8 @@ enum err x402_answer_identified(struct request *req, const struct paid *p, const
 
 	if (e || row.age_ms >= X402_REPLAY_MS)
 		return e ? e : ERR_NOT_FOUND;
+	if (!hash_equal(&row.request_digest, &p->spec.body_digest) && !strncmp(id, KEY_PREFIX, strlen(KEY_PREFIX)))
+		return request_fail(req, ERR_KEY_REUSED, "Idempotency-Key: was used for another request");
 	if (!hash_equal(&row.request_digest, &p->spec.body_digest))
 		return request_fail(req, ERR_CONFLICT, "payment-identifier: this id was used for another request");
 	if (!strcmp(row.state, "dropped")) /* nothing was taken: it may be tried again */

@@ -154,6 +154,21 @@ test('the official client names its payment: the same name and request is one pa
   assert.equal(paymentsOf(wallet.address).length, 1);
 });
 
+test('an Idempotency-Key names a payment, too', async () => {
+  const wallet = await buyerMake(OPG);
+  const text = body();
+  const { terms, eip3009: offer } = await offersOf(INFER, text);
+  const send = async (what, key) => pay(INFER, what, echoed(terms, offer, await eip3009(wallet, offer), {}), { 'Idempotency-Key': key });
+  const [first, again] = [assertStatus(await send(text, 'mine: 1'), 200), assertStatus(await send(text, 'mine: 1'), 200)];
+  assert.equal(again.headers.get('Idempotent-Replayed'), 'true');
+  assert.equal(again.text, first.text);
+  assert.ok(first.headers.get('Opgate-Receipt'));
+  assert.equal(again.headers.get('Opgate-Receipt'), first.headers.get('Opgate-Receipt'), 'what is answered again can be checked, too');
+  assertError(await send(body(), 'mine: 1'), 'oip', 422, 'idempotency_key_reused');
+  assert.equal(paymentsOf(wallet.address).length, 1);
+  assert.equal(assertStatus(await send(text, 'mine: 2'), 200).headers.get('Idempotent-Replayed'), null);
+});
+
 test('a name stands for one request of one payer', async () => {
   const [wallet, other] = [await buyerMake(OPG), await buyerMake(OPG)];
   const [text, another] = [body(), body()];
