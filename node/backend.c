@@ -203,7 +203,10 @@ static void backend_start(struct agent *a, struct served *s)
 	pthread_mutex_unlock(&a->lock);
 	s->ready_by = deadline_in(a->settings.backend_start_timeout_ms);
 	served_set_state(a, s, SERVED_STARTING);
-	LOG_EVENT(LOG_INFO, "backend.started", L_STR("model", s->model), L_STR("url", s->base_url), L_INT("pid", s->pid));
+	if (*url) /* nothing was started: whether it runs is not known yet */
+		LOG_EVENT(LOG_INFO, "backend.awaited", L_STR("model", s->model), L_STR("url", s->base_url));
+	else
+		LOG_EVENT(LOG_INFO, "backend.started", L_STR("model", s->model), L_STR("url", s->base_url), L_INT("pid", s->pid));
 }
 
 /* ---- ending ---- */
@@ -304,7 +307,7 @@ static void backend_probe(struct agent *a, struct served *s)
 		served_set_state(a, s, SERVED_READY);
 		LOG_EVENT(LOG_INFO, "backend.ready", L_STR("model", s->model), L_STR("surface", node_surface_name(s->surface)));
 	} else if (deadline_passed(s->ready_by)) {
-		LOG_EVENT(LOG_ERROR, "backend.not_ready", L_STR("model", s->model));
+		LOG_EVENT(LOG_ERROR, "backend.not_ready", L_STR("model", s->model), L_STR("url", s->base_url));
 		backend_kill(s);
 		backend_later(a, s);
 	}

@@ -18,10 +18,17 @@ struct refused {
 	struct hash digest;
 	deadline_ms again;
 };
+/* A model that `serve` names: is it in the gateway's list, and was it said that it is not? */
+struct named {
+	char *model;
+	bool listed, missed;
+};
 struct catalog {
 	struct agent *a;
 	struct refused refused[REFUSED_MAX];
 	size_t refused_count;
+	struct named *named;
+	size_t named_count;
 };
 
 /* One line of the gateway's list, or one version asked for by digest. */
@@ -214,8 +221,52 @@ static void pinned_sync(struct catalog *c)
 	}
 }
 
+static struct catalog *catalog_make(struct agent *a)
+{
+	struct catalog *c = xcalloc(1, sizeof(*c));
+	_cleanup_free_ char *list = xstrdup(a->settings.serve);
+	c->a = a;
+	for (char *rest = list, *word; (word = strsep(&rest, ", \t"));) {
+		struct hash digest;
+		char *at = strchr(word, '@');
+		if (!*word || !strcmp(a->settings.serve, "all") || hash_parse(at ? at + 1 : word, &digest) == ERR_OK)
+			continue; /* pinned_sync asks for those by their digest */
+		c->named = xrealloc(c->named, (c->named_count + 1) * sizeof(*c->named));
+		c->named[c->named_count++] = (struct named){ .model = xstrdup(word) };
+	}
+	return c;
+}
+
+static void catalog_free(struct catalog *c)
+{
+	for (size_t i = 0; i < c->named_count; i++)
+		free(c->named[i].model);
+	free(c->named);
+	free(c);
+}
+
+static void named_seen(struct catalog *c, const char *model)
+{
+	for (size_t i = 0; i < c->named_count; i++)
+		c->named[i].listed = c->named[i].listed || strcmp(c->named[i].model, model) == 0;
+}
+
+/* After the whole list: a typo in `serve` is said once, or it would look like a node that waits for work. */
+static void named_judge(struct catalog *c)
+{
+	for (size_t i = 0; i < c->named_count; i++) {
+		struct named *n = &c->named[i];
+		if (!n->listed && !n->missed)
+			LOG_EVENT(LOG_WARN, "version.unknown", L_STR("model", n->model),
+				  L_STR("detail", "serve names it, and the gateway has published no such model; a version is pinned by its sha256: digest"));
+		n->missed = !n->listed;
+		n->listed = false;
+	}
+}
+
 static void list_sync(struct catalog *c)
 {
+	bool whole = false;
 	_cleanup_free_ char *after = NULL;
 	for (int page = 0; page < LIST_PAGES_MAX && !atomic_load(&c->a->stopping); page++) {
 		_cleanup_free_ char *path = after ? xasprintf("/v1/models?limit=100&after=%s", after) : xstrdup("/v1/models?limit=100");
@@ -225,15 +276,20 @@ static void list_sync(struct catalog *c)
 		const json_t *item;
 		json_array_foreach((json_t *)data, i, item) {
 			struct entry entry;
-			if (entry_read(item, &entry))
-				version_consider(c, &entry);
+			if (!entry_read(item, &entry))
+				continue;
+			named_seen(c, entry.model);
+			version_consider(c, &entry);
 		}
 		const char *last = json_string_value(json_object_get(list, "last_id"));
+		whole = data && !json_is_true(json_object_get(list, "has_more"));
 		if (!json_is_true(json_object_get(list, "has_more")) || !last || strlen(last) > 200 || strpbrk(last, " &#?%\r\n"))
 			break;
 		free(after);
 		after = xstrdup(last);
 	}
+	if (whole)
+		named_judge(c);
 }
 
 static void catalog_pass(struct catalog *c)
@@ -245,17 +301,15 @@ static void catalog_pass(struct catalog *c)
 
 void catalog_sync(struct agent *a)
 {
-	struct catalog *c = xcalloc(1, sizeof(*c));
-	c->a = a;
+	struct catalog *c = catalog_make(a);
 	catalog_pass(c);
-	free(c);
+	catalog_free(c);
 }
 
 void *catalog_run(void *agent)
 {
 	struct agent *a = agent;
-	struct catalog *c = xcalloc(1, sizeof(*c));
-	c->a = a;
+	struct catalog *c = catalog_make(a);
 	deadline_ms next = deadline_in(0);
 	while (!atomic_load(&a->stopping)) {
 		if (deadline_passed(next)) {
@@ -264,6 +318,6 @@ void *catalog_run(void *agent)
 		}
 		nanosleep(&(struct timespec){ .tv_nsec = LOOK_MS * 1000000L }, NULL);
 	}
-	free(c);
+	catalog_free(c);
 	return NULL;
 }
