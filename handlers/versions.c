@@ -165,6 +165,7 @@ struct publication {
 	struct request *req;
 	const struct version_row *draft;
 	bool publishing; /* everything of ours was in order: a conflict from here on is the digest's */
+	struct hash digest;
 };
 
 static bool has_suffix(const char *s, const char *suffix)
@@ -209,7 +210,6 @@ static enum err publish_run(struct db *db, void *arg)
 	const struct principal *p = req->principal;
 	_cleanup_buf_ struct buf text = BUF_INIT(MANIFEST_MAX);
 	struct file_row *files;
-	struct hash digest;
 	size_t n;
 	bool published;
 	pub->publishing = false;
@@ -221,11 +221,23 @@ static enum err publish_run(struct db *db, void *arg)
 	if (!e)
 		e = files_check(req, pub->draft, files, n);
 	if (!e)
-		e = manifest_make(req, files, n, &text, &digest);
+		e = manifest_make(req, files, n, &text, &pub->digest);
 	if (e)
 		return e;
 	pub->publishing = true;
-	return db_version_publish(db, pub->draft->id, &digest, text.data);
+	return db_version_publish(db, pub->draft->id, &pub->digest, text.data);
+}
+
+/* A version is its files, and has one price: who wants another price finds here which version has it now, and the way out. */
+static enum err refuse_twin(struct request *req, const struct hash *digest)
+{
+	struct version_row twin;
+	enum err e = db_version_resolve(request_db(req), registry_digest(req->arena, digest), &twin);
+
+	if (e)
+		return request_fail(req, ERR_CONFLICT, "a version with exactly these files is published already");
+	return request_fail(req, ERR_CONFLICT, "%s@%lld has exactly these files; change or add one (a README will do) to publish them at another price", twin.model_ref,
+			    (long long)twin.number);
 }
 
 enum err handle_versions_publish(struct request *req)
@@ -237,7 +249,7 @@ enum err handle_versions_publish(struct request *req)
 		return e;
 	e = db_transaction(request_db(req), publish_run, &pub);
 	if (e == ERR_CONFLICT && pub.publishing)
-		return request_fail(req, e, "a version with exactly these files is published already");
+		return refuse_twin(req, &pub.digest);
 	if (!e)
 		e = db_version_by_number(request_db(req), row.model, row.number, &row);
 	return e ? e : version_reply(req, 200, &row);

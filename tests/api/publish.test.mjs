@@ -261,3 +261,16 @@ test('a large file is hashed while it comes, and never whole in memory', { skip:
 });
 
 test('the books hold', assertBooks);
+
+test('another price is another version, with a file changed; the same files are refused by the name of what has them', async () => {
+  const numberOf = async (price) => assertStatus(await call('POST', `/v1/models/${id}/versions`, { key: author.token, body: { surface: 'tensor', price } }), 201).json.version;
+  assertError(await call('PATCH', `/v1/models/${id}`, { key: author.token, body: { price: { input: '5' } } }), 'problem', 400, 'unknown_field');
+  const dearer = draftOf(id, await numberOf({ input: '700000000000002' }));
+  for (const { path, bytes } of files) assertStatus(await put(dearer, path, bytes), 201);
+  const refused = assertError(await call('POST', `${dearer}/publish`, { key: author.token }), 'problem', 409, 'conflict');
+  assert.ok(refused.detail.startsWith(`${id}@1 has exactly these files; change or add one`), refused.detail);
+  assertStatus(await put(dearer, 'README.md', Buffer.from(`# ${fresh}, dearer\n`)), 201);
+  assertStatus(await call('POST', `${dearer}/publish`, { key: author.token }), 200);
+  const royaltyOf = async (ref) => assertStatus(await call('GET', ref), 200).json.price.input;
+  assert.deepEqual([await royaltyOf(draftOf(id, 1)), await royaltyOf(dearer)], ['700000000000001', '700000000000002']);
+});
