@@ -82,6 +82,15 @@ static bool scope_held(const char *scopes, const char *wanted)
 	return false;
 }
 
+static enum err scope_refuse(struct request *req, const char *scope)
+{
+	if (strcmp(scope, "keys") == 0)
+		return request_fail(req, ERR_FORBIDDEN, "API keys are made and revoked with a token from /v1/auth/siwe");
+	if (strcmp(scope, "payouts") == 0) /* no key can have it */
+		return request_fail(req, ERR_FORBIDDEN, "what money goes out, and to whom, is said with a token from /v1/auth/siwe, not with an API key");
+	return request_fail(req, ERR_FORBIDDEN, "the API key lacks the scope `%s`", scope);
+}
+
 static enum err guard_key(struct request *req, const char *text, struct principal *p)
 {
 	struct key_holder holder;
@@ -95,8 +104,7 @@ static enum err guard_key(struct request *req, const char *text, struct principa
 	if (e)
 		return e;
 	if (req->route->scope && !scope_held(holder.scopes, req->route->scope))
-		return request_fail(req, ERR_FORBIDDEN, strcmp(req->route->scope, "keys") == 0 ? "API keys are made and revoked with a token from /v1/auth/siwe"
-											    : "the API key lacks the scope `%s`", req->route->scope);
+		return scope_refuse(req, req->route->scope);
 	p->account = holder.account;
 	p->address = holder.address;
 	p->api_key = holder.key;

@@ -145,8 +145,8 @@ function tokenOf(account, age) {
 test('API keys and old tokens move nothing', async () => {
   const account = await accountMake({ opg: 5000n });
   const body = { source: 'available' };
-  assertError(await call('POST', '/v1/withdrawals', { key: account.key, body }), 'problem', 403, 'forbidden');
-  assertError(await call('PUT', '/v1/payouts/settings', { key: account.key, body: { schedule: 'daily' } }), 'problem', 403, 'forbidden');
+  for (const answer of [await call('POST', '/v1/withdrawals', { key: account.key, body }), await call('PUT', '/v1/payouts/settings', { key: account.key, body: { schedule: 'daily' } })])
+    assert.match(assertError(answer, 'problem', 403, 'forbidden').detail, /a token from \/v1\/auth\/siwe, not with an API key$/); // not a scope that no key can have
   assertError(await call('POST', '/v1/withdrawals', { key: tokenOf(account, 61), body }), 'problem', 401, 'invalid_token');
   assertError(await call('PUT', '/v1/payouts/settings', { key: tokenOf(account, 61), body: { schedule: 'daily' } }), 'problem', 401, 'invalid_token');
   assertStatus(await call('GET', '/v1/withdrawals', { key: tokenOf(account, 61) }), 200);
