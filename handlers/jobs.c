@@ -80,7 +80,7 @@ static enum err open_job(struct request *req, struct paid *p, struct uuid *ret_j
 		if (!e && status == LANE_KEY_EXISTS)
 			e = paid_find_replay(req, p, ret_job, &found);
 		else if (!e && status != LANE_OK)
-			e = paid_refused(req, status);
+			e = paid_refused(req, p, status);
 	}
 	if (!e && found)
 		reply_header(req, "Idempotent-Replayed", "true");

@@ -323,12 +323,25 @@ enum err paid_find_replay(struct request *req, const struct paid *p, struct uuid
 	return ERR_OK;
 }
 
-enum err paid_refused(struct request *req, enum lane_status status)
+/* How much is wanted and how much there is, so that the caller knows what to deposit. */
+static enum err insufficient(struct request *req, const struct paid *p)
+{
+	struct balance b = { AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO, AMOUNT_ZERO };
+	struct amount most = p->quote->hold.total;
+	enum err e = db_balance(request_db(req), p->spec.account, &b);
+
+	if (e)
+		return request_fail(req, ERR_INSUFFICIENT_FUNDS, "this request may cost up to %s base units of OPG, which the balance does not cover", amount_format(most).s);
+	return request_fail(req, ERR_INSUFFICIENT_FUNDS, "this request may cost up to %s base units of OPG; %s are available", amount_format(most).s,
+			    amount_format(b.available).s);
+}
+
+enum err paid_refused(struct request *req, const struct paid *p, enum lane_status status)
 {
 	if (status == LANE_KEY_REVOKED)
 		return request_fail(req, ERR_BAD_KEY, "the API key was revoked or has expired");
 	if (status == LANE_INSUFFICIENT)
-		return request_fail(req, ERR_INSUFFICIENT_FUNDS, "the balance does not cover what this request may cost");
+		return insufficient(req, p);
 	return request_fail(req, ERR_INTERNAL, "unexpected answer of the ledger");
 }
 
@@ -372,7 +385,7 @@ enum err paid_run(struct request *req, struct paid *p)
 	if (e || status == LANE_OK)
 		return e;
 	if (status != LANE_KEY_EXISTS)
-		return paid_refused(req, status);
+		return paid_refused(req, p, status);
 	e = paid_find_replay(req, p, &earlier, &found);
 	if (!e && !found)
 		e = ERR_INTERNAL;

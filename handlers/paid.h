@@ -29,7 +29,7 @@ enum err paid_price(struct request *req, struct paid *p, size_t body_len) WARN_U
 /* The earlier job of this Idempotency-Key, if any: ERR_OK and *ret_found, or ERR_KEY_REUSED. */
 enum err paid_find_replay(struct request *req, const struct paid *p, struct uuid *ret_job, bool *ret_found) WARN_UNUSED;
 /* Words for a status other than LANE_OK and LANE_KEY_EXISTS. */
-enum err paid_refused(struct request *req, enum lane_status status) WARN_UNUSED;
+enum err paid_refused(struct request *req, const struct paid *p, enum lane_status status) WARN_UNUSED;
 /* Runs it in the foreground: the request is deferred and will be answered. */
 enum err paid_run(struct request *req, struct paid *p) WARN_UNUSED;
 

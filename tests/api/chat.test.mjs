@@ -199,7 +199,13 @@ test('an empty balance is 402, and one that does not cover the hold too', async 
   assert.deepEqual((await call('GET', '/v1/jobs', { key: poor.key })).json.data, [], 'no job came to be');
   const quote = (await call('POST', '/v1/quotes', { key: poor.key, body: { model, input_bytes: 1000, max_output_tokens: 4 } })).json;
   const almost = await accountMake({ opg: BigInt(quote.hold) / 2n });
-  await assert.rejects(chatAs(almost.key, { messages: [{ role: 'user', content: 'x'.repeat(1000) }] }), refusal(OpenAI.APIError, 402, 'insufficient_funds'));
+  const long = { messages: [{ role: 'user', content: 'x'.repeat(1000) }] };
+  await assert.rejects(chatAs(almost.key, long), (error) => {
+    const [, most, there] = /may cost up to (\d+) base units of OPG; (\d+) are available/.exec(error.message);
+    assert.ok(BigInt(most) > BigInt(quote.hold), 'its body has more than 1000 bytes');
+    assert.equal(BigInt(there), BigInt(quote.hold) / 2n);
+    return refusal(OpenAI.APIError, 402, 'insufficient_funds')(error);
+  });
   assert.deepEqual(await balanceOf(almost.key), { available: BigInt(quote.hold) / 2n, held: 0n, author: 0n, operator: 0n });
 });
 
