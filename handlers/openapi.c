@@ -143,13 +143,26 @@ static json_t *content_of(const char *type, json_t *take_schema)
 	return json_must(json_pack("{s:o}", type, media));
 }
 
+/* A body that need not have anything in it need not be there: input_read takes none for {}. */
+static bool body_needed(const char *schema)
+{
+	for (size_t i = 0; i < SCHEMAS_COUNT; i++) {
+		if (strcmp(SCHEMAS[i].name, schema) != 0)
+			continue;
+		_cleanup_json_ json_t *j = schema_must(SCHEMAS[i].text);
+		const json_t *members = json_object_get(j, "required");
+		return !json_is_array(members) || json_array_size(members) > 0;
+	}
+	return true;
+}
+
 static json_t *request_body_of(const struct route *r)
 {
 	const struct route_detail *d = detail_of(r);
 	if (d->request_type)
 		return json_must(json_pack("{s:b,s:o}", "required", 1, "content", content_of(d->request_type, d->request_schema ? schema_must(d->request_schema) : NULL)));
 	if (r->request_schema)
-		return json_must(json_pack("{s:b,s:o}", "required", 1, "content", content_of("application/json", ref_to("schemas", r->request_schema))));
+		return json_must(json_pack("{s:b,s:o}", "required", body_needed(r->request_schema), "content", content_of("application/json", ref_to("schemas", r->request_schema))));
 	return NULL;
 }
 

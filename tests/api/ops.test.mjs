@@ -184,6 +184,13 @@ test('every route of the document answers, and as the document says', async () =
   ]);
 });
 
+test('a body that the document does not require can be left out', async () => {
+  const optional = Object.entries(openapi.paths).flatMap(([pattern, operations]) => Object.entries(operations).map(([method, { requestBody }]) => [method.toUpperCase(), pattern, requestBody]))
+    .filter(([, , body]) => body?.required === false);
+  assert.deepEqual(optional.map(([method, pattern]) => `${method} ${pattern}`).toSorted(), ['PATCH /v1/models/{author}/{name}', 'POST /v1/payees']);
+  for (const [method, pattern] of optional) assert.ok((await call(method, await pathOf(pattern), { key: author.token })).status < 300, pattern);
+});
+
 test('errors are as the document says, on every surface', async () => {
   for (const [pattern, operations] of Object.entries(openapi.paths))
     for (const method of Object.keys(operations).map((name) => name.toUpperCase())) {
