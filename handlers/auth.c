@@ -4,10 +4,12 @@
 
 #include "auth/jwt.h"
 #include "auth/siwe.h"
+#include "crypto/crypto.h"
 #include "db/accounts.h"
 #include "handlers/app.h"
 #include "handlers/input.h"
 #include "handlers/routes.h"
+#include "pay/x402.h"
 
 enum err handle_auth_nonce(struct request *req)
 {
@@ -33,12 +35,14 @@ static enum err token_reply(struct request *req, const struct account_row *accou
 	return ERR_OK;
 }
 
+#define SIWE_SIGNATURE_MAX 2048 /* bytes: a wallet's may be several keys' */
+
 struct sign_in {
 	const char *message, *signature;
 };
 static const struct json_field sign_in_fields[] = {
 	{ .name = "message", .kind = JSON_FIELD_STR, .offset = offsetof(struct sign_in, message), .required = true, .min = 1, .max = SIWE_MESSAGE_MAX },
-	{ .name = "signature", .kind = JSON_FIELD_STR, .offset = offsetof(struct sign_in, signature), .required = true, .min = 1, .max = 256 },
+	{ .name = "signature", .kind = JSON_FIELD_STR, .offset = offsetof(struct sign_in, signature), .required = true, .min = 1, .max = 2 + 2 * SIWE_SIGNATURE_MAX },
 };
 
 /* Uses up every nonce of the message; was `wanted`'s among them and alive? */
@@ -50,6 +54,24 @@ static enum err nonces_use(struct request *req, const struct sign_in *in, struct
 		texts[i] = found[i].s;
 	*ret_count = n;
 	return n == 0 ? ERR_OK : db_siwe_nonces_use(request_db(req), texts, n, live);
+}
+
+/* A key's signature; or a wallet with code says itself what it signed (ERC-1271), by the chain payments are taken on: what they leave is
+ * on its account. */
+static enum err signature_check(struct request *req, const struct siwe_message *m, const struct sign_in *in)
+{
+	const struct x402 *x = &request_app(req)->x402;
+	enum err e = siwe_verify(m, in->message, strlen(in->message), in->signature);
+	size_t digits = strncmp(in->signature, "0x", 2) == 0 ? strlen(in->signature) - 2 : 1;
+	uint8_t bytes[SIWE_SIGNATURE_MAX];
+	struct hash digest;
+
+	if (e && x->chain && digits % 2 == 0 && hex_decode(in->signature + 2, digits, bytes, digits / 2) == ERR_OK) {
+		eip191_digest(in->message, strlen(in->message), &digest);
+		if (x402_wallet_accepts(x, &m->address, &digest, bytes, digits / 2))
+			return ERR_OK;
+	}
+	return e ? request_fail(req, e, "signature: not made by the address in the message") : ERR_OK;
 }
 
 enum err handle_auth_siwe(struct request *req)
@@ -75,8 +97,8 @@ enum err handle_auth_siwe(struct request *req)
 		return request_fail(req, ERR_BAD_TOKEN, "message: the nonce is unknown, used or expired; get a new one from /v1/auth/nonce");
 	if ((e = siwe_check(&m, app->settings->base_url, (uint64_t)app->settings->chain_id, clock_wall_ms(), &why)))
 		return request_fail(req, e, "%s", why.text);
-	if ((e = siwe_verify(&m, in.message, strlen(in.message), in.signature)))
-		return request_fail(req, e, "signature: not made by the address in the message");
+	if ((e = signature_check(req, &m, &in)))
+		return e;
 	if ((e = db_account_signed_in(request_db(req), &m.address, &account)))
 		return e;
 	return token_reply(req, &account, clock_wall_ms() / 1000);

@@ -57,7 +57,7 @@ const struct schema SCHEMAS[] = {
 		",'depositor':{'type':['string','null'],'description':'contract that deposits by signature; null: none'}") },
 	/* accounts */
 	{ "Nonce", OBJECT("'nonce','expires_at'", "'nonce':" STR ",'expires_at':" REF("Time")) },
-	{ "SignIn", INPUT("'message','signature'", "'message':{'type':'string','minLength':1,'description':'EIP-4361 text with a nonce of ours'},'signature':" TEXT(1, 256)) },
+	{ "SignIn", INPUT("'message','signature'", "'message':{'type':'string','minLength':1,'description':'EIP-4361 text with a nonce of ours'},'signature':" TEXT(1, 4098)) },
 	{ "Token", OBJECT("'token','token_type','expires_at','account'", "'token':" STR ",'token_type':" CONST("Bearer") ",'expires_at':" REF("Time")
 		",'account':" OBJECT("'address','handle'", "'address':" REF("Address") ",'handle':" STR_NULL)) },
 	{ "Account", OBJECT("'address','handle','created_at','admin'", "'address':" REF("Address") ",'handle':" STR_NULL ",'created_at':" REF("Time") ",'admin':" BOOL) },

@@ -14,7 +14,7 @@ import { wrapFetchWithPayment as wrapFetch211, x402Client as Client211 } from 'x
 import { checksumAddress, encodeFunctionData, hashMessage, toHex } from 'viem';
 import { contractsCompile } from '../../script/contracts.mjs';
 import { PERMIT2 } from '../../script/deploy.mjs';
-import { adderBody, assertBooks, assertError, assertStatus, call, chain, dev, mine, modelOf, OPG, rpc, sql, token, tokenBalance, tokenSend, uuid, waitFor } from './stack.mjs';
+import { api, adderBody, assertBooks, assertError, assertStatus, call, chain, dev, mine, modelOf, OPG, rpc, sql, token, tokenBalance, tokenSend, uuid, waitFor } from './stack.mjs';
 import { assertCustody, base64, buyerMake, eip3009, envelope, jobsOf, now, offersOf, pay, paymentEnds, paymentsOf, permit2, receiptOf, termsOf } from './payer.mjs';
 
 const adder = modelOf('tensor').id;
@@ -299,6 +299,11 @@ test('a wallet with code signs in by its own word (ERC-1271)', async () => {
   await approve(digest);
   assert.equal(assertStatus(await send(), 200).headers.get('Opgate-Job'), paid.headers.get('Opgate-Job'));
   assert.match(termsOf(assertStatus(await send(), 402)).error, /used before/);
+  // what its payments leave is on its account, which it reaches the same way
+  const account = { address, signMessage: async ({ message }) => ((digest = hashMessage(message)), owner.account.signMessage({ message })) };
+  await assert.rejects(api.signIn(account, dev.chain_id), /signature/);
+  const willing = { address, signMessage: async ({ message }) => (await approve(hashMessage(message)), owner.account.signMessage({ message })) };
+  assert.equal((await (await api.signIn(willing, dev.chain_id)).json('GET', '/v1/me')).address, address.toLowerCase());
 });
 
 // ---- eip2612GasSponsoring ----
