@@ -73,8 +73,9 @@ static enum err compare_range(struct work *w, uint64_t first, uint64_t last)
 	_cleanup_result_ struct db_result *r = NULL;
 	_cleanup_json_ json_t *movements = json_must(json_array());
 	struct chain_movement *list = NULL;
+	struct chain_block block;
 	size_t count = 0;
-	enum err e = chain_pair_movements(&w->app.auditor_chains, &w->filter, first, last, &list, &count);
+	enum err e = chain_pair_movements(&w->app.auditor_chains, &w->filter, first, last, &block, &list, &count);
 
 	for (size_t i = 0; !e && i < count; i++) {
 		e = sum_movement(w, &list[i]);

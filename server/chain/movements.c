@@ -44,17 +44,17 @@ static bool transfer_of(const struct movements_filter *f, const struct address *
 }
 
 /* topics: [Transfer, from, to] with our addresses in one of the places. */
-static enum err places_read(struct chain *c, const struct movements_filter *f, bool incoming, uint64_t first, uint64_t last, struct place **list, size_t *count)
+static json_t *logs_params(const struct movements_filter *f, bool incoming, uint64_t first, uint64_t last)
 {
-	_cleanup_json_ json_t *logs = NULL;
 	json_t *topics = json_must(json_pack("[s, o, o]", hash_format(&ABI_TRANSFER_TOPIC).s, incoming ? json_null() : ours_words(f), incoming ? ours_words(f) : json_null()));
-	enum err e = rpc_call(c, "eth_getLogs", json_pack("[{s:o, s:o, s:s, s:o}]", "fromBlock", rpc_quantity(first), "toBlock", rpc_quantity(last), "address",
-							  address_format(&f->token).s, "topics", topics), &logs);
 
-	if (!e && !json_is_array(logs))
-		e = rpc_refuse("eth_getLogs answers no list");
-	if (e)
-		return e;
+	return json_pack("[{s:o, s:o, s:s, s:o}]", "fromBlock", rpc_quantity(first), "toBlock", rpc_quantity(last), "address", address_format(&f->token).s, "topics", topics);
+}
+
+static enum err places_read(const json_t *logs, const struct movements_filter *f, bool incoming, uint64_t first, uint64_t last, struct place **list, size_t *count)
+{
+	enum err e = json_is_array(logs) ? ERR_OK : rpc_refuse("eth_getLogs answers no list");
+
 	*list = xrealloc(*list, (*count + json_array_size(logs) + 1) * sizeof(**list));
 	for (size_t i = 0; !e && i < json_array_size(logs); i++) {
 		struct address from, to;
@@ -66,6 +66,24 @@ static enum err places_read(struct chain *c, const struct movements_filter *f, b
 		if (!e)
 			(*list)[(*count)++] = (struct place){ .tx = l.tx, .block = l.block, .block_number = l.block_number, .index = l.index };
 	}
+	return e;
+}
+
+/* In one request: some endpoints answer [] for blocks they do not have yet, and that they do not have them shows. */
+static enum err logs_read(struct chain *c, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_block *ret_last, struct place **list, size_t *count)
+{
+	struct rpc_question q[] = {
+		{ .method = "eth_getBlockByNumber", .params = json_pack("[o, b]", rpc_quantity(last), 0) },
+		{ .method = "eth_getLogs", .params = logs_params(f, true, first, last) },
+		{ .method = "eth_getLogs", .params = logs_params(f, false, first, last) },
+	};
+	enum err e;
+
+	rpc_batch(c, q, 3);
+	e = q[0].err ? q[0].err : rpc_read_block(q[0].result, last, ret_last);
+	for (size_t i = 1; !e && i < 3; i++)
+		e = q[i].err ? q[i].err : places_read(q[i].result, f, i == 1, first, last, list, count);
+	rpc_questions_done(q, 3);
 	return e;
 }
 
@@ -166,15 +184,15 @@ static enum err tx_read(struct chain *c, const struct movements_filter *f, const
 	return e;
 }
 
-enum err chain_movements(struct chain *c, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret, size_t *ret_count)
+enum err chain_movements(struct chain *c, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_block *ret_last, struct chain_movement **ret,
+			 size_t *ret_count)
 {
 	_cleanup_free_ struct place *places = NULL;
 	struct chain_movement *list;
+	struct chain_block block;
 	size_t count = 0;
-	enum err e = places_read(c, f, true, first, last, &places, &count);
+	enum err e = logs_read(c, f, first, last, &block, &places, &count);
 
-	if (!e)
-		e = places_read(c, f, false, first, last, &places, &count);
 	if (e)
 		return e;
 	count = places_unique(places, count);
@@ -191,6 +209,7 @@ enum err chain_movements(struct chain *c, const struct movements_filter *f, uint
 		free(list);
 		return e;
 	}
+	*ret_last = block;
 	*ret = list;
 	*ret_count = count;
 	return ERR_OK;

@@ -28,9 +28,10 @@ struct chain_movement { /* one Transfer */
 	struct hash nonce;
 };
 
-/* Blocks first to last, in the order of the chain. Endpoints bound what they answer: after ERR_CHAIN_DOWN ask for fewer blocks.
- * Caller frees ret. */
-enum err chain_movements(struct chain *c, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret, size_t *ret_count) WARN_UNUSED;
+/* Blocks first to last, in the order of the chain, and the block `last`; ERR_NOT_FOUND: the endpoint has no such block (yet). Endpoints
+ * bound what they answer: after ERR_CHAIN_DOWN ask for fewer blocks. Caller frees ret. */
+enum err chain_movements(struct chain *c, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_block *ret_last, struct chain_movement **ret,
+			 size_t *ret_count) WARN_UNUSED;
 /* The same of one receipt. Caller frees ret. */
 void chain_movements_of(const struct movements_filter *f, const struct chain_receipt *r, struct chain_movement **ret, size_t *ret_count);
 

@@ -186,37 +186,50 @@ static bool movement_equal(const struct chain_movement *a, const struct chain_mo
 	       a->has_nonce == b->has_nonce && hash_equal(&a->nonce, &b->nonce);
 }
 
-static enum err movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret, size_t *ret_count)
+/* What the second says of the same blocks. */
+static enum err movements_again(struct chain_pair *p, const struct movements_filter *f, uint64_t first, const struct chain_block *last, const struct chain_movement *list, size_t count)
 {
-	struct chain_movement *list = NULL, *second = NULL;
-	size_t count = 0, again = 0;
-	enum err e = chain_movements(p->first, f, first, last, &list, &count);
+	struct chain_movement *second = NULL;
+	struct chain_block block;
+	size_t again = 0, i = 0;
+	enum err e = chain_movements(p->second, f, first, last->number, &block, &second, &again);
 
-	if (!e && p->second) {
-		e = chain_movements(p->second, f, first, last, &second, &again);
-		if (e) {
-			e = second_failed(p, last, e);
-		} else {
-			size_t i = 0;
+	if (e)
+		return second_failed(p, last->number, e);
+	while (i < count && i < again && movement_equal(&list[i], &second[i]))
+		i++;
+	if (!hash_equal(&block.hash, &last->hash))
+		e = disagree(p, last->number, "the hash");
+	else if (i < count || i < again)
+		e = disagree(p, i < count ? list[i].block_number : second[i].block_number, "the transfers");
+	free(second);
+	return e ? e : said(p, PAIR_AGREE, last->number, ERR_OK);
+}
 
-			while (i < count && i < again && movement_equal(&list[i], &second[i]))
-				i++;
-			e = i == count && i == again ? said(p, PAIR_AGREE, last, ERR_OK) : disagree(p, i < count ? list[i].block_number : second[i].block_number, "the transfers");
-		}
-		free(second);
-	}
+static enum err movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_block *ret_last, struct chain_movement **ret,
+			  size_t *ret_count)
+{
+	struct chain_movement *list = NULL;
+	struct chain_block block;
+	size_t count = 0;
+	enum err e = chain_movements(p->first, f, first, last, &block, &list, &count);
+
+	if (!e && p->second)
+		e = movements_again(p, f, first, &block, list, count);
 	if (e) {
 		free(list);
 		return e;
 	}
+	*ret_last = block;
 	*ret = list;
 	*ret_count = count;
 	return ERR_OK;
 }
 
-enum err chain_pair_movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret, size_t *ret_count)
+enum err chain_pair_movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_block *ret_last,
+			      struct chain_movement **ret, size_t *ret_count)
 {
-	return ranged(p, last - first + 1, movements(p, f, first, last, ret, ret_count));
+	return ranged(p, last - first + 1, movements(p, f, first, last, ret_last, ret, ret_count));
 }
 
 enum err chain_pair_gone(struct chain_pair *p, uint64_t number, bool reached, const struct hash *hash, bool *ret)

@@ -33,8 +33,8 @@ uint64_t chain_pair_range(const struct chain_pair *p, uint64_t first, uint64_t l
 /* The block `last`, and the first block from `from` to it with a transfer; last + 1: there is none. ERR_NOT_FOUND: no such block yet. */
 enum err chain_pair_first_transfer(struct chain_pair *p, const struct address *token, const struct address *to, uint64_t from, uint64_t last,
 				   struct chain_block *ret_last, uint64_t *ret_first) WARN_UNUSED;
-enum err chain_pair_movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_movement **ret,
-			      size_t *ret_count) WARN_UNUSED;
+enum err chain_pair_movements(struct chain_pair *p, const struct movements_filter *f, uint64_t first, uint64_t last, struct chain_block *ret_last,
+			      struct chain_movement **ret, size_t *ret_count) WARN_UNUSED;
 /* Is this block, which we saw at `number`, gone for both? `reached`: the chain is said to be that long, so that having no block there says
  * nothing (ERR_CHAIN_DOWN). ERR_NOT_FOUND: the second cannot say yet. */
 enum err chain_pair_gone(struct chain_pair *p, uint64_t number, bool reached, const struct hash *hash, bool *ret) WARN_UNUSED;

@@ -82,10 +82,8 @@ static enum err compare_blocks(const struct audit_config *c, struct db *db, cons
 	size_t count = 0;
 	uint64_t last = chain_pair_range(c->pair, at + 1, final);
 	_cleanup_json_ json_t *movements = json_must(json_array());
-	enum err e = chain_pair_movements(c->pair, &f, at + 1, last, &list, &count);
+	enum err e = chain_pair_movements(c->pair, &f, at + 1, last, &block, &list, &count);
 
-	if (!e)
-		e = chain_pair_block(c->pair, last, &block);
 	if (!e) {
 		for (size_t i = 0; i < count; i++)
 			json_array_append_new(movements, audit_movement_json(&list[i]));
