@@ -135,6 +135,20 @@ static void test_what_needs_no_row(void **state)
 	assert_value("SELECT count(*) AS v FROM mismatch", "0");
 }
 
+/* Anybody can make logs of nothing, also in our name; but a row that says more than its log differs all the same. */
+static void test_nothing_that_moves_means_nothing(void **state)
+{
+	(void)state;
+	compare(10, movement(1, 0, 5, TREASURY, SOMEBODY, "0"));
+	compare(11, movement(1, 1, 5, PAY_TO, SOMEBODY, "0"));
+	compare(12, movement(2, 0, 5, SOMEBODY, TREASURY, "0"));
+	assert_value("SELECT count(*) AS v FROM mismatch", "0");
+	assert_stopped(false);
+	deposit();
+	compare(13, movement(1, 2, 5, SOMEBODY, TREASURY, "0"));
+	assert_value("SELECT kind AS v FROM mismatch", "deposit_differs");
+}
+
 /* Our own Settler says that it took money for a payment: a payment must say so, too. */
 static void test_a_settlement_nobody_wrote_down(void **state)
 {
@@ -298,7 +312,7 @@ int main(void)
 #define OF_ITS_OWN(test) cmocka_unit_test_setup(test, setup)
 	const struct CMUnitTest tests[] = {
 		OF_ITS_OWN(test_a_deposit_agrees), OF_ITS_OWN(test_what_does_not_agree_stops), OF_ITS_OWN(test_doubt), OF_ITS_OWN(test_what_needs_no_row),
-		OF_ITS_OWN(test_a_settlement_nobody_wrote_down), OF_ITS_OWN(test_one_comparer_a_block), OF_ITS_OWN(test_a_row_without_log_is_asked_about),
+		OF_ITS_OWN(test_nothing_that_moves_means_nothing), OF_ITS_OWN(test_a_settlement_nobody_wrote_down), OF_ITS_OWN(test_one_comparer_a_block), OF_ITS_OWN(test_a_row_without_log_is_asked_about),
 		OF_ITS_OWN(test_going_back), OF_ITS_OWN(test_a_mismatch_heals), OF_ITS_OWN(test_an_operator_resolves),
 		OF_ITS_OWN(test_where_the_books_first_went_wrong), OF_ITS_OWN(test_an_endpoint_in_two_minds),
 	};

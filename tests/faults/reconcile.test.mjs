@@ -136,6 +136,17 @@ test('what cannot be checked is neither right nor wrong', () => {
   assert.match(run.stderr, /could not check/);
 });
 
+test('nothing that a stranger moves out of the treasury stops nothing', { timeout: 120_000 }, async () => {
+  const stranger = chainAccount(9).account;
+  for (const from of [rig.accounts.treasury.address, PAY_TO]) await chain.write(stranger, { ...token, functionName: 'transferFrom', args: [from, stranger.address, 0n] });
+  await chain.write(stranger, { ...token, functionName: 'transfer', args: [rig.accounts.treasury.address, 0n] });
+  await compared();
+  const { ok, settlements_stopped, mismatches } = await rig.reconciliation();
+  assert.deepEqual([ok, settlements_stopped, mismatches], [true, false, []]);
+  const found = reconcile();
+  assert.deepEqual([found.status, found.lines, found.end.counts.nothing], [0, [], 2], found.stderr);
+});
+
 const stopped = async () => (await rig.reconciliation()).settlements_stopped;
 
 test('money that leaves unasked stops settlements and says where it first appeared, until an operator resolves it', { timeout: 120_000 }, async () => {
