@@ -31,6 +31,12 @@ enum err db_audit_at(struct db *db, const struct watch *w, uint64_t *ret)
 	return db_watch_number(db, "SELECT coalesce(max(number), 0) AS number FROM audit_cursor WHERE chain_id = $1 AND token = $2 AND treasury = $3", w, ret);
 }
 
+enum err db_audit_booked(struct db *db, const struct watch *w, uint64_t *ret)
+{
+	return db_watch_number(db, "SELECT coalesce(greatest((SELECT number FROM chain_cursor WHERE chain_id = $1 AND token = $2 AND treasury = $3),"
+				   " (SELECT max(block_number) FROM settlement_tx WHERE chain_id = $1 AND state IN ('mined', 'final'))), 0) AS number", w, ret);
+}
+
 enum err db_audit_block(struct db *db, const struct watch *w, uint64_t number, uint64_t *ret_number, struct hash *ret_hash)
 {
 	_cleanup_result_ struct db_result *r = NULL;

@@ -11,6 +11,8 @@ enum err settlement_stopped(struct db *db, bool *ret) WARN_UNUSED;
 /* `scope` is {"chain_id", "token", "treasury", "pay_to", "ours": […]}, addresses as hex without 0x: see audit_judge. */
 enum err db_audit_cursor(struct db *db, const struct watch *w, uint64_t start, uint64_t *ret) WARN_UNUSED; /* made at `start` when there is none */
 enum err db_audit_at(struct db *db, const struct watch *w, uint64_t *ret) WARN_UNUSED; /* the same, made nowhere: 0 */
+/* The newest block the books know of, watched or with a settlement: an endpoint that has not come so far says nothing about them. */
+enum err db_audit_booked(struct db *db, const struct watch *w, uint64_t *ret) WARN_UNUSED;
 /* The newest block not after `number` whose hash we remember. ERR_NOT_FOUND. */
 enum err db_audit_block(struct db *db, const struct watch *w, uint64_t number, uint64_t *ret_number, struct hash *ret_hash) WARN_UNUSED;
 /* ERR_CONFLICT: another process was first. ERR_IN_PROGRESS: something does not agree; read the blocks again and be `sure`. movements: [{"tx","ordinal","block","from","to","value","ref"?,"nonce"?}]. */

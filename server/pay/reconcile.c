@@ -44,12 +44,27 @@ static enum err payouts(const struct reconcile_with *w, struct db *db, uint64_t 
 	return r->payouts_ok ? amount_sub(r->paid, booked, &r->leaving) : ERR_OK;
 }
 
+/* The newest block, and not one from before what is booked: an endpoint may lag. */
+static enum err head_read(const struct reconcile_with *w, struct db *db, uint64_t *ret)
+{
+	uint64_t booked = 0, head = 0;
+	enum err e = db_audit_booked(db, &w->watch, &booked);
+
+	if (!e)
+		e = chain_head(w->chain, &head);
+	if (!e && head < booked)
+		e = ERR_NOT_FOUND;
+	if (!e)
+		*ret = head;
+	return e;
+}
+
 /* All of one block, so that what leaves is seen once: in the treasury or in the contract's total. */
 static enum err look_at_chain(const struct reconcile_with *w, struct db *db, struct reconciliation *r)
 {
 	struct amount covered, explained;
 	uint64_t head = 0;
-	enum err e = chain_head(w->chain, &head);
+	enum err e = head_read(w, db, &head);
 
 	if (!e)
 		e = balances(w, head, &r->on_chain);
@@ -150,7 +165,7 @@ static enum err read_all(const struct reconcile_with *w, struct db *db, struct r
 	r->balances_ok = r->books.wrong_balances == 0;
 	r->holds_ok = r->books.wrong_holds == 0;
 	r->captures_ok = r->books.wrong_captures == 0;
-	/* The books were read first: what arrives on chain in between can only make custody larger. */
+	/* The books were read first, and the chain is asked about no earlier block than theirs: what arrives in between can only make custody larger. */
 	if (look_at_chain(w, db, r))
 		r->custody = CUSTODY_UNKNOWN;
 	if (of_books == 0 && r->ledger_ok && r->balances_ok && r->holds_ok && r->captures_ok && r->custody != CUSTODY_SHORT && !r->below_ledger && payouts_hold(r))

@@ -11,14 +11,17 @@ import { environmentClean } from '../../script/lib/procs.mjs';
 import { paymentsOpen } from '../stack/payments.mjs';
 import { EvilNode } from './evil-node.mjs';
 import { opgateBinary, OPG, PAY_TO, Rig, waitFor } from './rig.mjs';
+import { RpcProxy } from './rpc-proxy.mjs';
 
 const PAYER = chainAccount(5).account;
 const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64');
-let rig, model, payments, chain, token, number = 0;
+let rig, proxy, model, payments, chain, token, number = 0;
 
 before(async () => {
   rig = await Rig.start({ instance_timeout_ms: 1000, job_timeout_ms: 60000, deposit_confirmations: 2, admin_addresses: chainAccount(0).address });
-  await rig.gatewayAgain(rig.walletSettings());
+  proxy = await RpcProxy.start(rig.rpc_url);
+  rig.closers.push(() => proxy.stop());
+  await rig.gatewayAgain({ ...rig.walletSettings(), rpc_url: proxy.url });
   chain = chainOpen(rig.rpc_url);
   token = { address: rig.chain.opg_token, abi: contractsCompile().OPG.abi };
   payments = paymentsOpen(chain, { ...rig.chain, chain_id: 84532 });
@@ -145,6 +148,28 @@ test('nothing that a stranger moves out of the treasury stops nothing', { timeou
   assert.deepEqual([ok, settlements_stopped, mismatches], [true, false, []]);
   const found = reconcile();
   assert.deepEqual([found.status, found.lines, found.end.counts.nothing], [0, [], 2], found.stderr);
+});
+
+const rpc = (method, ...params) => chain.client.request({ method, params });
+
+test('a head from before the newest payment says nothing about custody', { timeout: 120_000 }, async () => {
+  await rpc('evm_setIntervalMining', 3600);
+  await rpc('evm_setAutomine', true); // blocks come with transactions only
+  try {
+    assert.equal((await pay()).status, 200);
+    const [{ mined }] = await rig.sql('SELECT max(block_number) AS mined FROM settlement_tx');
+    await waitFor('custody is known', async () => (await rig.reconciliation()).custody.ok === true);
+    const behind = ({ method }) => (method === 'eth_blockNumber' ? { result: `0x${(mined - 1).toString(16)}` } : undefined);
+    await proxy.during(behind, async () => {
+      const { ok, settlements_stopped, payouts_ok, custody, mismatches } = await rig.reconciliation();
+      assert.deepEqual([ok, settlements_stopped, payouts_ok, custody.ok, custody.on_chain, mismatches], [true, false, null, null, null, []]);
+      assert.equal((await fetch(`${rig.base_url}/readyz`)).status, 200);
+      assert.equal((await pay()).status, 200);
+    });
+  } finally {
+    await rpc('evm_setIntervalMining', 1);
+  }
+  await waitFor('custody is known again', async () => (await rig.reconciliation()).custody.ok === true);
 });
 
 const stopped = async () => (await rig.reconciliation()).settlements_stopped;
