@@ -120,6 +120,9 @@ enum err db_audit_questions(struct db *db, const json_t *scope, uint64_t upto, s
 						   .kind = xstrdup(db_get_text(r, i, "kind")), .subject = xstrdup(db_get_text(r, i, "subject")),
 						   .detail = xstrdup(db_get_text(r, i, "detail")), .block_number = (uint64_t)db_get_int(r, i, "block_number") };
 		db_get_hash(r, i, "tx", &list[i].tx);
+		list[i].has_hash = !db_is_null(r, i, "block_hash");
+		if (list[i].has_hash)
+			db_get_hash(r, i, "block_hash", &list[i].block_hash);
 	}
 	*ret = list;
 	*ret_count = (size_t)db_rows(r);

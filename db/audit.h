@@ -15,7 +15,7 @@ enum err db_audit_at(struct db *db, const struct watch *w, uint64_t *ret) WARN_U
 enum err db_audit_booked(struct db *db, const struct watch *w, uint64_t *ret) WARN_UNUSED;
 /* The newest block not after `number` whose hash we remember. ERR_NOT_FOUND. */
 enum err db_audit_block(struct db *db, const struct watch *w, uint64_t number, uint64_t *ret_number, struct hash *ret_hash) WARN_UNUSED;
-/* ERR_CONFLICT: another process was first. ERR_IN_PROGRESS: something does not agree; read the blocks again and be `sure`. movements: [{"tx","ordinal","block","from","to","value","ref"?,"nonce"?}]. */
+/* ERR_CONFLICT: another process was first. ERR_IN_PROGRESS: something does not agree; read the blocks again and be `sure`. movements: [{"tx","ordinal","block","hash","from","to","value","ref"?,"nonce"?}]. */
 enum err db_audit_advance(struct db *db, const json_t *scope, uint64_t before, uint64_t upto, const struct hash *hash, const json_t *movements, bool sure) WARN_UNUSED;
 enum err db_audit_rewind(struct db *db, const json_t *scope, uint64_t before, uint64_t target) WARN_UNUSED;
 
@@ -26,6 +26,8 @@ struct audit_question { /* a row or an open mismatch whose log is to be looked a
 	bool claimed; /* a row says that the log exists */
 	char *kind, *subject, *detail;
 	uint64_t block_number; /* 0: unknown */
+	bool has_hash;         /* a log was found in this block */
+	struct hash block_hash;
 };
 void audit_questions_free(struct audit_question *list, size_t count);
 enum err db_audit_questions(struct db *db, const json_t *scope, uint64_t upto, struct audit_question **ret, size_t *ret_count) WARN_UNUSED;
@@ -39,7 +41,7 @@ enum err db_audit_elsewhere(struct db *db, const json_t *scope, uint64_t head, s
 /* Does the ledger's custody equal what the rows say arrived and left? *ret_words "" when it does; freed by the caller. */
 enum err db_audit_custody(struct db *db, char **ret_words) WARN_UNUSED;
 
-/* found: [{"kind","subject","detail","tx"?,"ordinal"?,"block"?}]. Open ones of these kinds that are not found are healed. */
+/* found: [{"kind","subject","detail","tx"?,"ordinal"?,"block"?,"hash"?}]. Open ones of these kinds that are not found are healed. */
 enum err db_mismatch_report(struct db *db, const char *const *kinds, size_t kind_count, const json_t *found) WARN_UNUSED;
 enum err db_mismatch_heal(struct db *db, int64_t id) WARN_UNUSED;
 enum err db_mismatch_resolve(struct db *db, int64_t id, int64_t account, const char *note) WARN_UNUSED; /* ERR_NOT_FOUND */

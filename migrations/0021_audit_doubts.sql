@@ -1,5 +1,8 @@
 -- Reconciliation stops the gateway for what is wrong, and for nothing else: not for what anybody can put on chain, nor for an endpoint that lags.
 
+ALTER TABLE mismatch ADD COLUMN block_hash hash32;
+COMMENT ON COLUMN mismatch.block_hash IS 'hash of that block when the log was found: while the chain has it, the log is there, whatever an endpoint does not have';
+
 -- As in 0012. `means` may be nothing, too: a Transfer of nothing that no row speaks of.
 CREATE OR REPLACE FUNCTION audit_compare(s jsonb, m jsonb, OUT means text, OUT deposit_id bigint, OUT payment_id uuid, OUT kind text, OUT detail text) LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -67,3 +70,48 @@ BEGIN
 		detail := NULL;
 	END IF;
 END $$;
+
+-- As in 0012, with the block's hash.
+CREATE OR REPLACE FUNCTION audit_judge(s jsonb, m jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+	c record;
+	block bigint := (m->>'block')::bigint;
+BEGIN
+	SELECT * INTO c FROM audit_compare(s, m);
+	UPDATE deposit x SET audited_block = block WHERE x.id = c.deposit_id AND x.audited_block IS DISTINCT FROM block;
+	UPDATE payment x SET audited_block = block WHERE x.id = c.payment_id AND x.audited_block IS DISTINCT FROM block;
+	RETURN CASE WHEN c.kind IS NOT NULL THEN jsonb_build_object('kind', c.kind, 'subject', format('0x%s:%s', m->>'tx', m->>'ordinal'), 'tx', m->>'tx',
+		'ordinal', m->'ordinal', 'block', m->'block', 'hash', m->'hash', 'detail', c.detail) END;
+END $$;
+
+-- As in 0012; a log that came again in another block is in that one.
+CREATE OR REPLACE FUNCTION mismatch_report(kinds text[], news jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO mismatch AS m (kind, subject, tx, ordinal, block_number, block_hash, detail)
+	SELECT f->>'kind', f->>'subject', decode(f->>'tx', 'hex'), (f->>'ordinal')::int, (f->>'block')::bigint, decode(f->>'hash', 'hex'), f->>'detail' FROM jsonb_array_elements(news) f
+	ON CONFLICT (kind, subject) WHERE healed_at IS NULL DO UPDATE SET last_seen_at = now(), detail = EXCLUDED.detail,
+		block_number = coalesce(EXCLUDED.block_number, m.block_number), block_hash = coalesce(EXCLUDED.block_hash, m.block_hash);
+	UPDATE mismatch m SET healed_at = now() WHERE m.healed_at IS NULL AND m.kind = ANY (kinds)
+		AND NOT EXISTS (SELECT FROM jsonb_array_elements(news) f WHERE f->>'kind' = m.kind AND f->>'subject' = m.subject);
+END $$;
+
+-- As in 0012, with the hash of the block a mismatch was found in.
+DROP FUNCTION audit_questions;
+CREATE FUNCTION audit_questions(s jsonb, upto bigint) RETURNS TABLE (mismatch bigint, kind text, subject text, tx bytea, ordinal int, block_number bigint, block_hash bytea, claimed boolean, detail text)
+LANGUAGE sql STABLE AS $$
+	(SELECT NULL::bigint, 'deposit_without_log', format('deposit:%s', d.id), d.tx::bytea, d.ordinal, d.block_number, NULL::bytea, true,
+		format('deposit %s (%s, %s) has no log', d.id, d.state, d.amount)
+	 FROM deposit d WHERE d.state IN ('credited', 'held') AND d.audited_block IS NULL AND d.block_number <= upto AND d.chain_id = (s->>'chain_id')::bigint
+		AND d.token = decode(s->>'token', 'hex') AND d.treasury = decode(s->>'treasury', 'hex') ORDER BY d.id LIMIT 64)
+	UNION ALL
+	(SELECT NULL, 'payment_without_log', format('payment:%s', p.id), p.tx_hash::bytea, p.log_index, t.block_number, NULL, true, format('payment %s (settled, %s) has no log', p.id, p.amount)
+	 FROM payment p LEFT JOIN settlement_tx_version v ON v.hash = p.tx_hash LEFT JOIN settlement_tx t ON t.id = v.tx
+	 WHERE p.state IN ('settled', 'credited') AND p.tx_hash IS NOT NULL AND p.audited_block IS NULL AND p.chain_id = (s->>'chain_id')::bigint
+		AND (t.id IS NULL OR (t.state = 'final' AND t.block_number <= upto)) ORDER BY p.ended_at, p.id LIMIT 64)
+	UNION ALL
+	(SELECT m.id, m.kind, m.subject, m.tx::bytea, m.ordinal, m.block_number, m.block_hash::bytea,
+		EXISTS (SELECT FROM deposit d WHERE d.tx = m.tx AND d.ordinal = m.ordinal AND d.state IN ('credited', 'held') AND d.chain_id = (s->>'chain_id')::bigint
+			AND d.token = decode(s->>'token', 'hex'))
+		OR EXISTS (SELECT FROM payment p WHERE p.tx_hash = m.tx AND p.log_index = m.ordinal AND p.state IN ('settled', 'credited')), m.detail
+	 FROM mismatch m WHERE m.healed_at IS NULL AND m.tx IS NOT NULL ORDER BY m.id LIMIT 256)
+$$;

@@ -20,8 +20,8 @@ json_t *audit_scope(const struct watch *w, const struct address *pay_to, const s
 
 json_t *audit_movement_json(const struct chain_movement *m)
 {
-	json_t *o = json_must(json_pack("{s:o, s:I, s:I, s:o, s:o, s:s}", "tx", json_hex(m->tx.b, 32), "ordinal", (json_int_t)m->ordinal, "block", (json_int_t)m->block_number,
-					"from", json_hex(m->from.b, 20), "to", json_hex(m->to.b, 20), "value", u256_format(&m->value).s));
+	json_t *o = json_must(json_pack("{s:o, s:I, s:I, s:o, s:o, s:o, s:s}", "tx", json_hex(m->tx.b, 32), "ordinal", (json_int_t)m->ordinal, "block", (json_int_t)m->block_number,
+					"hash", json_hex(m->block.b, 32), "from", json_hex(m->from.b, 20), "to", json_hex(m->to.b, 20), "value", u256_format(&m->value).s));
 
 	if (m->has_ref)
 		json_object_set_new(o, "ref", json_hex(m->ref.b, 32));
@@ -130,8 +130,25 @@ static json_t *question_json(const struct audit_question *q)
 	return o;
 }
 
+/* A log that was found stays while its block does: an endpoint that has no receipt may lag, or have forgotten. ERR_IN_PROGRESS: it is there,
+ * or that cannot be said; what was written down without a hash waits for an operator. */
+static enum err log_gone(const struct audit_config *c, const struct audit_question *q)
+{
+	struct chain_block block;
+	enum err e;
+
+	if (strstr(q->kind, "_without_log")) /* none was ever found, and no row says any more that there is one */
+		return ERR_OK;
+	if (!q->has_hash)
+		return ERR_IN_PROGRESS;
+	e = chain_pair_block(c->pair, q->block_number, &block);
+	if (e)
+		return e == ERR_NOT_FOUND ? ERR_IN_PROGRESS : e;
+	return hash_equal(&block.hash, &q->block_hash) ? ERR_IN_PROGRESS : ERR_OK;
+}
+
 /* A log that is there is judged again; one that is not is missed while a row says that it exists. *ret_found: what is wrong, or NULL.
- * ERR_IN_PROGRESS: its block is not final, the cursor will come to it. */
+ * ERR_IN_PROGRESS: its block is not final, the cursor will come to it; or nothing new is known. */
 static enum err ask_again(const struct audit_config *c, struct db *db, const json_t *scope, const struct audit_question *q, uint64_t at, json_t **ret_found)
 {
 	_cleanup_json_ json_t *movement = NULL;
@@ -139,11 +156,12 @@ static enum err ask_again(const struct audit_config *c, struct db *db, const jso
 	enum err e = movement_find(c, q, &m);
 
 	*ret_found = NULL;
-	if (e == ERR_NOT_FOUND) {
-		if (q->claimed)
-			*ret_found = question_json(q);
+	if (e == ERR_NOT_FOUND && q->claimed) {
+		*ret_found = question_json(q);
 		return ERR_OK;
 	}
+	if (e == ERR_NOT_FOUND)
+		return log_gone(c, q);
 	if (e || m.block_number > at)
 		return e ? e : ERR_IN_PROGRESS;
 	movement = audit_movement_json(&m);

@@ -24,7 +24,7 @@ static json_t *scope(void)
 
 static json_t *movement(uint8_t tx, int ordinal, int block, const char *from, const char *to, const char *value)
 {
-	return json_must(json_pack("{s:o, s:i, s:i, s:s, s:s, s:s}", "tx", json_sprintf("dd%02x%060d", tx, 0), "ordinal", ordinal, "block", block, "from", from, "to", to,
+	return json_must(json_pack("{s:o, s:i, s:i, s:o, s:s, s:s, s:s}", "tx", json_sprintf("dd%02x%060d", tx, 0), "ordinal", ordinal, "block", block, "hash", json_sprintf("%064d", block), "from", from, "to", to,
 				   "value", value));
 }
 

@@ -1,7 +1,7 @@
 // The books against the chain's own logs: what `opgate reconcile --from-chain` finds in a database somebody has changed, what the
 // gateway itself notices while it runs, and that it settles nothing until that is gone or resolved. On a real chain and database.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -47,11 +47,14 @@ async function pay() {
   return ask(body, { 'PAYMENT-SIGNATURE': base64({ x402Version: 2, accepted: offer, payload: { signature: args.at(-1), authorization } }) });
 }
 
-function reconcile(...more) {
-  const run = spawnSync(opgateBinary(), ['reconcile', '--from-chain', '--config', rig.gateways.gateway.config, ...more], { encoding: 'utf8', env: environmentClean(), timeout: 60_000 });
-  const lines = run.stdout.split('\n').filter(Boolean);
+/// By another process, while this one serves its endpoint.
+async function reconcile(...more) {
+  const child = spawn(opgateBinary(), ['reconcile', '--from-chain', '--config', rig.gateways.gateway.config, ...more], { env: environmentClean(), timeout: 60_000 });
+  const ended = new Promise((resolve) => child.on('close', resolve));
+  const [stdout, stderr] = (await Promise.all([child.stdout, child.stderr].map((stream) => Array.fromAsync(stream)))).map((parts) => parts.join(''));
+  const lines = stdout.split('\n').filter(Boolean);
   const end = lines.length ? JSON.parse(lines.pop()) : null;
-  return { status: run.status, lines, end, stderr: run.stderr };
+  return { status: await ended, lines, end, stderr };
 }
 const kinds = ({ lines }) => lines.map((line) => /^difference kind=(\w+) subject=\S+ (block=\d+ )?(tx=0x[0-9a-f]{64} log=\d+ )?detail="[^"\n]*"$/.exec(line)?.[1] ?? line).toSorted();
 
@@ -79,7 +82,7 @@ test('the books equal the chain: deposits, settlements, our own transfers, and w
   await chain.write(PAYER, { ...token, functionName: 'transfer', args: [PAY_TO, 77n] }); // nobody asked for it
   await chain.write(chainAccount(8).account, { ...token, functionName: 'transfer', args: [rig.accounts.treasury.address, 33n] }); // pay_to is swept
   await compared();
-  const found = reconcile();
+  const found = await reconcile();
   assert.deepEqual([found.status, found.lines], [0, []], found.stderr);
   assert.equal(found.end.exact, true);
   assert.deepEqual(found.end.counts, { deposit: 2, payment: 2, stray: 1, internal: 1 });
@@ -96,37 +99,37 @@ test('the books equal the chain: deposits, settlements, our own transfers, and w
 test('a changed database is found out, line by line', { timeout: 120_000 }, async () => {
   await rig.kill('gateway'); // it would notice, too
   const row = "(SELECT min(id) FROM deposit WHERE state = 'credited')";
-  await doctored('deposit', `DELETE FROM deposit WHERE id = ${row}`, () => {
-    const found = reconcile();
+  await doctored('deposit', `DELETE FROM deposit WHERE id = ${row}`, async () => {
+    const found = await reconcile();
     assert.deepEqual([found.status, kinds(found)], [1, ['custody', 'deposit_missing']]);
     assert.equal(found.end.differences, 2);
   });
   await doctored('deposit', `INSERT INTO deposit (chain_id, token, treasury, tx, ordinal, account, sender, amount, block_number, block_hash, state)
-    SELECT chain_id, token, treasury, block_hash, 9, account, sender, 5, block_number, block_hash, 'credited' FROM deposit WHERE id = ${row}`, () => {
-    const found = reconcile();
+    SELECT chain_id, token, treasury, block_hash, 9, account, sender, 5, block_number, block_hash, 'credited' FROM deposit WHERE id = ${row}`, async () => {
+    const found = await reconcile();
     assert.deepEqual([found.status, kinds(found)], [1, ['custody', 'deposit_without_log']]);
   });
-  await doctored('deposit', `UPDATE deposit SET amount = amount + 1 WHERE id = ${row}`, () => {
-    const found = reconcile();
+  await doctored('deposit', `UPDATE deposit SET amount = amount + 1 WHERE id = ${row}`, async () => {
+    const found = await reconcile();
     assert.deepEqual([found.status, kinds(found)], [1, ['custody', 'deposit_differs']]);
   });
-  await doctored('deposit', `UPDATE deposit SET block_number = 2147483648 WHERE id = ${row}`, () => {
-    assert.deepEqual(kinds(reconcile()), ['deposit_differs']);
+  await doctored('deposit', `UPDATE deposit SET block_number = 2147483648 WHERE id = ${row}`, async () => {
+    assert.deepEqual(kinds(await reconcile()), ['deposit_differs']);
   });
-  await doctored('payment', "UPDATE payment SET tx_hash = decode(repeat('ab', 32), 'hex') WHERE id = (SELECT id FROM payment ORDER BY id LIMIT 1)", () => {
-    const found = reconcile();
+  await doctored('payment', "UPDATE payment SET tx_hash = decode(repeat('ab', 32), 'hex') WHERE id = (SELECT id FROM payment ORDER BY id LIMIT 1)", async () => {
+    const found = await reconcile();
     assert.deepEqual([found.status, kinds(found)], [1, ['payment_missing', 'payment_without_log']]);
   });
-  await doctored('payment', 'UPDATE payment SET amount = amount - 1 WHERE id = (SELECT id FROM payment ORDER BY id LIMIT 1)', () => {
-    assert.deepEqual(kinds(reconcile()), ['custody', 'payment_differs']);
+  await doctored('payment', 'UPDATE payment SET amount = amount - 1 WHERE id = (SELECT id FROM payment ORDER BY id LIMIT 1)', async () => {
+    assert.deepEqual(kinds(await reconcile()), ['custody', 'payment_differs']);
   });
-  await doctored('payment', "UPDATE payment SET state = 'dropped' WHERE id = (SELECT id FROM payment ORDER BY id LIMIT 1)", () => {
-    assert.deepEqual(kinds(reconcile()), ['custody', 'payment_differs']);
+  await doctored('payment', "UPDATE payment SET state = 'dropped' WHERE id = (SELECT id FROM payment ORDER BY id LIMIT 1)", async () => {
+    assert.deepEqual(kinds(await reconcile()), ['custody', 'payment_differs']);
   });
-  assert.equal(reconcile().status, 0, 'and as it was, all is well');
-  const late = reconcile('--from', String(await chain.client.getBlockNumber()));
+  assert.equal((await reconcile()).status, 0, 'and as it was, all is well');
+  const late = await reconcile('--from', String(await chain.client.getBlockNumber()));
   assert.deepEqual([late.status, late.end.logs], [0, 0]);
-  assert.equal(reconcile('--from', 'x').status, 2);
+  assert.equal((await reconcile('--from', 'x')).status, 2);
   await rig.gatewaySpawn('gateway');
   await rig.gatewayReady();
 });
@@ -146,7 +149,7 @@ test('nothing that a stranger moves out of the treasury stops nothing', { timeou
   await compared();
   const { ok, settlements_stopped, mismatches } = await rig.reconciliation();
   assert.deepEqual([ok, settlements_stopped, mismatches], [true, false, []]);
-  const found = reconcile();
+  const found = await reconcile();
   assert.deepEqual([found.status, found.lines, found.end.counts.nothing], [0, [], 2], found.stderr);
 });
 
@@ -176,12 +179,23 @@ const stopped = async () => (await rig.reconciliation()).settlements_stopped;
 
 test('money that leaves unasked stops settlements and says where it first appeared, until an operator resolves it', { timeout: 120_000 }, async () => {
   const receipt = await chain.write(rig.accounts.treasury.account, { ...token, functionName: 'transfer', args: [PAYER.address, 3n] });
-  await waitFor('settlements stop', stopped, { seconds: 60 });
-  const { mismatches, ok } = await rig.reconciliation();
-  assert.equal(ok, false);
-  const first = mismatches.find(({ check }) => check === 'outflow_unknown');
+  const first = await waitFor('it is noticed', async () => (await rig.reconciliation()).mismatches.find(({ check }) => check === 'outflow_unknown'), { seconds: 60 });
+  const { ok, settlements_stopped } = await rig.reconciliation();
+  assert.deepEqual([ok, settlements_stopped], [false, true]);
   assert.deepEqual([first.subject, first.block, first.state], [`${receipt.transactionHash}:0`, Number(receipt.blockNumber), 'open']);
   assert.match(first.detail, /^3 left 0x[0-9a-f]{40} for 0x[0-9a-f]{40} and is no payout$/);
+  await waitFor('the cursor is past it', async () => (await rig.reconciliation()).compared_block > receipt.blockNumber, { seconds: 60 });
+  // Nodes that have no receipt, or not even the block, heal nothing: the log was there.
+  let asked = 0;
+  const forgets = (...methods) => ({ method, params }) => {
+    if (method === 'eth_getTransactionReceipt' && params[0] === receipt.transactionHash) asked++;
+    return methods.includes(method) && [receipt.transactionHash, `0x${receipt.blockNumber.toString(16)}`].includes(params[0]) ? { result: null } : undefined;
+  };
+  for (const methods of [['eth_getTransactionReceipt'], ['eth_getTransactionReceipt', 'eth_getBlockByNumber']]) {
+    const before = asked;
+    await proxy.during(forgets(...methods), () => waitFor('it was looked at again, and again', () => asked > before + 2, { seconds: 60 }));
+    assert.deepEqual(await rig.sql('SELECT kind FROM mismatch WHERE healed_at IS NULL AND tx IS NOT NULL'), [{ kind: 'outflow_unknown' }]);
+  }
   assert.equal((await pay()).status, 503, 'no new paid work');
   // The settler begins nothing, whatever waits: a payment that is put there does not move.
   await chain.write(PAYER, { ...token, functionName: 'transfer', args: [rig.accounts.treasury.address, 3n] }); // somebody gives it back
@@ -195,6 +209,16 @@ test('money that leaves unasked stops settlements and says where it first appear
   await waitFor('settlements go on', async () => !(await stopped()), { seconds: 60 });
   assert.equal((await pay()).status, 200);
   assert.equal((await rig.reconciliation()).mismatches.find(({ id }) => id === first.id).note, 'taken by mistake, given back');
+});
+
+test('what the chain gives up did not leave', { timeout: 120_000 }, async () => {
+  const snapshot = await rpc('evm_snapshot');
+  await chain.write(rig.accounts.treasury.account, { ...token, functionName: 'transfer', args: [PAYER.address, 3n] });
+  const newest = async () => (await rig.sql("SELECT healed_at IS NOT NULL AS healed FROM mismatch WHERE kind = 'outflow_unknown' AND resolved_at IS NULL ORDER BY id DESC LIMIT 1"))[0];
+  await waitFor('it is noticed', newest, { seconds: 60 });
+  await rpc('evm_revert', snapshot);
+  await rpc('anvil_mine', '0x10');
+  await waitFor('it is gone', async () => (await newest()).healed, { seconds: 60 });
 });
 
 test('a mismatch that is gone is history', { timeout: 120_000 }, async () => {
