@@ -103,6 +103,8 @@ static enum err compare_all(struct work *w)
 		uint64_t last = chain_pair_range(&w->app.auditor_chains, at, w->to);
 		enum err e = compare_range(w, at, last);
 
+		if (e == ERR_NOT_FOUND)
+			snprintf(w->why.text, sizeof(w->why.text), "an endpoint has no block %llu yet", (unsigned long long)last);
 		if (e == ERR_CHAIN_DOWN && last > at && atomic_load(&w->app.auditor_chains.state) != PAIR_DISAGREE)
 			continue; /* and asks for fewer */
 		if (e)
@@ -182,13 +184,38 @@ static enum err compare_custody(struct work *w)
 	return e;
 }
 
-/* Whom to ask, and up to which block everything must be booked. */
+/* Up to which block everything must be booked. What there is nothing to compare with, or with an endpoint that is behind the books, cannot be
+ * checked. */
+static enum err find_last(struct work *w)
+{
+	const uint64_t confirmations = (uint64_t)w->settings.deposit_confirmations;
+	uint64_t watched = 0, booked = 0;
+	enum err e = db_watch_at(w->db, &w->watch, &watched);
+
+	if (!e)
+		e = db_audit_booked(w->db, &w->watch, &booked);
+	if (!e)
+		e = chain_head(w->app.chain, &w->head);
+	if (e)
+		return e;
+	if (w->head < booked) {
+		snprintf(w->why.text, sizeof(w->why.text), "rpc_url is at block %llu, the books are at %llu", (unsigned long long)w->head, (unsigned long long)booked);
+		return ERR_CHAIN_DOWN;
+	}
+	if (watched == 0 || watched + 1 < confirmations || watched + 1 - confirmations < w->from) {
+		snprintf(w->why.text, sizeof(w->why.text), "no gateway has confirmed block %llu yet: watched is block %llu", (unsigned long long)w->from, (unsigned long long)watched);
+		return ERR_NOT_FOUND;
+	}
+	w->to = watched + 1 - confirmations;
+	return ERR_OK;
+}
+
+/* Whom to ask, and about what. */
 static enum err prepare(struct work *w, const char *from)
 {
 	const struct settings *s = &w->settings;
 	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 4 };
 	struct migrate_why migrations = { "" };
-	uint64_t watched = 0;
 	struct u256 first;
 	enum err e;
 
@@ -219,15 +246,7 @@ static enum err prepare(struct work *w, const char *from)
 		return ERR_BAD_FIELD;
 	}
 	e = startup_check_chain(&w->app, &w->why);
-	if (!e)
-		e = chain_head(w->app.chain, &w->head);
-	if (!e)
-		e = db_watch_at(w->db, &w->watch, &watched);
-	if (e)
-		return e;
-	watched = watched < w->head ? watched : w->head;
-	w->to = watched + 1 > (uint64_t)s->deposit_confirmations ? watched + 1 - (uint64_t)s->deposit_confirmations : 0;
-	return ERR_OK;
+	return e ? e : find_last(w);
 }
 
 static void finish(struct work *w)

@@ -49,7 +49,7 @@ async function pay() {
 
 /// By another process, while this one serves its endpoint.
 async function reconcile(...more) {
-  const child = spawn(opgateBinary(), ['reconcile', '--from-chain', '--config', rig.gateways.gateway.config, ...more], { env: environmentClean(), timeout: 60_000 });
+  const child = spawn(opgateBinary(), ['reconcile', '--from-chain', ...(more.includes('--config') ? [] : ['--config', rig.gateways.gateway.config]), ...more], { env: environmentClean(), timeout: 60_000 });
   const ended = new Promise((resolve) => child.on('close', resolve));
   const [stdout, stderr] = (await Promise.all([child.stdout, child.stderr].map((stream) => Array.fromAsync(stream)))).map((parts) => parts.join(''));
   const lines = stdout.split('\n').filter(Boolean);
@@ -128,7 +128,8 @@ test('a changed database is found out, line by line', { timeout: 120_000 }, asyn
   });
   assert.equal((await reconcile()).status, 0, 'and as it was, all is well');
   const late = await reconcile('--from', String(await chain.client.getBlockNumber()));
-  assert.deepEqual([late.status, late.end.logs], [0, 0]);
+  assert.deepEqual([late.status, late.end], [2, null], 'nothing is confirmed from there on');
+  assert.match(late.stderr, /could not check: not_found: no gateway has confirmed block/);
   assert.equal((await reconcile('--from', 'x')).status, 2);
   await rig.gatewaySpawn('gateway');
   await rig.gatewayReady();
@@ -140,6 +141,27 @@ test('what cannot be checked is neither right nor wrong', () => {
   const run = spawnSync(opgateBinary(), ['reconcile', '--from-chain', '--config', config], { encoding: 'utf8', env: environmentClean() });
   assert.deepEqual([run.status, run.stdout], [2, '']);
   assert.match(run.stderr, /could not check/);
+});
+
+test('an endpoint that lags, or a database in which nothing was watched, cannot be checked', { timeout: 120_000 }, async () => {
+  await compared();
+  const lag = Number((await rig.sql("SELECT max(block_number) AS newest FROM deposit WHERE state = 'credited'"))[0].newest) - 1;
+  const beyond = (block) => /^0x/.test(block) && Number(block) > lag;
+  const lies = {
+    'its head': ({ method }) => (method === 'eth_blockNumber' ? { result: `0x${lag.toString(16)}` } : undefined),
+    'its logs': ({ method, params: [what] }) => (method === 'eth_getLogs' && beyond(what.toBlock) ? { result: [] } : method === 'eth_getBlockByNumber' && beyond(what) ? { result: null } : undefined),
+  };
+  for (const [what, lie] of Object.entries(lies)) {
+    const found = await proxy.during(lie, () => reconcile());
+    assert.deepEqual([found.status, found.lines, found.end], [2, [], null], `${what}: ${found.stderr}`);
+    assert.match(found.stderr, /could not check: (chain_unavailable: rpc_url is at block \d+, the books are at \d+|not_found: an endpoint has no block \d+ yet)/);
+  }
+  const config = path.join(rig.folder, 'fresh.conf');
+  await rig.sqlRun('CREATE DATABASE fresh');
+  fs.writeFileSync(config, fs.readFileSync(rig.gateways.gateway.config, 'utf8').replace(/database_url = .*/, (line) => line.replace(/\/[^/?]*(?=$|\?)/, '/fresh')));
+  rig.opgate('migrate', '--config', config);
+  const fresh = await reconcile('--config', config);
+  assert.deepEqual([fresh.status, fresh.end], [2, null], fresh.stderr);
 });
 
 test('nothing that a stranger moves out of the treasury stops nothing', { timeout: 120_000 }, async () => {
