@@ -3,7 +3,7 @@
 ALTER TABLE mismatch ADD COLUMN block_hash hash32;
 COMMENT ON COLUMN mismatch.block_hash IS 'hash of that block when the log was found: while the chain has it, the log is there, whatever an endpoint does not have';
 
--- As in 0012. `means` may be nothing, too: a Transfer of nothing that no row speaks of.
+-- As in 0012. `means` may be nothing, too: a Transfer of nothing that no row speaks of; and a deposit that is not booked yet is in_flight.
 CREATE OR REPLACE FUNCTION audit_compare(s jsonb, m jsonb, OUT means text, OUT deposit_id bigint, OUT payment_id uuid, OUT kind text, OUT detail text) LANGUAGE plpgsql STABLE AS $$
 DECLARE
 	hash bytea := decode(m->>'tx', 'hex');
@@ -23,9 +23,13 @@ BEGIN
 		IF NOT FOUND THEN
 			kind := 'deposit_missing';
 			detail := format('%s from 0x%s arrived and is no deposit', value, m->>'from');
-		ELSIF d.state IN ('credited', 'held') AND d.amount = value AND d.sender = source AND d.block_number = block THEN
-			means := 'deposit';
-			deposit_id := d.id;
+		ELSIF d.state IN ('seen', 'credited', 'held') AND d.amount = value AND d.sender = source AND d.block_number = block THEN
+			IF d.state = 'seen' THEN -- with fewer confirmations than it was seen with; it is asked about when it is booked
+				means := 'in_flight';
+			ELSE
+				means := 'deposit';
+				deposit_id := d.id;
+			END IF;
 		ELSE
 			kind := 'deposit_differs';
 			detail := format('deposit %s is %s: %s from 0x%s in block %s; the log says %s from 0x%s', d.id, d.state, d.amount, encode(d.sender, 'hex'), d.block_number, value, m->>'from');

@@ -135,6 +135,28 @@ static void test_what_needs_no_row(void **state)
 	assert_value("SELECT count(*) AS v FROM mismatch", "0");
 }
 
+/* A deposit that the watcher has not booked yet, because fewer confirmations are asked for since: it agrees, and is asked about later. */
+static void test_a_deposit_that_is_only_seen(void **state)
+{
+	_cleanup_json_ json_t *s = scope();
+	struct audit_question *list = NULL;
+	size_t count = 0;
+
+	(void)state;
+	deposit();
+	assert_ok(db_script(pg, "UPDATE deposit SET state = 'seen'"));
+	compare(9, movement(1, 2, 5, SOMEBODY, TREASURY, "100"));
+	assert_value("SELECT count(*) AS v FROM mismatch", "0");
+	assert_ok(db_script(pg, "UPDATE deposit SET state = 'credited'"));
+	assert_value("SELECT coalesce(audited_block, -1) AS v FROM deposit", "-1");
+	assert_ok(db_audit_questions(pg, s, 9, &list, &count));
+	assert_int_equal(count, 1);
+	audit_questions_free(list, count);
+	assert_ok(db_script(pg, "UPDATE deposit SET state = 'seen'"));
+	compare(10, movement(1, 2, 5, SOMEBODY, TREASURY, "101"));
+	assert_value("SELECT kind AS v FROM mismatch", "deposit_differs");
+}
+
 /* Anybody can make logs of nothing, also in our name; but a row that says more than its log differs all the same. */
 static void test_nothing_that_moves_means_nothing(void **state)
 {
@@ -312,7 +334,7 @@ int main(void)
 #define OF_ITS_OWN(test) cmocka_unit_test_setup(test, setup)
 	const struct CMUnitTest tests[] = {
 		OF_ITS_OWN(test_a_deposit_agrees), OF_ITS_OWN(test_what_does_not_agree_stops), OF_ITS_OWN(test_doubt), OF_ITS_OWN(test_what_needs_no_row),
-		OF_ITS_OWN(test_nothing_that_moves_means_nothing), OF_ITS_OWN(test_a_settlement_nobody_wrote_down), OF_ITS_OWN(test_one_comparer_a_block), OF_ITS_OWN(test_a_row_without_log_is_asked_about),
+		OF_ITS_OWN(test_a_deposit_that_is_only_seen), OF_ITS_OWN(test_nothing_that_moves_means_nothing), OF_ITS_OWN(test_a_settlement_nobody_wrote_down), OF_ITS_OWN(test_one_comparer_a_block), OF_ITS_OWN(test_a_row_without_log_is_asked_about),
 		OF_ITS_OWN(test_going_back), OF_ITS_OWN(test_a_mismatch_heals), OF_ITS_OWN(test_an_operator_resolves),
 		OF_ITS_OWN(test_where_the_books_first_went_wrong), OF_ITS_OWN(test_an_endpoint_in_two_minds),
 	};
