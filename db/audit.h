@@ -41,7 +41,7 @@ enum err db_audit_elsewhere(struct db *db, const json_t *scope, uint64_t head, s
 /* Does the ledger's custody equal what the rows say arrived and left? *ret_words "" when it does; freed by the caller. */
 enum err db_audit_custody(struct db *db, char **ret_words) WARN_UNUSED;
 
-/* found: [{"kind","subject","detail","tx"?,"ordinal"?,"block"?,"hash"?}]. Open ones of these kinds that are not found are healed. */
+/* found: [{"kind","subject","detail","tx"?,"ordinal"?,"block"?,"hash"?,"missing"?}]. Open ones of these kinds that are not found are healed. */
 enum err db_mismatch_report(struct db *db, const char *const *kinds, size_t kind_count, const json_t *found) WARN_UNUSED;
 enum err db_mismatch_heal(struct db *db, int64_t id) WARN_UNUSED;
 enum err db_mismatch_resolve(struct db *db, int64_t id, int64_t account, const char *note) WARN_UNUSED; /* ERR_NOT_FOUND */

@@ -3,6 +3,10 @@
 ALTER TABLE mismatch ADD COLUMN block_hash hash32;
 COMMENT ON COLUMN mismatch.block_hash IS 'hash of that block when the log was found: while the chain has it, the log is there, whatever an endpoint does not have';
 
+ALTER TABLE mismatch ADD COLUMN missing numeric;
+COMMENT ON COLUMN mismatch.missing IS 'how much: when it was last found or, of one that is resolved, what an operator took responsibility for; NULL: no sum';
+COMMENT ON COLUMN mismatch.healed_at IS 'when it was found gone, or resolved and grown, which is another one: history, no stop';
+
 -- As in 0012. `means` may be nothing, too: a Transfer of nothing that no row speaks of; and a deposit that is not booked yet is in_flight.
 CREATE OR REPLACE FUNCTION audit_compare(s jsonb, m jsonb, OUT means text, OUT deposit_id bigint, OUT payment_id uuid, OUT kind text, OUT detail text) LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -88,13 +92,17 @@ BEGIN
 		'ordinal', m->'ordinal', 'block', m->'block', 'hash', m->'hash', 'detail', c.detail) END;
 END $$;
 
--- As in 0012; a log that came again in another block is in that one.
+-- As in 0012; a log that came again in another block is in that one, and more missing than was resolved is another one.
 CREATE OR REPLACE FUNCTION mismatch_report(kinds text[], news jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-	INSERT INTO mismatch AS m (kind, subject, tx, ordinal, block_number, block_hash, detail)
-	SELECT f->>'kind', f->>'subject', decode(f->>'tx', 'hex'), (f->>'ordinal')::int, (f->>'block')::bigint, decode(f->>'hash', 'hex'), f->>'detail' FROM jsonb_array_elements(news) f
+	UPDATE mismatch m SET healed_at = now() FROM jsonb_array_elements(news) f WHERE m.healed_at IS NULL AND m.resolved_at IS NOT NULL
+		AND m.kind = f->>'kind' AND m.subject = f->>'subject' AND (f->>'missing')::numeric > m.missing;
+	INSERT INTO mismatch AS m (kind, subject, tx, ordinal, block_number, block_hash, missing, detail)
+	SELECT f->>'kind', f->>'subject', decode(f->>'tx', 'hex'), (f->>'ordinal')::int, (f->>'block')::bigint, decode(f->>'hash', 'hex'), (f->>'missing')::numeric, f->>'detail'
+	FROM jsonb_array_elements(news) f
 	ON CONFLICT (kind, subject) WHERE healed_at IS NULL DO UPDATE SET last_seen_at = now(), detail = EXCLUDED.detail,
-		block_number = coalesce(EXCLUDED.block_number, m.block_number), block_hash = coalesce(EXCLUDED.block_hash, m.block_hash);
+		block_number = coalesce(EXCLUDED.block_number, m.block_number), block_hash = coalesce(EXCLUDED.block_hash, m.block_hash),
+		missing = CASE WHEN m.resolved_at IS NULL THEN EXCLUDED.missing ELSE coalesce(m.missing, EXCLUDED.missing) END;
 	UPDATE mismatch m SET healed_at = now() WHERE m.healed_at IS NULL AND m.kind = ANY (kinds)
 		AND NOT EXISTS (SELECT FROM jsonb_array_elements(news) f WHERE f->>'kind' = m.kind AND f->>'subject' = m.subject);
 END $$;

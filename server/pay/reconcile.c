@@ -21,6 +21,14 @@ static enum err balances(const struct reconcile_with *w, uint64_t at, struct amo
 	return e ? e : amount_add(sum, more, ret);
 }
 
+static struct amount missing(struct amount wanted, struct amount has)
+{
+	struct amount d = AMOUNT_ZERO;
+	enum err e = amount_sub(wanted, amount_min(wanted, has), &d);
+
+	return e ? AMOUNT_ZERO : d;
+}
+
 /* The contract's total lies between what the books had as paid before the block, and what was ever sent after it; the difference to the
  * former has left the treasury while the books still owe it. A payout that was lost or made twice is outside. */
 static enum err payouts(const struct reconcile_with *w, struct db *db, uint64_t at, struct reconciliation *r)
@@ -41,6 +49,7 @@ static enum err payouts(const struct reconcile_with *w, struct db *db, uint64_t 
 	if (e)
 		return e;
 	r->payouts_ok = amount_cmp(r->paid, booked) >= 0 && amount_cmp(r->paid, sums.most) <= 0;
+	r->payouts_off = amount_cmp(r->paid, booked) < 0 ? missing(booked, r->paid) : missing(r->paid, sums.most);
 	return r->payouts_ok ? amount_sub(r->paid, booked, &r->leaving) : ERR_OK;
 }
 
@@ -62,7 +71,7 @@ static enum err head_read(const struct reconcile_with *w, struct db *db, uint64_
 /* All of one block, so that what leaves is seen once: in the treasury or in the contract's total. */
 static enum err look_at_chain(const struct reconcile_with *w, struct db *db, struct reconciliation *r)
 {
-	struct amount covered, explained;
+	struct amount covered, there, explained;
 	uint64_t head = 0;
 	enum err e = head_read(w, db, &head);
 
@@ -75,20 +84,22 @@ static enum err look_at_chain(const struct reconcile_with *w, struct db *db, str
 	if (!e)
 		e = amount_add(covered, r->leaving, &covered);
 	if (!e)
-		e = amount_add(r->on_chain, r->in_flight.unproven, &explained);
+		e = amount_add(r->on_chain, r->leaving, &there);
 	if (!e)
-		e = amount_add(explained, r->leaving, &explained);
+		e = amount_add(there, r->in_flight.unproven, &explained);
 	if (e)
 		return e;
 	r->custody = amount_cmp(covered, r->books.liabilities) >= 0 ? CUSTODY_OK : CUSTODY_SHORT;
 	r->below_ledger = amount_cmp(explained, r->books.custody) < 0;
+	r->uncovered = missing(r->books.liabilities, covered);
+	r->below = missing(r->books.custody, there); /* what is in flight is there, too, as a rule: so this is what stays */
 	r->has_gas = !address_is_zero(&w->gas_payer) && chain_native_balance(w->chain, &w->gas_payer, UINT64_MAX, &r->gas) == ERR_OK;
 	return ERR_OK;
 }
 
-static void add_found(json_t *found, const char *kind, char *detail)
+static void add_found(json_t *found, const char *kind, struct amount missing, char *detail)
 {
-	json_array_append_new(found, json_must(json_pack("{s:s, s:s, s:s}", "kind", kind, "subject", "custody", "detail", detail)));
+	json_array_append_new(found, json_must(json_pack("{s:s, s:s, s:s, s:s}", "kind", kind, "subject", "custody", "missing", amount_format(missing).s, "detail", detail)));
 }
 
 static bool payouts_hold(const struct reconciliation *r)
@@ -117,16 +128,16 @@ static enum err report(const struct reconciliation *r, struct db *db)
 	if (r->custody == CUSTODY_SHORT) {
 		_cleanup_free_ char *words = xasprintf("%s on chain and %s unsettled do not cover %s owed", amount_format(r->on_chain).s, amount_format(r->books.unsettled).s,
 						       amount_format(r->books.liabilities).s);
-		add_found(found, "custody_short", words);
+		add_found(found, "custody_short", r->uncovered, words);
 	}
 	if (r->below_ledger) {
 		_cleanup_free_ char *words = xasprintf("%s on chain, %s by the ledger; %s in flight does not explain it", amount_format(r->on_chain).s,
 						       amount_format(r->books.custody).s, amount_format(r->in_flight.unproven).s);
-		add_found(found, "custody_below_ledger", words);
+		add_found(found, "custody_below_ledger", r->below, words);
 	}
 	if (!payouts_hold(r)) {
 		_cleanup_free_ char *words = xasprintf("the Payouts contract has paid %s, which is not between what is booked and what was sent", amount_format(r->paid).s);
-		add_found(found, "payouts_differ", words);
+		add_found(found, "payouts_differ", r->payouts_off, words);
 	}
 	return db_mismatch_report(db, kinds, r->custody == CUSTODY_UNKNOWN ? 4 : 7, found);
 }

@@ -30,6 +30,7 @@ struct reconciliation {
 	struct amount leaving;  /* likewise: paid out by the contract, not booked yet; still owed by the books, gone from the treasury */
 	bool payouts_ok;        /* likewise: the contract paid no less than is booked, and no more than was sent */
 	struct amount paid;     /* likewise: what it has paid; zero without a contract */
+	struct amount uncovered, below, payouts_off; /* by how much custody is short, is less than booked, and payouts are off */
 	bool has_gas;
 	struct amount gas; /* wei the settling key has left */
 	uint64_t audited;  /* newest block compared */

@@ -281,6 +281,44 @@ static void test_an_operator_resolves(void **state)
 	assert_stopped(true);
 }
 
+static void report_missing(const char *amount)
+{
+	_cleanup_free_ char *json = xasprintf("[{\"kind\": \"custody_short\", \"subject\": \"custody\", \"missing\": \"%s\", \"detail\": \"%s missing\"}]", amount, amount);
+
+	report(json);
+}
+
+static void resolve(void)
+{
+	_cleanup_free_ char *ids = pg_value("SELECT max(id)::text || ' ' || (SELECT min(id) FROM account) AS v FROM mismatch");
+	long long id = 0, who = 0;
+
+	assert_int_equal(sscanf(ids, "%lld %lld", &id, &who), 2);
+	assert_ok(db_mismatch_resolve(pg, id, who, "found"));
+}
+
+/* An operator takes responsibility for what was missing then, not for whatever is missing later. */
+static void test_what_grows_is_another_one(void **state)
+{
+	(void)state;
+	deposit();
+	report_missing("9");
+	report_missing("5");
+	resolve();
+	report_missing("4");
+	report_missing("5");
+	assert_stopped(false);
+	assert_value("SELECT count(*) AS v FROM mismatch", "1");
+	report_missing("6");
+	assert_stopped(true);
+	assert_value("SELECT string_agg(missing || ' ' || (healed_at IS NULL) || ' ' || (resolved_at IS NULL), ', ' ORDER BY id) AS v FROM mismatch", "5 false false, 6 true true");
+	report_missing("1000000");
+	assert_value("SELECT detail AS v FROM mismatch WHERE healed_at IS NULL", "1000000 missing");
+	resolve();
+	report_missing("1000000");
+	assert_stopped(false);
+}
+
 static void test_where_the_books_first_went_wrong(void **state)
 {
 	_cleanup_json_ json_t *found = NULL;
@@ -335,7 +373,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		OF_ITS_OWN(test_a_deposit_agrees), OF_ITS_OWN(test_what_does_not_agree_stops), OF_ITS_OWN(test_doubt), OF_ITS_OWN(test_what_needs_no_row),
 		OF_ITS_OWN(test_a_deposit_that_is_only_seen), OF_ITS_OWN(test_nothing_that_moves_means_nothing), OF_ITS_OWN(test_a_settlement_nobody_wrote_down), OF_ITS_OWN(test_one_comparer_a_block), OF_ITS_OWN(test_a_row_without_log_is_asked_about),
-		OF_ITS_OWN(test_going_back), OF_ITS_OWN(test_a_mismatch_heals), OF_ITS_OWN(test_an_operator_resolves),
+		OF_ITS_OWN(test_going_back), OF_ITS_OWN(test_a_mismatch_heals), OF_ITS_OWN(test_an_operator_resolves), OF_ITS_OWN(test_what_grows_is_another_one),
 		OF_ITS_OWN(test_where_the_books_first_went_wrong), OF_ITS_OWN(test_an_endpoint_in_two_minds),
 	};
 

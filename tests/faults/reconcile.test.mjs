@@ -257,3 +257,18 @@ test('a mismatch that is gone is history', { timeout: 120_000 }, async () => {
   assert.equal((await rig.reconciliation()).mismatches.find(({ id }) => id === open.id).state, 'healed');
   assert.match(rig.logTail('gateway', 400), /"mismatch_healed"/);
 });
+
+test('an operator answers for what was missing then, not for more', { timeout: 120_000 }, async () => {
+  const open = async () => Object.fromEntries((await rig.sql('SELECT kind, missing::text FROM mismatch WHERE healed_at IS NULL AND resolved_at IS NULL AND tx IS NULL')).map(({ kind, missing }) => [kind, missing && BigInt(missing)]));
+  const take = (amount) => chain.write(rig.accounts.treasury.account, { ...token, functionName: 'transfer', args: [PAYER.address, amount] });
+  const resolve = () => rig.sqlRun("SELECT mismatch_resolve(id, (SELECT min(id) FROM account), 'it is in the cold wallet') FROM mismatch WHERE healed_at IS NULL");
+  await take(OPG);
+  const first = await waitFor('custody is short', async () => (await rig.reconciliation()) && (await open()).custody_below_ledger && open(), { seconds: 60 });
+  assert.ok(first.custody_short > 0n && first.custody_below_ledger > 0n, 'by how much is written down');
+  await compared();
+  await resolve();
+  await waitFor('settlements go on', async () => !(await stopped()), { seconds: 60 });
+  await take(1n);
+  const more = await waitFor('more is missing', async () => (await rig.reconciliation()) && (await open()).custody_below_ledger && open(), { seconds: 60 });
+  assert.deepEqual(more, { custody_short: first.custody_short + 1n, custody_below_ledger: first.custody_below_ledger + 1n });
+});
