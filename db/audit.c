@@ -117,6 +117,7 @@ enum err db_audit_questions(struct db *db, const json_t *scope, uint64_t upto, s
 	list = xcalloc((size_t)db_rows(r) + 1, sizeof(*list));
 	for (int i = 0; i < db_rows(r); i++) {
 		list[i] = (struct audit_question){ .mismatch = db_get_int(r, i, "mismatch"), .ordinal = (uint32_t)db_get_int(r, i, "ordinal"), .claimed = db_get_bool(r, i, "claimed"),
+						   .early = db_get_bool(r, i, "early"),
 						   .kind = xstrdup(db_get_text(r, i, "kind")), .subject = xstrdup(db_get_text(r, i, "subject")),
 						   .detail = xstrdup(db_get_text(r, i, "detail")), .block_number = (uint64_t)db_get_int(r, i, "block_number") };
 		db_get_hash(r, i, "tx", &list[i].tx);
@@ -127,6 +128,16 @@ enum err db_audit_questions(struct db *db, const json_t *scope, uint64_t upto, s
 	*ret = list;
 	*ret_count = (size_t)db_rows(r);
 	return ERR_OK;
+}
+
+enum err db_audit_missed(struct db *db, const struct audit_question *q, uint64_t head)
+{
+	DB_PARAMS p = { 0 };
+
+	db_hash(&p, &q->tx);
+	db_int(&p, (int64_t)q->ordinal);
+	db_int(&p, (int64_t)head);
+	return db_exec(db, "UPDATE payment SET missed_block = $3::bigint WHERE tx_hash = $1 AND log_index = $2::int AND audited_block IS NULL", &p, NULL);
 }
 
 enum err db_audit_judge(struct db *db, const json_t *scope, const json_t *movement, json_t **ret)

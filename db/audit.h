@@ -24,6 +24,7 @@ struct audit_question { /* a row or an open mismatch whose log is to be looked a
 	struct hash tx;
 	uint32_t ordinal;
 	bool claimed; /* a row says that the log exists */
+	bool early;   /* of a payment in a block we do not know: that it is not there says nothing yet */
 	char *kind, *subject, *detail;
 	uint64_t block_number; /* 0: unknown */
 	bool has_hash;         /* a log was found in this block */
@@ -31,6 +32,8 @@ struct audit_question { /* a row or an open mismatch whose log is to be looked a
 };
 void audit_questions_free(struct audit_question *list, size_t count);
 enum err db_audit_questions(struct db *db, const json_t *scope, uint64_t upto, struct audit_question **ret, size_t *ret_count) WARN_UNUSED;
+/* Asked early, and not there: to be asked again when all up to `head` is final. */
+enum err db_audit_missed(struct db *db, const struct audit_question *q, uint64_t head) WARN_UNUSED;
 /* One movement against the books; *ret NULL: they agree. New reference. */
 enum err db_audit_judge(struct db *db, const json_t *scope, const json_t *movement, json_t **ret) WARN_UNUSED;
 

@@ -7,6 +7,18 @@ ALTER TABLE mismatch ADD COLUMN missing numeric;
 COMMENT ON COLUMN mismatch.missing IS 'how much: when it was last found or, of one that is resolved, what an operator took responsibility for; NULL: no sum';
 COMMENT ON COLUMN mismatch.healed_at IS 'when it was found gone, or resolved and grown, which is another one: history, no stop';
 
+ALTER TABLE payment ADD COLUMN missed_block bigint;
+COMMENT ON COLUMN payment.missed_block IS 'head when the transaction that settled it, not one of ours, had no such log; when that is final it is looked for again, and counts';
+CREATE FUNCTION audit_forget_payment() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.audited_block := NULL;
+	NEW.missed_block := NULL;
+	RETURN NEW;
+END $$;
+DROP TRIGGER audit_forget ON payment;
+CREATE TRIGGER audit_forget BEFORE UPDATE OF state ON payment FOR EACH ROW
+	WHEN ((OLD.audited_block IS NOT NULL OR OLD.missed_block IS NOT NULL) AND NEW.state NOT IN ('settled', 'credited')) EXECUTE FUNCTION audit_forget_payment();
+
 -- As in 0012. `means` may be nothing, too: a Transfer of nothing that no row speaks of; and a deposit that is not booked yet is in_flight.
 CREATE OR REPLACE FUNCTION audit_compare(s jsonb, m jsonb, OUT means text, OUT deposit_id bigint, OUT payment_id uuid, OUT kind text, OUT detail text) LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -107,23 +119,26 @@ BEGIN
 		AND NOT EXISTS (SELECT FROM jsonb_array_elements(news) f WHERE f->>'kind' = m.kind AND f->>'subject' = m.subject);
 END $$;
 
--- As in 0012, with the hash of the block a mismatch was found in.
+-- As in 0012, with the hash of the block a mismatch was found in. `early`: nobody knows the block of this log yet, and what is not there now may
+-- be there when all of today is final.
 DROP FUNCTION audit_questions;
-CREATE FUNCTION audit_questions(s jsonb, upto bigint) RETURNS TABLE (mismatch bigint, kind text, subject text, tx bytea, ordinal int, block_number bigint, block_hash bytea, claimed boolean, detail text)
+CREATE FUNCTION audit_questions(s jsonb, upto bigint) RETURNS TABLE (mismatch bigint, kind text, subject text, tx bytea, ordinal int, block_number bigint, block_hash bytea, claimed boolean,
+	early boolean, detail text)
 LANGUAGE sql STABLE AS $$
-	(SELECT NULL::bigint, 'deposit_without_log', format('deposit:%s', d.id), d.tx::bytea, d.ordinal, d.block_number, NULL::bytea, true,
+	(SELECT NULL::bigint, 'deposit_without_log', format('deposit:%s', d.id), d.tx::bytea, d.ordinal, d.block_number, NULL::bytea, true, false,
 		format('deposit %s (%s, %s) has no log', d.id, d.state, d.amount)
 	 FROM deposit d WHERE d.state IN ('credited', 'held') AND d.audited_block IS NULL AND d.block_number <= upto AND d.chain_id = (s->>'chain_id')::bigint
 		AND d.token = decode(s->>'token', 'hex') AND d.treasury = decode(s->>'treasury', 'hex') ORDER BY d.id LIMIT 64)
 	UNION ALL
-	(SELECT NULL, 'payment_without_log', format('payment:%s', p.id), p.tx_hash::bytea, p.log_index, t.block_number, NULL, true, format('payment %s (settled, %s) has no log', p.id, p.amount)
+	(SELECT NULL, 'payment_without_log', format('payment:%s', p.id), p.tx_hash::bytea, p.log_index, t.block_number, NULL, true, t.id IS NULL AND p.missed_block IS NULL,
+		format('payment %s (settled, %s) has no log', p.id, p.amount)
 	 FROM payment p LEFT JOIN settlement_tx_version v ON v.hash = p.tx_hash LEFT JOIN settlement_tx t ON t.id = v.tx
 	 WHERE p.state IN ('settled', 'credited') AND p.tx_hash IS NOT NULL AND p.audited_block IS NULL AND p.chain_id = (s->>'chain_id')::bigint
-		AND (t.id IS NULL OR (t.state = 'final' AND t.block_number <= upto)) ORDER BY p.ended_at, p.id LIMIT 64)
+		AND ((t.id IS NULL AND (p.missed_block IS NULL OR p.missed_block <= upto)) OR (t.state = 'final' AND t.block_number <= upto)) ORDER BY p.ended_at, p.id LIMIT 64)
 	UNION ALL
 	(SELECT m.id, m.kind, m.subject, m.tx::bytea, m.ordinal, m.block_number, m.block_hash::bytea,
 		EXISTS (SELECT FROM deposit d WHERE d.tx = m.tx AND d.ordinal = m.ordinal AND d.state IN ('credited', 'held') AND d.chain_id = (s->>'chain_id')::bigint
 			AND d.token = decode(s->>'token', 'hex'))
-		OR EXISTS (SELECT FROM payment p WHERE p.tx_hash = m.tx AND p.log_index = m.ordinal AND p.state IN ('settled', 'credited')), m.detail
+		OR EXISTS (SELECT FROM payment p WHERE p.tx_hash = m.tx AND p.log_index = m.ordinal AND p.state IN ('settled', 'credited')), false, m.detail
 	 FROM mismatch m WHERE m.healed_at IS NULL AND m.tx IS NOT NULL ORDER BY m.id LIMIT 256)
 $$;

@@ -147,6 +147,17 @@ static enum err log_gone(const struct audit_config *c, const struct audit_questi
 	return hash_equal(&block.hash, &q->block_hash) ? ERR_IN_PROGRESS : ERR_OK;
 }
 
+/* Nobody knows the block of this log; by what is the newest one now it must have been there. */
+static enum err missed_early(const struct audit_config *c, struct db *db, const struct audit_question *q)
+{
+	uint64_t head = 0;
+	enum err e = chain_head(c->pair->first, &head);
+
+	if (!e)
+		e = db_audit_missed(db, q, head);
+	return e ? e : ERR_IN_PROGRESS;
+}
+
 /* A log that is there is judged again; one that is not is missed while a row says that it exists. *ret_found: what is wrong, or NULL.
  * ERR_IN_PROGRESS: its block is not final, the cursor will come to it; or nothing new is known. */
 static enum err ask_again(const struct audit_config *c, struct db *db, const json_t *scope, const struct audit_question *q, uint64_t at, json_t **ret_found)
@@ -156,6 +167,8 @@ static enum err ask_again(const struct audit_config *c, struct db *db, const jso
 	enum err e = movement_find(c, q, &m);
 
 	*ret_found = NULL;
+	if (e == ERR_NOT_FOUND && q->early)
+		return missed_early(c, db, q);
 	if (e == ERR_NOT_FOUND && q->claimed) {
 		*ret_found = question_json(q);
 		return ERR_OK;

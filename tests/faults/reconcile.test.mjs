@@ -258,6 +258,29 @@ test('a mismatch that is gone is history', { timeout: 120_000 }, async () => {
   assert.match(rig.logTail('gateway', 400), /"mismatch_healed"/);
 });
 
+test('a payment that somebody else settled is missed when all of today is final, and not before', { timeout: 120_000 }, async () => {
+  assert.equal((await pay()).status, 200);
+  await compared();
+  const missed = async () => (await rig.sql("SELECT healed_at IS NOT NULL AS healed FROM mismatch WHERE kind = 'payment_without_log' ORDER BY id DESC LIMIT 1"))[0];
+  const [{ id, hash }] = await rig.sql("SELECT id, encode(tx_hash, 'hex') AS hash FROM payment WHERE state = 'settled' ORDER BY ended_at DESC LIMIT 1");
+  const settledBy = (tx) => rig.sqlRun(`UPDATE payment SET tx_hash = '\\x${tx}', audited_block = NULL WHERE id = '${id}'`);
+  await rpc('evm_setIntervalMining', 3600);
+  try {
+    await settledBy('ab'.repeat(32)); // no node has a receipt of it
+    const noted = await waitFor('it is looked for', async () => (await rig.sql(`SELECT missed_block FROM payment WHERE id = '${id}'`))[0].missed_block, { seconds: 60 });
+    assert.equal(noted, Number(await chain.client.getBlockNumber()));
+    const before = proxy.asked.eth_blockNumber;
+    await waitFor('it looked again, and again', () => proxy.asked.eth_blockNumber > before + 12, { seconds: 60 });
+    assert.equal(await missed(), undefined, 'its block may only be unknown yet');
+    await rpc('anvil_mine', '0x4');
+    await waitFor('it is missed', missed, { seconds: 60 });
+  } finally {
+    await rpc('evm_setIntervalMining', 1);
+  }
+  await settledBy(hash);
+  await waitFor('it is gone', async () => (await missed()).healed, { seconds: 60 });
+});
+
 test('an operator answers for what was missing then, not for more', { timeout: 120_000 }, async () => {
   const open = async () => Object.fromEntries((await rig.sql('SELECT kind, missing::text FROM mismatch WHERE healed_at IS NULL AND resolved_at IS NULL AND tx IS NULL')).map(({ kind, missing }) => [kind, missing && BigInt(missing)]));
   const take = (amount) => chain.write(rig.accounts.treasury.account, { ...token, functionName: 'transfer', args: [PAYER.address, amount] });
