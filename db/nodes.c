@@ -254,6 +254,26 @@ enum err db_offers_candidates(struct db *db, int64_t version_id, int64_t node_ti
 	return ERR_OK;
 }
 
+enum err db_offer_asked(struct db *db, int64_t version_id, const struct address *node, const struct asked_when *when, struct amount most_input,
+			struct amount most_output, struct amount *ret_input, struct amount *ret_output)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	db_address(&p, node);
+	db_int(&p, version_id);
+	db_int(&p, when->since);
+	db_int(&p, when->until);
+	db_bool(&p, when->changed);
+	db_amount(&p, most_input);
+	db_amount(&p, most_output);
+	enum err e = db_query_one(db, "SELECT input, output FROM offer_asked($1, $2, to_timestamp($3::bigint / 1000.0), to_timestamp($4::bigint / 1000.0), $5, $6, $7)", &p, &r);
+	if (e)
+		return e;
+	*ret_input = db_get_amount(r, 0, "input");
+	*ret_output = db_get_amount(r, 0, "output");
+	return ERR_OK;
+}
+
 enum err db_node_registered(struct db *db, const struct address *node, const struct hash *digest, struct node_registered *ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;

@@ -70,6 +70,14 @@ struct offer_row {
 enum err db_offers_candidates(struct db *db, int64_t version_id, int64_t node_timeout_ms, struct offer_row *ret, size_t max,
 			      size_t *ret_count) WARN_UNUSED;
 
+struct asked_when { /* wall ms */
+	int64_t since, until; /* a rate of this time counts */
+	bool changed;         /* and the ask before the present one, if it was still offered at `since` */
+};
+/* What a node asked itself for a version, at most these: the most of it, in OPG. ERR_NOT_FOUND: it never asked so little. */
+enum err db_offer_asked(struct db *db, int64_t version_id, const struct address *node, const struct asked_when *when, struct amount most_input,
+			struct amount most_output, struct amount *ret_input, struct amount *ret_output) WARN_UNUSED;
+
 /* A key that is or was registered for a version. */
 struct node_registered {
 	struct address operator_;

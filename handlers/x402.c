@@ -348,9 +348,9 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 	const struct x402 *x = &request_app(req)->x402;
 	const struct x402_resource resource = x402_resource_of(req, req->path, p->quote->version.model_ref);
 	const char *sealed = payment ? x402_payment_quote(payment) : NULL;
-	enum err e = ERR_OK;
+	enum err e = sealed ? x402_terms_reopen(x, request_db(req), p->quote, req->route->name, req->body_len, &resource, sealed, ret) : ERR_BAD_TOKEN;
 
-	if (!sealed || x402_terms_reopen(x, p->quote, req->route->name, req->body_len, &resource, sealed, ret))
+	if (e == ERR_BAD_TOKEN || e == ERR_DEADLINE)
 		e = x402_terms_make(x, p->quote, req->route->name, req->body_len, &resource, ret);
 	if (e)
 		return e;

@@ -23,6 +23,35 @@ enum err quote_fit(struct quote *q, const struct amount *limit)
 	return e;
 }
 
+static bool asks_more(const struct offer_row *o, const struct price *most)
+{
+	return amount_cmp(o->ask_input, most->ask_input) > 0 || amount_cmp(o->ask_output, most->ask_output) > 0;
+}
+
+enum err quote_keep(struct quote *q, struct db *db, const struct price *most, const struct asked_when *when)
+{
+	struct offer_row kept[CANDIDATES_MAX];
+	size_t count = 0;
+
+	for (size_t i = 0; i < q->found; i++) {
+		struct offer_row *o = &kept[count];
+		enum err e = ERR_OK;
+
+		*o = q->candidates[i];
+		if (asks_more(o, most))
+			e = o->usd || when->changed ? db_offer_asked(db, q->version.id, &o->node, when, most->ask_input, most->ask_output, &o->ask_input, &o->ask_output)
+						    : ERR_NOT_FOUND;
+		if (e && e != ERR_NOT_FOUND)
+			return e;
+		count += !e;
+	}
+	if (count == 0)
+		return ERR_NO_NODE;
+	memcpy(q->candidates, kept, count * sizeof(kept[0]));
+	q->candidate_count = q->found = count;
+	return ERR_OK;
+}
+
 bool quote_varies(const struct quote *q)
 {
 	for (size_t i = 1; i < q->candidate_count; i++)
@@ -38,6 +67,7 @@ enum err quote_make(struct pay *pay, struct db *db, size_t body_len, int64_t max
 
 	if (e)
 		return e;
+	q->found = q->candidate_count;
 	if (q->candidate_count == 0)
 		return ERR_NO_NODE;
 	if (!q->version.priced)

@@ -13,6 +13,7 @@ struct quote {
 	struct version_row version;
 	struct offer_row candidates[CANDIDATES_MAX]; /* cheapest first */
 	size_t candidate_count;
+	size_t found;          /* of the candidates: those behind candidate_count were left out as too dear */
 	struct price ceiling;  /* royalty, fee, and the dearest ask among the candidates */
 	struct split hold;     /* at the bounds below */
 	int64_t input_units_max, output_units_max;
@@ -24,6 +25,9 @@ enum err quote_make(struct pay *pay, struct db *db, size_t body_len, int64_t max
 /* Leaves out the dearest candidates until the hold is within the limit (NULL: can be counted at all), or one is left: anybody may offer a version at any ask, and
  * the hold covers the dearest. */
 enum err quote_fit(struct quote *quote, const struct amount *limit) WARN_UNUSED;
+/* For work at a price that was promised: only those who ask no more than `most`, too dear ones that were left out included, and those who
+ * asked no more themselves `when` it was promised, at that. Nobody works for what somebody else asked. ERR_NO_NODE, with nothing changed: nobody. */
+enum err quote_keep(struct quote *quote, struct db *db, const struct price *most, const struct asked_when *when) WARN_UNUSED;
 bool quote_varies(const struct quote *quote); /* not all candidates ask the same */
 /* Price of one candidate. */
 struct price quote_price(const struct quote *quote, const struct offer_row *offer);

@@ -8,7 +8,6 @@
 #include "chain/calls.h"
 #include "pay/x402.h"
 
-#define QUOTE_LIFE_S 600
 #define WALLET_GAS 80000 /* what a settlement leaves a wallet for its own check (settler_calls.c) */
 #define SIGNATURE_MAX 2048 /* more fits into no settlement */
 
@@ -69,7 +68,7 @@ enum err x402_terms_make(const struct x402 *x, const struct quote *q, const char
 	if (e)
 		return e;
 	t.quote = (struct x402_quote){ .price = split.total, .unit = q->ceiling, .model = q->version.digest, .body_max = body_max, .input_max = input_max,
-				       .output_max = (uint64_t)q->output_units_max, .expires_s = x402_quote_expiry((int64_t)time(NULL), QUOTE_LIFE_S) };
+				       .output_max = (uint64_t)q->output_units_max, .expires_s = x402_quote_expiry((int64_t)time(NULL), X402_QUOTE_LIFE_S) };
 	strncpy(t.quote.route, route, sizeof(t.quote.route) - 1);
 	t.sealed = x402_quote_seal(&x->quote_key, &t.quote);
 	make_offers(x, is_chat(q), &t);
@@ -101,18 +100,22 @@ void x402_terms_upto_first(struct x402_terms *t)
 	t->offers[0] = upto;
 }
 
-static void keep_promise(const struct x402_quote *sealed, struct quote *q)
+/* By whoever promised: the author his royalty, and each node its own ask. What one node asked binds no other. */
+static enum err keep_promise(const struct x402_quote *sealed, struct db *db, struct quote *q)
 {
+	const struct asked_when made = { .since = (sealed->expires_s - 2 * X402_QUOTE_LIFE_S) * 1000, .until = (sealed->expires_s - X402_QUOTE_LIFE_S) * 1000,
+					 .changed = true };
+	enum err e = quote_keep(q, db, &sealed->unit, &made);
+
+	if (e)
+		return e == ERR_NO_NODE ? ERR_BAD_TOKEN : e;
 	q->ceiling = sealed->unit;
 	q->version.royalty_input = sealed->unit.royalty_input;
 	q->version.royalty_output = sealed->unit.royalty_output;
-	for (size_t i = 0; i < q->candidate_count; i++) {
-		q->candidates[i].ask_input = amount_min(q->candidates[i].ask_input, sealed->unit.ask_input);
-		q->candidates[i].ask_output = amount_min(q->candidates[i].ask_output, sealed->unit.ask_output);
-	}
+	return ERR_OK;
 }
 
-enum err x402_terms_reopen(const struct x402 *x, struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
+enum err x402_terms_reopen(const struct x402 *x, struct db *db, struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
 			   const char *sealed, struct x402_terms *ret)
 {
 	struct x402_terms t = { .resource = *resource };
@@ -120,9 +123,10 @@ enum err x402_terms_reopen(const struct x402 *x, struct quote *q, const char *ro
 
 	if (!e && !x402_quote_covers(&t.quote, route, &q->version.digest, body_len, is_chat(q) ? body_len : 1, (uint64_t)q->output_units_max))
 		e = ERR_BAD_TOKEN;
+	if (!e)
+		e = keep_promise(&t.quote, db, q);
 	if (e)
 		return e;
-	keep_promise(&t.quote, q);
 	t.sealed = xstrdup(sealed);
 	make_offers(x, is_chat(q), &t);
 	*ret = t;

@@ -56,9 +56,9 @@ void x402_terms_done(struct x402_terms *t);
 /* Terms for a request whose quote was made: the price at the body bound of the sealed quote, so they do not flicker with the body. */
 enum err x402_terms_make(const struct x402 *x, const struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
 			 struct x402_terms *ret) WARN_UNUSED;
-/* The same with a quote that was sealed earlier and still covers this job; ERR_BAD_TOKEN or ERR_DEADLINE otherwise. The job's quote gets
- * the sealed prices: what was promised is what everybody in it is paid by. */
-enum err x402_terms_reopen(const struct x402 *x, struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
+/* The same with a quote that was sealed earlier, still covers this job and is still served by somebody who asks no more or asked no more
+ * when it was sealed; ERR_BAD_TOKEN or ERR_DEADLINE otherwise. The job's quote keeps those, and gets the sealed prices. */
+enum err x402_terms_reopen(const struct x402 *x, struct db *db, struct quote *q, const char *route, size_t body_len, const struct x402_resource *resource,
 			   const char *sealed, struct x402_terms *ret) WARN_UNUSED;
 
 /* The same terms without `upto`, for work whose price is known only after the authorization's time is over. */

@@ -12,6 +12,7 @@
 #include "pay/price.h"
 
 #define X402_ROUTE_MAX 64
+#define X402_QUOTE_LIFE_S 600 /* a quote holds for this long at least, and at most for twice as long */
 
 struct x402_quote {
 	struct amount price;            /* at the bounds below: what the offer asks */

@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { chainAccount } from '../../script/lib/chain.mjs';
 import { sha, EvilNode } from '../faults/evil-node.mjs';
 import { accountMake, adderBody, api, assertBooks, assertStatus, call, dev, OPG, sql, tokenBalance, uuid, waitFor } from './stack.mjs';
-import { assertCustody, buyerMake, eip3009, envelope, offersOf, pay, permit2 } from './payer.mjs';
+import { assertCustody, buyerMake, eip3009, envelope, offersOf, pay, permit2, termsOf } from './payer.mjs';
 
 const base64url = (text) => Buffer.from(text).toString('base64url');
 let cheap, dear, model_id, infer, account, signs_of_life;
@@ -77,6 +77,48 @@ for (const [kind, make] of [['eip3009', eip3009], ['permit2', permit2]])
     assert.equal(answer.status, 502, answer.bytes.toString());
     assert.deepEqual([dear.calls.length - before, await tokenBalance(wallet.address)], [0, OPG]);
   });
+
+// ---- what one node asked, and another ----
+
+const askOfJob = (wallet) => sql(`SELECT j.ask FROM job j JOIN payment p ON p.job = j.id WHERE p.payer = '\\x${wallet.address.slice(2).toLowerCase()}'`).map(([asked]) => asked);
+/// An offer made while only the cheap one is in it, and what pays it.
+async function offerOfTheCheap() {
+  await ask(dear, '50000');
+  const wallet = await buyerMake(OPG), body = adderBody(2);
+  const { eip3009: offer } = await offersOf(infer, body);
+  assert.equal(offer.amount, '3300');
+  const made = envelope(offer, await eip3009(wallet, offer)), calls = dear.calls.length;
+  return { wallet, send: () => pay(infer, body, made), worked: () => dear.calls.length - calls };
+}
+
+test('a node works for no less than it asks because another asked less and is gone: there are new terms', async () => {
+  const { wallet, send, worked } = await offerOfTheCheap();
+  const models = cheap.models;
+  cheap.models = [];
+  await cheap.offer(1000);
+  for (let i = 0; i < 2; i++) { // nor one by one
+    const answer = assertStatus(await send(), 402);
+    assert.equal(termsOf(answer).accepts[0].amount, '56100');
+  }
+  assert.deepEqual([worked(), await tokenBalance(wallet.address), askOfJob(wallet)], [0, OPG, []]);
+  await ask(dear, '1500'); // whoever asks no more than was promised may do it
+  assertStatus(await send(), 200);
+  assert.deepEqual([worked(), OPG - (await tokenBalance(wallet.address)), askOfJob(wallet)], [1, 3300n, ['1500']]);
+  cheap.models = models;
+  await ask(cheap, '2000');
+  await ask(dear, '5000');
+});
+
+test('a node that raised its ask keeps what it asked, however dear it is beside others, and they keep theirs', async () => {
+  const { wallet, send, worked } = await offerOfTheCheap();
+  await ask(cheap, '9000000'); // by now it is too dear for a new offer
+  assert.equal(await priceNow(), '56100');
+  const calls = cheap.calls.length;
+  assertStatus(await send(), 200);
+  assert.deepEqual([worked(), cheap.calls.length - calls, OPG - (await tokenBalance(wallet.address)), askOfJob(wallet)], [0, 1, 3300n, ['2000']]);
+  await ask(cheap, '2000');
+  await ask(dear, '5000');
+});
 
 test('an account is held what its balance allows, dear nodes included', async () => {
   await ask(dear, '9000');

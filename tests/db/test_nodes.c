@@ -148,6 +148,75 @@ static void test_offers(void **state)
 	assert_int_equal(db_node_registered(pg, &nobody, &d1, &known), ERR_NOT_FOUND);
 }
 
+#define AT(sql) at("SELECT (extract(epoch FROM " sql ") * 1000)::bigint::text AS v")
+static int64_t at(const char *sql)
+{
+	_cleanup_free_ char *text = pg_value(sql);
+
+	return strtoll(text, NULL, 10);
+}
+
+/* What node 2 asked itself in that time for version 1, at most `most`: -1 when it never asked so little. */
+static int64_t asked(int64_t since, int64_t until, bool changed, uint64_t most)
+{
+	const struct asked_when when = { .since = since, .until = until, .changed = changed };
+	struct address two = addr(2);
+	struct amount input, output;
+	enum err e = db_offer_asked(pg, version_id(1), &two, &when, amount_from_u64(most), AMOUNT_ZERO, &input, &output);
+
+	assert_true(e == ERR_OK || e == ERR_NOT_FOUND);
+	return e ? -1 : strtoll(amount_format(input).s, NULL, 10);
+}
+
+static void test_asked_before(void **state)
+{
+	int64_t past = AT("now() - interval '20 minutes'"), now;
+	size_t bad;
+	(void)state;
+
+	assert_ok(offer(2, (const uint8_t[]){ 1 }, 1, 50, &bad));
+	now = AT("clock_timestamp() + interval '1 second'");
+	assert_int_equal(asked(past, now, true, 50), 50);
+	assert_int_equal(asked(past, now, true, 49), 5); /* what it asked before */
+	assert_int_equal(asked(past, now, true, 4), -1);
+	assert_int_equal(asked(past, now, false, 49), -1);
+	assert_int_equal(asked(now, now, true, 49), -1); /* not any more by then */
+	assert_ok(offer(2, (const uint8_t[]){ 1 }, 1, 50, &bad)); /* the same again is no change */
+	assert_int_equal(asked(past, now, true, 49), 5);
+	assert_ok(offer(2, NULL, 0, 0, &bad));
+	assert_ok(db_script(pg, "UPDATE offer SET updated_at = now() - interval '1 hour' WHERE state = 'withdrawn'"));
+	assert_ok(offer(2, (const uint8_t[]){ 1 }, 1, 90, &bad));
+	assert_int_equal(asked(past, now, true, 90), 90);
+	assert_int_equal(asked(past, now, true, 89), -1); /* nobody could have it for 50 since it was withdrawn */
+}
+
+/* An ask in USD moves with the rate: of the rates of a time the one counts that makes it dearest within the bound. */
+static void test_asked_in_usd(void **state)
+{
+	int64_t before, after;
+	bool accepted;
+	(void)state;
+
+	assert_ok(db_script(pg, "UPDATE offer SET currency = 'USD' WHERE node = decode(lpad('2', 40, '0'), 'hex'); UPDATE offer SET ask_input = 100 WHERE currency = 'USD';"
+				"UPDATE offer SET before_until = now() - interval '1 hour'"));
+	assert_int_equal(asked(0, AT("clock_timestamp()"), false, UINT64_MAX), -1); /* no rate */
+	assert_ok(db_script(pg, "INSERT INTO usd_rate VALUES (true, 3 * 10 ^ 18, now() - interval '2 minutes', now() + interval '1 hour')"));
+	before = AT("clock_timestamp() - interval '1 minute'");
+	assert_int_equal(asked(before, before, false, 34), 34); /* rounded up, as a price is */
+	assert_int_equal(asked(before, before, false, 33), -1);
+	assert_ok(db_rate_set(pg, amount_from_u64(1000000000000000000), 60000, 10000, &accepted));
+	assert_true(accepted);
+	after = AT("clock_timestamp() + interval '1 second'");
+	assert_int_equal(asked(before, before, false, 99), 34);
+	assert_int_equal(asked(before, after, false, 99), 34);
+	assert_int_equal(asked(before, after, false, 100), 100);
+	assert_int_equal(asked(after, after, false, 100), 100);
+	assert_int_equal(asked(after, after, false, 99), -1);
+	assert_ok(db_script(pg, "UPDATE usd_rate_past SET until = now() - interval '8 days'"));
+	assert_ok(db_rate_set(pg, amount_from_u64(1000000000000000000), 60000, 10000, &accepted));
+	assert_value("SELECT count(*)::text AS v FROM usd_rate_past", "1"); /* what is old goes */
+}
+
 static void test_silence(void **state)
 {
 	struct offer_row rows[4];
@@ -199,7 +268,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_register), cmocka_unit_test(test_states), cmocka_unit_test(test_offers), cmocka_unit_test(test_silence),
-		cmocka_unit_test(test_show),
+		cmocka_unit_test(test_show), cmocka_unit_test(test_asked_before), cmocka_unit_test(test_asked_in_usd),
 	};
 	return cmocka_run_group_tests(tests, setup, pg_teardown);
 }

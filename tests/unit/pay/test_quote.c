@@ -62,9 +62,32 @@ static void test_absurd_asks(void **state)
 	free(q);
 }
 
+/* At a promised price only those work who ask no more, those too dear to be offered beside a newcomer included. */
+static void test_nobody_works_for_what_another_asked(void **state)
+{
+	static const uint64_t asks[] = { 100, 2000, 2001, UINT64_MAX };
+	const struct asked_when now_only = { .changed = false };
+	struct price most = { .ask_input = amount(2000) };
+	struct quote *q = xcalloc(1, sizeof(*q));
+
+	(void)state;
+	quote_of(asks, COUNT_OF(asks), q);
+	q->found = q->candidate_count;
+	q->candidate_count = 1;
+	assert_int_equal(quote_keep(q, NULL, &most, &now_only), ERR_OK);
+	assert_int_equal(q->candidate_count, 2);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(amount_cmp(q->candidates[i].ask_input, amount(asks[i])), 0);
+	q->candidates[0].ask_output = q->candidates[1].ask_output = amount(1); /* both parts count */
+	assert_int_equal(quote_keep(q, NULL, &most, &now_only), ERR_NO_NODE);
+	assert_int_equal(q->candidate_count, 2); /* as it was */
+	free(q);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_the_dearest_are_left_out), cmocka_unit_test(test_absurd_asks) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_the_dearest_are_left_out), cmocka_unit_test(test_absurd_asks),
+					   cmocka_unit_test(test_nobody_works_for_what_another_asked) };
 
 	return RUN_TESTS(tests);
 }
