@@ -14,6 +14,7 @@
 	" h.amount AS hold, v.digest, v.number, m.name AS model_name, coalesce(au.handle, '0x' || encode(au.address, 'hex')) AS author_name," \
 	" '0x' || encode(au.address, 'hex') AS author_address, '0x' || encode(op.address, 'hex') AS operator_address," \
 	" (extract(epoch FROM j.deadline_at - clock_timestamp()) * 1000)::bigint AS left_ms," \
+	" (extract(epoch FROM j.created_at) * 1000)::bigint AS created_ms," \
 	" to_char(j.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS created," \
 	" to_char(j.ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS ended"
 #define JOB_TABLES \
@@ -76,6 +77,7 @@ static void fill(struct job_row *j)
 	j->input_units = db_get_int(r, i, "input_units");
 	j->output_units = db_get_int(r, i, "output_units");
 	j->left_ms = db_get_int(r, i, "left_ms");
+	j->created_at = db_get_int(r, i, "created_ms");
 	j->response_status = (int)db_get_int(r, i, "response_status");
 }
 

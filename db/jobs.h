@@ -63,7 +63,7 @@ struct job_row {
 	struct hash request_hash, response_hash, digest;
 	struct address node;
 	struct amount hold, charged, ask, royalty, fee, royalty_input, royalty_output, ask_input, ask_output, ask_input_max, ask_output_max;
-	int64_t input_units_max, output_units_max, input_units, output_units, left_ms;
+	int64_t input_units_max, output_units_max, input_units, output_units, left_ms, created_at /* wall ms */;
 	int response_status;
 };
 void db_job_row_done(struct job_row *j);

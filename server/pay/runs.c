@@ -9,10 +9,12 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "pay/run_internal.h"
+#include "pay/x402_quote.h"
 
 #define PARTIAL_WAIT_MS 5000
 #define BATCH 64
 
+#define QUOTED_BEFORE_MS 10000 /* a job is written in the request that made its price */
 #define UNSETTLED_MS 60000 /* longer than any statement can still be on its way */
 
 struct unsettled {
@@ -255,27 +257,35 @@ static void unpark(struct pay *pay, bool database_answers)
 
 /* ---- the queue ---- */
 
-/* Candidates the hold does not cover are left out; who asks in USD takes what the job was promised, as if the rate had stood still. */
-static void keep_affordable(struct quote *q, const struct job_row *job)
+/* When its price was made: with the job, or, when a wallet pays, with a quote that was sealed before. */
+static enum err quoted_when(struct db *db, const struct job_row *job, struct asked_when *ret)
 {
-	size_t kept = 0;
+	_cleanup_payment_row_ struct payment_row paid = { 0 };
+	enum err e = db_payment_of_job(db, &job->id, &paid);
 
-	for (size_t i = 0; i < q->candidate_count; i++) {
-		struct offer_row *o = &q->candidates[i];
+	if (e && e != ERR_NOT_FOUND)
+		return e;
+	*ret = (struct asked_when){ .since = job->created_at - (e ? QUOTED_BEFORE_MS : 2 * X402_QUOTE_LIFE_S * 1000), .until = job->created_at };
+	return ERR_OK;
+}
 
-		if (o->usd) {
-			o->ask_input = amount_min(o->ask_input, job->ask_input_max);
-			o->ask_output = amount_min(o->ask_output, job->ask_output_max);
-		}
-		if (amount_cmp(o->ask_input, job->ask_input_max) <= 0 && amount_cmp(o->ask_output, job->ask_output_max) <= 0)
-			q->candidates[kept++] = *o;
-	}
-	q->candidate_count = kept;
+/* Candidates the hold does not cover are left out; who asks in USD works at the rate the job was promised at, as if it had stood still. */
+static enum err keep_affordable(struct quote *q, struct db *db, const struct job_row *job)
+{
+	const struct price most = { .ask_input = job->ask_input_max, .ask_output = job->ask_output_max };
+	struct asked_when when;
+	enum err e = quoted_when(db, job, &when);
+
+	if (!e)
+		e = quote_keep(q, db, &most, &when);
+	if (e)
+		return e;
 	q->ceiling.royalty_input = job->royalty_input;
 	q->ceiling.royalty_output = job->royalty_output;
 	q->ceiling.fee_bps = (uint32_t)job->fee_bps;
 	q->input_units_max = job->input_units_max;
 	q->output_units_max = job->output_units_max;
+	return ERR_OK;
 }
 
 static struct run *run_of_job(struct pay *pay, const struct quote *q, const struct job_row *job, char *take_body, size_t body_len, int chosen)
@@ -315,8 +325,10 @@ static void start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 	snprintf(digest, sizeof(digest), "sha256:%s", hash_format(&job.digest).s + 2);
 	if (db_version_resolve(db, digest, &q->version) || quote_make(pay, db, 1, -1, q))
 		return;
-	keep_affordable(q, &job);
-	chosen = quote_choose(pay, q, 0);
+	e = keep_affordable(q, db, &job);
+	if (e && e != ERR_NO_NODE)
+		return;
+	chosen = e ? -1 : quote_choose(pay, q, 0);
 	if (chosen < 0) {
 		runs_mark_queued(pay->runs);
 		return;

@@ -87,6 +87,66 @@ test('a wallet pays what it was offered, whatever the rate has become', async ()
   assert.equal(before - (await tokenBalance(wallet.address)), BigInt(offer.amount));
 });
 
+// ---- jobs in the background: a node may come to them long after their price was made ----
+
+const jobs = () => `/v1/jobs?model=${encodeURIComponent(model.id)}`;
+/// While this runs the node has no room; afterwards it has.
+async function whileBusy(work) {
+  let free;
+  const busy = new Promise((resolve) => { free = resolve; });
+  node.mode = async (...args) => { await busy; return (await import('../faults/evil-node.mjs')).answer(...args); };
+  await node.offer(1);
+  const calls = node.calls.length;
+  const held = call('POST', infer(), { key: caller.key, body: body() });
+  await waitFor('it is busy', () => node.calls.length > calls);
+  try {
+    return await work();
+  } finally {
+    free();
+    assertStatus(await held, 200);
+    node.mode = 'good';
+    await node.offer(1000);
+  }
+}
+
+test('a job that waits is done at the rate it was opened at', async () => {
+  rateSet(CENT * 5n);
+  const made = await whileBusy(async () => {
+    const answer = assertStatus(await call('POST', jobs(), { key: caller.key, body: body() }), 202);
+    assert.equal(answer.json.state, 'queued');
+    rateSet(CENT * 2n);
+    return answer;
+  });
+  assert.deepEqual(splitOf(await jobEnded(caller.key, made.headers.get('Opgate-Job'))), price(CENT * 5n));
+});
+
+test('a job that a wallet pays is done at the rate of what it was offered', async () => {
+  const wallet = await buyerMake(10n * OPG);
+  const asked = body();
+  rateSet(CENT * 5n);
+  const { eip3009: offer } = await offersOf(jobs(), asked);
+  rateSet(CENT * 2n);
+  const made = assertStatus(await pay(jobs(), asked, envelope(offer, await eip3009(wallet, offer))), 202);
+  const job = await waitFor('it ends', () => sql(`SELECT outcome, ask, charged FROM job WHERE id = '${made.headers.get('Opgate-Job')}' AND outcome IS NOT NULL`)[0], { seconds: 60 });
+  const { node: its, charged } = price(CENT * 5n);
+  assert.deepEqual(job, ['delivered', String(its), String(charged)]);
+});
+
+test('a node that asks in USD does not work for what another asked', async () => {
+  rateSet(CENT * 5n);
+  const rig = { accounts: { operator: chainAccount(3) }, closers: [], gateway_address: dev.gateway_address, api: () => api };
+  const own = await EvilNode.start(rig, { models: [model], ask: { input: '1', output: '0' }, mode: 'error_500' });
+  const bound = (opg(ROYALTY, CENT * 5n) + 1n) * 2n;
+  const calls = node.calls.length;
+  try {
+    const made = assertStatus(await call('POST', `${jobs()}&max_price=${bound}`, { key: caller.key, body: body() }), 202);
+    const job = await jobEnded(caller.key, made.headers.get('Opgate-Job'));
+    assert.deepEqual([job.state, job.charged, own.calls.length, node.calls.length - calls], ['failed', '0', 1, 0]);
+  } finally {
+    await own.leave();
+  }
+});
+
 test('without a good rate nothing priced in USD is sold, and what is in OPG is', async () => {
   rateSet(CENT * 5n);
   const wallet = await buyerMake(10n * OPG);
