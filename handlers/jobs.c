@@ -36,11 +36,22 @@ static enum err show(struct request *req, const struct uuid *job)
 	return ERR_OK;
 }
 
+/* No failure: who begins again pays twice. Where it is found is in Location. */
+static void reply_accepted(struct request *req, const struct uuid *job)
+{
+	paid_headers(req, job, NULL);
+	reply_header(req, "Retry-After", "2");
+	reply_json(req, 202, json_must(json_pack("{s:s, s:s, s:s}", "id", uuid_format(job).s, "state", "pending", "detail",
+						 "the job is accepted and cannot be shown right now; do not begin again, ask where Location says")));
+}
+
 static void show_waited(struct request *req, const struct uuid *job)
 {
 	enum err e = show(req, job);
 
-	if (e)
+	if (e && req->route->method == HTTP_POST)
+		reply_accepted(req, job);
+	else if (e)
 		reply_error(req, e);
 }
 
@@ -64,6 +75,12 @@ enum err jobs_show_or_wait(struct request *req, const struct uuid *job)
 	reply_header(req, "Preference-Applied", arena_printf(req->arena, "wait=%d", (int)(wait_ms / 1000)));
 	waiters_add(req, &WAITED_JOB, job, wait_ms);
 	return ERR_OK;
+}
+
+void jobs_show_accepted(struct request *req, const struct uuid *job)
+{
+	if (jobs_show_or_wait(req, job))
+		reply_accepted(req, job);
 }
 
 static enum err open_job(struct request *req, struct paid *p, struct uuid *ret_job)
@@ -109,7 +126,8 @@ enum err handle_jobs_create(struct request *req)
 	records_headers(req, &job, p.spec.data);
 	runs_dispatch(&request_app(req)->pay, request_db(req));
 	reply_header(req, "Location", arena_printf(req->arena, "/v1/jobs/%s", uuid_format(&job).s));
-	return jobs_show_or_wait(req, &job);
+	jobs_show_accepted(req, &job);
+	return ERR_OK;
 }
 
 enum err handle_jobs_get(struct request *req)

@@ -44,15 +44,16 @@ static void receipt_header(struct request *req, const struct x402_receipt *r)
 		reply_header(req, "x-processing-hash", hash_format(r->transaction).s); /* where OpenGradient's SDKs look for it */
 }
 
-static void reply_pending(struct request *req, const struct uuid *payment)
+#define SENT_TEXT "the payment was sent and the chain has not said yet; do not pay again. The same payment with the same request gets the answer"
+#define UNKNOWN_TEXT "it is not known yet whether the payment was accepted; do not pay again. The same payment with the same request finds out"
+
+static void reply_pending(struct request *req, const struct uuid *payment, const char *detail)
 {
 	const char *url = arena_printf(req->arena, "/v1/payments/%s", uuid_format(payment).s);
 
 	reply_header(req, "Location", url);
 	reply_header(req, "Retry-After", "2");
-	reply_json(req, 202, json_must(json_pack("{s:s, s:s, s:s, s:s}", "payment", uuid_format(payment).s, "state", "pending", "status_url", url, "detail",
-						 "the payment was sent and the chain has not said yet; do not pay again. The same payment with the same "
-						 "request gets the answer")));
+	reply_json(req, 202, json_must(json_pack("{s:s, s:s, s:s, s:s}", "payment", uuid_format(payment).s, "state", "pending", "status_url", url, "detail", detail)));
 }
 
 static struct x402_receipt receipt_of(struct request *req, const struct run_payment *p, struct u256 *amount)
@@ -88,7 +89,7 @@ bool x402_answer(struct request *req, const struct run_end *end)
 	reply_header(req, "Opgate-Payment", uuid_format(&p->id).s);
 	reply_header(req, "Cache-Control", end->err == ERR_OK ? "private" : "no-store");
 	if (end->err == ERR_PAYMENT_PENDING) {
-		reply_pending(req, &p->id);
+		reply_pending(req, &p->id, SENT_TEXT);
 		return true;
 	}
 	if (p->state != PAYMENT_SETTLED && p->state != PAYMENT_FAILED)
@@ -114,14 +115,14 @@ const char *x402_detail(struct request *req, const struct run_end *end, const ch
 /* ---- jobs in the background ---- */
 
 /* The payer has proven who he is: the job is shown to him, with the link that shows it to him again. */
-static enum err show_job(struct request *req, const struct uuid *job, int64_t account)
+static void show_job(struct request *req, const struct uuid *job, int64_t account)
 {
 	struct principal *payer = arena_alloc(req->arena, sizeof(*payer));
 
 	*payer = (struct principal){ .account = account };
 	req->principal = payer;
 	reply_header(req, "Location", links_make(req, job));
-	return jobs_show_or_wait(req, job);
+	jobs_show_accepted(req, job);
 }
 
 /* Settled before it is run, because nobody knows when that will be: the authorization has only minutes. */
@@ -134,12 +135,17 @@ static enum err queue_paid(struct request *req, struct paid *p, struct payment_c
 	p->spec.payment = claim;
 	p->spec.upfront = true;
 	e = run_open_background(&request_app(req)->pay, request_db(req), &p->spec, &job, &account, ret_status);
-	if (e || *ret_status != LANE_OK)
+	if ((e && e != ERR_PAYMENT_PENDING) || *ret_status != LANE_OK)
 		return e;
 	reply_header(req, "Opgate-Payment", uuid_format(&claim->id).s);
 	reply_header(req, "Cache-Control", "no-store");
+	if (e) { /* perhaps the money is taken: no failure, or who begins again pays twice */
+		reply_pending(req, &claim->id, UNKNOWN_TEXT);
+		return ERR_OK;
+	}
 	records_headers(req, &job, p->spec.data);
-	return show_job(req, &job, account);
+	show_job(req, &job, account);
+	return ERR_OK;
 }
 
 /* ---- an earlier use of the same authorization ---- */
@@ -157,10 +163,11 @@ enum err x402_answer_earlier(struct request *req, const struct paid *p, const st
 	reply_header(req, "Cache-Control", "no-store");
 	if (p->background) {
 		reply_header(req, "Idempotent-Replayed", "true");
-		return show_job(req, &row->job, row->account);
+		show_job(req, &row->job, row->account);
+		return ERR_OK;
 	}
 	if (!row->outcome) {
-		reply_pending(req, &row->id);
+		reply_pending(req, &row->id, SENT_TEXT);
 		return ERR_OK;
 	}
 	if (!strcmp(row->state, "settled")) {

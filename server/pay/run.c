@@ -210,8 +210,13 @@ enum err run_open_background(struct pay *pay, struct db *db, const struct run_sp
 	open.body_len = spec->body_len;
 	e = want_record(run, db, spec);
 	FAULT(job_opening);
-	if (!e)
-		e = spec->payment ? payment_open(run, db, spec, &open, ret_status) : db_job_open(pay->lane, &open, ret_status);
+	if (!e && spec->payment) {
+		e = payment_open(run, db, spec, &open, ret_status);
+		if (e == ERR_DB_DOWN)
+			e = ERR_PAYMENT_PENDING;
+	} else if (!e) {
+		e = db_job_open(pay->lane, &open, ret_status);
+	}
 	/* With a key the caller asks again and finds it; without one it would be run, and paid, for nobody. A payment can be
 	 * repeated like a key. */
 	if (e == ERR_DB_DOWN && !spec->idempotency_key && !spec->payment)

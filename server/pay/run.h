@@ -73,7 +73,8 @@ struct run_spec {
 /* Places the hold and starts the first attempt: front.opened has come, front.ended will come. With an error or a status other than
  * LANE_OK neither comes and nothing happened (LANE_KEY_EXISTS: look the key up). ERR_OVERLOADED: every node is full. */
 enum err run_open(struct pay *pay, const struct run_spec *spec, const struct run_front *front, enum lane_status *ret_status) WARN_UNUSED;
-/* Places the hold and queues the job. With a payment: it runs once that is settled; ret_job's account is the payer's, *ret_account. */
+/* Places the hold and queues the job. With a payment: it runs once that is settled; ret_job's account is the payer's, *ret_account.
+ * ERR_PAYMENT_PENDING: nobody knows whether it was claimed, and with that its money asked for. */
 enum err run_open_background(struct pay *pay, struct db *db, const struct run_spec *spec, struct uuid *ret_job, int64_t *ret_account,
 			     enum lane_status *ret_status) WARN_UNUSED;
 const struct uuid *run_job(const struct run *run);

@@ -8,7 +8,7 @@ import { chainAccount } from '../../script/lib/chain.mjs';
 import { stackLocked, stackRestart } from '../../script/lib/stack.mjs';
 import { EvilNode } from '../faults/evil-node.mjs';
 import { assertCustody, buyerMake, eip3009, envelope, jobsOf, offersOf, pay, paymentEnds, paymentsOf, permit2, termsOf } from './payer.mjs';
-import { adderBody, api, assertBooks, assertError, assertStatus, call, chain, dev, inVar, mine, modelOf, OPG, rpc, sql, token, tokenBalance, uuid, waitFor } from './stack.mjs';
+import { accountMake, adderBody, api, assertBooks, assertError, assertStatus, call, chain, dev, inVar, mine, modelOf, OPG, rpc, sql, token, tokenBalance, uuid, waitFor } from './stack.mjs';
 
 const jobsFor = (id) => `/v1/jobs?model=${encodeURIComponent(id)}`;
 const ADDER = jobsFor(modelOf('tensor').id);
@@ -195,6 +195,60 @@ test('killed while it runs: it is run again, and paid once', async () => {
   const job = await ended(linkOf(made.answer));
   assert.deepEqual([job.outcome, job.attempt > 1, paymentsOf(wallet.address)[0].state], ['delivered', true, 'settled']);
   assert.equal(OPG - (await tokenBalance(wallet.address)), BigInt(made.offer.amount));
+});
+
+// ---- nobody is told to begin again whose money is taken ----
+
+test('a claim whose answer is lost is pending, with its payment named; the same payment again gets its job', async () => {
+  const wallet = await buyerMake(OPG);
+  const asked = body();
+  const { eip3009: offer } = await offersOf(ADDER, asked);
+  const made = envelope(offer, await eip3009(wallet, offer));
+  sql(`CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(12); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON payment DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+      WHEN (NEW.payer = '\\x${wallet.address.slice(2).toLowerCase()}') EXECUTE FUNCTION slow_commit()`);
+  try {
+    const answer = assertStatus(await pay(ADDER, asked, made), 202);
+    const payment = answer.headers.get('Opgate-Payment');
+    assert.deepEqual([answer.json.state, answer.json.payment, answer.headers.get('Location'), answer.headers.get('Retry-After')], ['pending', payment, `/v1/payments/${payment}`, '2']);
+    await waitFor('it was claimed after all', async () => (await call('GET', `/v1/payments/${payment}`)).status === 200);
+  } finally {
+    sql('DROP TRIGGER slow_commit ON payment; DROP FUNCTION slow_commit()');
+  }
+  const again = await pay(ADDER, asked, made);
+  assert.equal(again.headers.get('Idempotent-Replayed'), 'true');
+  const job = await ended(linkOf(again));
+  assert.deepEqual([job.outcome, jobsOf(wallet.address), OPG - (await tokenBalance(wallet.address))], ['delivered', 1, BigInt(offer.amount)]);
+});
+
+test('a job that is accepted and cannot be shown is accepted all the same', async () => {
+  const wallet = await buyerMake(OPG), account = await accountMake({ opg: OPG });
+  const path = jobsFor(evil.models[0].id);
+  const payment = async (asked) => { const { eip3009: offer } = await offersOf(path, asked); return [asked, envelope(offer, await eip3009(wallet, offer))]; };
+  const at_once = await payment(body()), waited = await payment(body());
+  let free;
+  const held = new Promise((resolve) => { free = resolve; }), calls = evil.calls.length;
+  evil.mode = async (...args) => { await held; return (await import('../faults/evil-node.mjs')).answer(...args); };
+  const wait = { Prefer: 'wait=3' };
+  const sent = [pay(path, ...waited, wait), call('POST', path, { key: account.key, body: body(), headers: wait })];
+  try {
+    await waitFor('both run', () => evil.calls.length === calls + 2);
+    // what jobs are read with is away from the moment that one is claimed
+    sql(`CREATE FUNCTION away() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ALTER TABLE model RENAME TO model_away; RETURN NULL; END $$;
+      CREATE CONSTRAINT TRIGGER away AFTER INSERT ON payment DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION away()`);
+    sent.push(pay(path, ...at_once));
+    for (const answer of await Promise.all(sent)) {
+      assertStatus(answer, 202);
+      assert.deepEqual([answer.json.state, answer.json.id], ['pending', idOf(answer)]);
+      assert.match(answer.headers.get('Location'), answer === (await sent[1]) ? /^\/v1\/jobs\// : /^\/v1\/links\//);
+      assert.equal(Boolean(answer.headers.get('Opgate-Payment')), answer !== (await sent[1]));
+    }
+  } finally {
+    sql('DROP TRIGGER away ON payment; DROP FUNCTION away(); ALTER TABLE model_away RENAME TO model');
+    free();
+    evil.mode = 'good';
+  }
+  for (const i of [0, 2]) assert.equal((await ended(linkOf(await sent[i]))).outcome, 'delivered');
 });
 
 test('links are not to be guessed, and the payment\'s id is none', async () => {
