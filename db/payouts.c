@@ -44,6 +44,20 @@ enum err db_payout_open(struct db *db, const struct payout_ask *a)
 	return ERR_INTERNAL;
 }
 
+enum err db_payout_not_final(struct db *db, int64_t account, enum payout_kind kind, struct amount *ret)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	enum err e;
+
+	db_int(&p, account);
+	db_int(&p, (int64_t)kind);
+	e = db_query_one(db, "SELECT payout_not_final($1::bigint, $2::bigint) AS amount", &p, &r);
+	if (!e)
+		*ret = db_get_amount(r, 0, "amount");
+	return e;
+}
+
 enum err db_payouts_schedule(struct db *db, struct amount minimum, int64_t *ret_opened)
 {
 	_cleanup_result_ struct db_result *r = NULL;

@@ -21,6 +21,8 @@ struct payout_ask {
 /* ERR_CONFLICT: the key was used before. ERR_FORBIDDEN: not an address of the list, or not valid yet. ERR_IN_PROGRESS: earnings of
  * this kind are under way. ERR_LIMIT: below the minimum. ERR_INSUFFICIENT_FUNDS. Nothing changed in any of these. */
 enum err db_payout_open(struct db *db, const struct payout_ask *a) WARN_UNUSED;
+/* How much of that source no payout takes yet, because it came by x402 and is not final on chain (migrations/0023_final_money.sql). */
+enum err db_payout_not_final(struct db *db, int64_t account, enum payout_kind kind, struct amount *ret) WARN_UNUSED;
 /* Opens what schedules say is due. */
 enum err db_payouts_schedule(struct db *db, struct amount minimum, int64_t *ret_opened) WARN_UNUSED;
 

@@ -1,5 +1,6 @@
 /* Being paid out: settings and addresses, withdrawals, what was earned. Whoever changes where money goes, or moves it, must have signed
  * in a moment ago; API keys cannot (their scopes do not include `payouts`). */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fault.h"
@@ -213,6 +214,21 @@ static enum err replay(struct request *req, const struct payout_ask *ask)
 	return reply_withdrawal(req, &id, 201);
 }
 
+/* What the refusal ends with when some of the money is only not final yet. */
+struct not_final {
+	char text[128];
+};
+
+static struct not_final not_final(struct request *req, const struct payout_ask *ask)
+{
+	struct not_final n = { "" };
+	struct amount amount;
+
+	if (!db_payout_not_final(request_db(req), ask->account, ask->kind, &amount) && !amount_is_zero(amount))
+		snprintf(n.text, sizeof(n.text), "; %s base units that came by x402 are not final on chain yet", amount_format(amount).s);
+	return n;
+}
+
 static enum err refuse(struct request *req, const struct payout_ask *ask, enum err e)
 {
 	switch (e) {
@@ -221,9 +237,10 @@ static enum err refuse(struct request *req, const struct payout_ask *ask, enum e
 	case ERR_IN_PROGRESS:
 		return request_fail(req, ERR_CONFLICT, "source: a payout of these earnings is under way; what was earned since is in the next one");
 	case ERR_LIMIT:
-		return request_fail(req, ERR_UNPROCESSABLE, "amount: there is less than the minimum of %s base units to pay out", amount_format(ask->minimum).s);
+		return request_fail(req, ERR_UNPROCESSABLE, "amount: there is less than the minimum of %s base units to pay out%s", amount_format(ask->minimum).s,
+				    not_final(req, ask).text);
 	case ERR_INSUFFICIENT_FUNDS:
-		return request_fail(req, e, "amount: it is more than is available");
+		return request_fail(req, e, "amount: it is more than is available%s", not_final(req, ask).text);
 	default:
 		return e;
 	}

@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import { chainAccount } from '../../script/lib/chain.mjs';
 import { documentSign, EvilNode } from '../faults/evil-node.mjs';
+import { buyerMake, eip3009, envelope, offersOf, pay } from './payer.mjs';
 import {
   accountMake, adderBody, api, assertBooks, assertError, assertStatus, balanceOf, call, chain, dev, host, inVar, mine, OPG, rpc, sql, token, tokenBalance, tokenSend, uuid, waitFor, walletMake,
 } from './stack.mjs';
@@ -264,4 +265,37 @@ test('what is swept to the treasury from our own addresses is nobody\'s deposit'
   assert.equal((await balanceOf(control.key)).available, 7n);
   assert.deepEqual(sql(`SELECT 1 FROM deposit d JOIN account a ON a.id = d.account WHERE a.address = '\\x${own.address.slice(2)}'`), []);
   await assertBooks();
+});
+
+test('what came by x402 is withdrawn once it is final, not before', async () => {
+  const wallet = await buyerMake(OPG);
+  const signed = await api.signIn(wallet.account, dev.chain_id);
+  const buyer = { ...wallet, token: signed.bearer, key: await signed.keyCreate('test', ['read']) };
+  const path = `/v1/jobs?model=${encodeURIComponent(model.id)}`;
+  await node.call('POST', '/heartbeat', '{}');
+  const { eip3009: offer } = await offersOf(path, adderBody(7));
+  await waitFor('nothing is under way', () => sql("SELECT 1 FROM settlement_tx WHERE state IN ('signed', 'mined')").length === 0, { seconds: 60 });
+  await rpc('evm_setIntervalMining', 0);
+  node.mode = 'error_500'; // his own node, say
+  try {
+    const paid = pay(path, adderBody(7), envelope(offer, await eip3009(wallet, offer)));
+    await waitFor('the chain has it', async () => (await rpc('txpool_status')).pending !== '0x0');
+    await mine();
+    assertStatus(await paid, 202);
+    await waitFor('it is credited', async () => (await balanceOf(buyer.key)).available === BigInt(offer.amount), { seconds: 60 });
+    for (const [body, status, code] of [[{ source: 'available', amount: offer.amount }, 402, 'insufficient_funds'], [{ source: 'available' }, 422, 'unprocessable']]) {
+      const refused = assertError(await withdraw(buyer, body), 'problem', status, code);
+      assert.ok(refused.detail.includes(`${offer.amount} base units that came by x402 are not final on chain yet`), refused.detail);
+    }
+    await mine(3);
+    await waitFor('it is final', () => sql("SELECT 1 FROM settlement_tx WHERE state IN ('signed', 'mined')").length === 0, { seconds: 30 });
+    await rpc('evm_setIntervalMining', 1);
+    const asked = assertStatus(await withdraw(buyer, { source: 'available' }), 201).json;
+    assert.equal(asked.amount, offer.amount);
+    await ends(buyer, asked.id, 'paid');
+    assert.equal(await tokenBalance(buyer.address), OPG);
+  } finally {
+    node.mode = 'good';
+    await rpc('evm_setIntervalMining', 1);
+  }
 });
