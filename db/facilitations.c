@@ -60,6 +60,15 @@ enum err db_payee_known(struct db *db, const struct address *payee, bool *ret)
 	return ask_bool(db, "SELECT EXISTS (SELECT FROM payee WHERE address = $1) AS v", &p, ret);
 }
 
+enum err db_payee_is_of(struct db *db, const struct address *payee, int64_t account, bool *ret)
+{
+	DB_PARAMS p = { 0 };
+
+	db_address(&p, payee);
+	db_int(&p, account);
+	return ask_bool(db, "SELECT EXISTS (SELECT FROM payee WHERE address = $1 AND account = $2::bigint) AS v", &p, ret);
+}
+
 enum err db_payees_list(struct db *db, int64_t account, json_t **ret)
 {
 	_cleanup_result_ struct db_result *r = NULL;

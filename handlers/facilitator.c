@@ -251,6 +251,53 @@ static enum err claim(struct request *req, const struct facilitator_request *r, 
 	return ERR_OK;
 }
 
+/* What `upto` takes is the seller's word. Whoever pays could give it first, and the least. */
+static enum err payee_must_ask(struct request *req, const struct facilitator_request *r, const struct facilitator_good *good, const char **ret_reason)
+{
+	const struct principal *p = req->principal;
+	bool is_payee = false;
+	enum err e = ERR_OK;
+
+	if (r->offer.scheme != X402_UPTO || amount_cmp(good->amount, good->paid.amount) >= 0)
+		return ERR_OK;
+	if (p)
+		e = db_payee_is_of(request_db(req), &r->offer.pay_to, p->account, &is_payee);
+	if (!e && !is_payee)
+		*ret_reason = FACILITATOR_PAYEE_ONLY;
+	return e;
+}
+
+/* The payee takes nothing: there is nothing to send, and nothing is used. */
+static void reply_nothing_taken(struct request *req, const struct facilitator_request *r, const struct authorization_key *key)
+{
+	const struct u256 nothing = { 0 };
+	const struct x402_receipt receipt = { .version = r->version, .success = true, .payer = &key->payer, .chain_id = request_app(req)->facilitator.chain_id,
+					      .amount = &nothing };
+
+	reply_header(req, "Cache-Control", "no-store");
+	reply_json(req, 200, x402_receipt_json(&receipt));
+}
+
+static enum err take(struct request *req, const struct facilitator_request *r, const struct facilitator_good *good)
+{
+	const char *reason = NULL;
+	enum err e = payee_must_ask(req, r, good, &reason);
+
+	if (e)
+		return e;
+	if (reason)
+		refuse(req, r->version, reason, &good->key);
+	else if (r->offer.scheme == X402_UPTO && amount_is_zero(good->amount))
+		reply_nothing_taken(req, r, &good->key);
+	else
+		e = claim(req, r, &good->key, good);
+	if (e == ERR_NOT_FOUND) { /* it was brought to us as a payment to ourselves */
+		refuse(req, r->version, x402_used_reason(good->paid.auth.method), &good->key);
+		e = ERR_OK;
+	}
+	return e;
+}
+
 /* `key` is NULL when what was sent names no authorization: then the check says what is wrong with it. */
 static enum err settle(struct request *req, const struct facilitator_request *r, const struct authorization_key *key)
 {
@@ -272,12 +319,7 @@ static enum err settle(struct request *req, const struct facilitator_request *r,
 		refuse(req, r->version, reason, key);
 		return ERR_OK;
 	}
-	key = &good.key;
-	e = claim(req, r, key, &good);
-	if (e == ERR_NOT_FOUND) { /* it was brought to us as a payment to ourselves */
-		refuse(req, r->version, x402_used_reason(good.paid.auth.method), key);
-		e = ERR_OK;
-	}
+	e = take(req, r, &good);
 	x402_paid_done(&good.paid);
 	return e;
 }

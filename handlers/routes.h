@@ -101,7 +101,7 @@ X(GET,   "/v1/withdrawals/{id}",   withdrawals_get, WORKER, ACCOUNT, "read", NUL
 /* x402 facilitator */ \
 X(GET,   "/facilitator/supported", facilitator_supported, INLINE, PUBLIC, NULL, NULL, 0, "read", OIP, NULL, "FacilitatorSupported", "x402 schemes and networks we settle, and our signers") \
 X(POST,  "/facilitator/verify",    facilitator_verify, WORKER, PUBLIC, NULL, NULL, 64 * KB, "paid", OIP, "FacilitatorRequest", "FacilitatorVerified", "Would this payment be settled?") \
-X(POST,  "/facilitator/settle",    facilitator_settle, WORKER, PUBLIC, NULL, NULL, 64 * KB, "paid", OIP, "FacilitatorRequest", "FacilitatorSettled", "Settle a payment to a registered payee") \
+X(POST,  "/facilitator/settle",    facilitator_settle, WORKER, OPTIONAL, "registry", NULL, 64 * KB, "paid", OIP, "FacilitatorRequest", "FacilitatorSettled", "Settle a payment to a registered payee") \
 X(GET,   "/facilitator/settle/{job}", facilitator_settle_get, WORKER, PUBLIC, NULL, NULL, 0, "read", OIP, NULL, "SettlementJob", "What became of a settlement") \
 X(POST,  "/facilitator/settle_data", facilitator_settle_data, WORKER, PUBLIC, NULL, NULL, 64 * KB, "write", OIP, NULL, "DataSettled", "Take a signed statement of inference to be put on chain") \
 X(GET,   "/v1/payees",             payees_list,    WORKER, ACCOUNT,  "read", NULL, 0, "read", PROBLEM, NULL, "PayeeList", "Addresses the facilitator settles to for the caller") \

@@ -14,6 +14,7 @@
 #define FACILITATOR_NO_GAS "gas_budget_exhausted"
 #define FACILITATOR_ASSET "unsupported_asset"
 #define FACILITATOR_PENDING "settlement_pending"
+#define FACILITATOR_PAYEE_ONLY "payee_not_authenticated"
 /* A sentence for the seller's operator; NULL for reasons that speak for themselves. */
 const char *facilitator_message(const char *reason);
 

@@ -32,9 +32,10 @@ const requirementsOf = (over = {}, method = 'eip3009') => ({
 });
 const uptoOf = (over = {}) => requirementsOf({ scheme: 'upto', extra: { ...extraOf('permit2'), facilitatorAddress: supported.kinds[1].extra.facilitatorAddress }, ...over });
 const bodyOf = (requirements, made) => ({ x402Version: 2, paymentPayload: envelope(requirements, made), paymentRequirements: requirements });
-const post = (path, body, headers = {}) => call('POST', `/facilitator/${path}`, { body, headers });
+const post = (path, body, headers = {}, key = undefined) => call('POST', `/facilitator/${path}`, { body, headers, key });
 const verify = async (body) => assertStatus(await post('verify', body), 200).json;
 const settle = async (body, status = 200) => assertStatus(await post('settle', body), status).json;
+const settleAsPayee = async (body, { key } = seller) => assertStatus(await post('settle', body, {}, key), 200).json;
 const rowOf = (address) => sql(`SELECT id, state, amount, coalesce(reason, ''), reorganised FROM facilitation WHERE payer = ${bytea(address)}`)
   .map(([id, state, amount, reason, reorganised]) => ({ id, state, amount, reason, reorganised: Number(reorganised) }));
 const jobOf = async (id) => assertStatus(await call('GET', `/facilitator/settle/${id}`), 200).json;
@@ -51,7 +52,8 @@ const quiet = () => waitFor('nothing is under way', () => sql("SELECT 1 FROM set
 
 /// A shop as its owner would write it: nothing in it knows opgate but the address.
 async function shopOpen() {
-  const resource = new x402ResourceServer(new HTTPFacilitatorClient({ url: FACILITATOR })).register(NETWORK, new ExactEvmScheme()).register(NETWORK, new UptoEvmScheme());
+  const createAuthHeaders = () => ({ verify: {}, settle: { Authorization: `Bearer ${seller.key}` }, supported: {} });
+  const resource = new x402ResourceServer(new HTTPFacilitatorClient({ url: FACILITATOR, createAuthHeaders })).register(NETWORK, new ExactEvmScheme()).register(NETWORK, new UptoEvmScheme());
   const price = (method) => ({ amount: String(PRICE), asset: dev.opg_token, extra: extraOf(method) });
   const route = (scheme, method, payTo = seller.account.address) => ({ accepts: { scheme, network: NETWORK, payTo, price: price(method) }, description: 'a thing' });
   const app = express();
@@ -150,7 +152,7 @@ test('OpenGradient finds its job in the same answer, and at its link', async () 
   const wallet = await buyerMake(OPG, { approve: true });
   const requirements = uptoOf();
   const made = await permit2(wallet, requirements);
-  const result = await settle({ ...bodyOf({ ...requirements, amount: '7' }, made), paymentPayload: envelope(requirements, made), usageMetadata: { requestCount: 1, costUsd: 0.1 } });
+  const result = await settleAsPayee({ ...bodyOf({ ...requirements, amount: '7' }, made), paymentPayload: envelope(requirements, made), usageMetadata: { requestCount: 1, costUsd: 0.1 } });
   assert.deepEqual([result.success, result.amount, result.paymentJob.status], [true, '7', 'succeeded']);
   assert.match(result.paymentJob.jobId, /^payment-[0-9a-f-]{36}$/);
   const job = await jobOf(result.paymentJob.jobId);
@@ -263,23 +265,45 @@ test('another call with a settled authorization gets nothing', async () => {
   const upto = uptoOf();
   const made = await permit2(wallet, upto);
   const asking = (amount, over = made) => ({ ...bodyOf({ ...upto, amount }, over), paymentPayload: envelope(upto, over) });
-  assert.equal((await settle(asking('5'))).success, true);
+  assert.equal((await settleAsPayee(asking('5'))).success, true);
   for (const other of [asking('6'), asking(String(PRICE)), asking('5', { payload: { ...made.payload, signature: highTwin(made.payload.signature) } })])
-    assert.deepEqual([(await settle(other)).success, (await settle(other)).errorReason], [false, 'permit2_simulation_failed']);
+    assert.deepEqual([(await settleAsPayee(other)).success, (await settleAsPayee(other)).errorReason], [false, 'permit2_simulation_failed']);
   assert.equal(OPG - (await tokenBalance(wallet.address)), 5n);
 });
 
-test('upto of nothing is a success that takes nothing, and is used all the same', async () => {
+test('upto of nothing is a success that takes nothing, and uses nothing', async () => {
   const wallet = await buyerMake(OPG, { approve: true });
   const upto = uptoOf();
   const made = await permit2(wallet, upto);
   const asking = (amount) => ({ ...bodyOf({ ...upto, amount }, made), paymentPayload: envelope(upto, made) });
   const [[sent]] = sql('SELECT count(*) FROM settlement_tx');
-  const result = await settle(asking('0'));
-  assert.deepEqual([result.success, result.transaction, result.amount], [true, '', '0']);
-  assert.equal((await settle(asking('9'))).success, false);
-  assert.equal((await verify(bodyOf(upto, made))).isValid, false);
-  assert.deepEqual([await tokenBalance(wallet.address), sql('SELECT count(*) FROM settlement_tx')[0][0]], [OPG, sent]);
+  const result = await settleAsPayee(asking('0'));
+  assert.deepEqual([result.success, result.transaction, result.amount, result.payer], [true, '', '0', wallet.account.address]);
+  assert.deepEqual([await tokenBalance(wallet.address), rowOf(wallet.address), sql('SELECT count(*) FROM settlement_tx')[0][0]], [OPG, [], sent]);
+  assert.equal((await verify(bodyOf(upto, made))).isValid, true);
+  assert.equal((await settleAsPayee(asking('9'))).success, true);
+});
+
+test('what upto takes is the seller\'s word: nobody else has it settled for less than the maximum', async () => {
+  const wallet = await buyerMake(OPG, { approve: true });
+  const stranger = await accountMake();
+  const reader = await seller.api.keyCreate('reads', ['read']);
+  assertStatus(await call('POST', '/v1/payees', { key: stranger.key, body: {} }), 201); // a payee, too, but of another address
+  const upto = uptoOf();
+  const made = await permit2(wallet, upto);
+  const asking = (amount) => ({ ...bodyOf({ ...upto, amount: String(amount) }, made), paymentPayload: envelope(upto, made) });
+  for (const amount of [0n, 1n, PRICE - 1n])
+    for (const key of [undefined, stranger.key]) {
+      const refused = assertStatus(await post('settle', asking(amount), {}, key), 200).json;
+      assert.deepEqual([refused.success, refused.errorReason, refused.transaction], [false, 'payee_not_authenticated', ''], `${amount}`);
+      assert.ok(refused.errorMessage);
+    }
+  assertStatus(await post('settle', asking(1n), {}, reader), 403);
+  assert.deepEqual(rowOf(wallet.address), []);
+  const { result, got } = await sold(seller.address, () => settleAsPayee(asking(PRICE / 2n))); // and the seller has it all the same
+  assert.deepEqual([result.success, got], [true, PRICE / 2n]);
+  const whole = await permit2(wallet, upto);
+  assert.equal((await settle(bodyOf(upto, whole))).success, true, 'the maximum was signed for: anybody may');
 });
 
 test('one authorization is a payment to us or a settlement for others, never both', async () => {

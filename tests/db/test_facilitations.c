@@ -287,6 +287,10 @@ static void test_payees(void **state)
 	assert_int_equal(db_payee_register(pg, &a, 3, 4999), ERR_CONFLICT);
 	assert_int_equal(db_payee_register(pg, &a, 3, 5000), ERR_CONFLICT);
 	assert_ok(db_payee_register(pg, &a, 3, 5001));
+	for (int64_t account = 1; account <= 3; account++) { /* whose it is now, and nobody else's */
+		assert_ok(db_payee_is_of(pg, &a, account, &known));
+		assert_int_equal(known, account == 3);
+	}
 	assert_int_equal(db_payee_delete(pg, &a, 2), ERR_NOT_FOUND);
 	assert_ok(db_payees_list(pg, 3, &list));
 	assert_int_equal(json_array_size(list), 1);
