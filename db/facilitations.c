@@ -143,7 +143,8 @@ static void fill(struct db_result *r, struct facilitation_row *ret)
 	*ret = (struct facilitation_row){ .r = r, .version = (int)db_get_int(r, 0, "version"), .state = db_get_text(r, 0, "state"), .scheme = db_get_text(r, 0, "scheme"),
 					  .method = db_get_text(r, 0, "method"), .reason = db_is_null(r, 0, "reason") ? NULL : db_get_text(r, 0, "reason"),
 					  .amount_max = db_get_amount(r, 0, "amount_max"), .amount = db_get_amount(r, 0, "amount"),
-					  .has_tx_hash = !db_is_null(r, 0, "tx_hash"), .has_sent = !db_is_null(r, 0, "sent"), .created_at = db_get_int(r, 0, "created_ms"),
+					  .has_tx_hash = !db_is_null(r, 0, "tx_hash"), .has_sent = !db_is_null(r, 0, "sent"), .told = db_get_bool(r, 0, "told"),
+					  .created_at = db_get_int(r, 0, "created_ms"),
 					  .updated_at = db_get_int(r, 0, "updated_ms") };
 	db_get_uuid(r, 0, "id", &ret->id);
 	db_get_address(r, 0, "payer", &ret->payer);
@@ -158,7 +159,7 @@ static void fill(struct db_result *r, struct facilitation_row *ret)
 #define FACILITATION_COLUMNS \
 	"SELECT id, version, payer, payee, request_digest, state, scheme, method, reason, amount_max, amount, tx_hash, (extract(epoch FROM created_at) * 1000)::bigint AS created_ms," \
 	" (extract(epoch FROM updated_at) * 1000)::bigint AS updated_ms," \
-	" (SELECT v.hash FROM settlement_tx_version v WHERE v.tx = facilitation.tx ORDER BY v.sent_at DESC LIMIT 1) AS sent FROM facilitation"
+	" told_at IS NOT NULL AS told, (SELECT v.hash FROM settlement_tx_version v WHERE v.tx = facilitation.tx ORDER BY v.sent_at DESC LIMIT 1) AS sent FROM facilitation"
 
 static enum err get_one(struct db *db, const char *sql, const struct db_params *p, struct facilitation_row *ret)
 {
@@ -184,4 +185,17 @@ enum err db_facilitation_find(struct db *db, const struct authorization_key *key
 
 	push_key(&p, key);
 	return get_one(db, FACILITATION_COLUMNS WHERE_KEY, &p, ret);
+}
+
+enum err db_facilitation_tell(struct db *db, const struct uuid *id, bool *ret_first)
+{
+	DB_PARAMS p = { 0 };
+	int64_t rows = 0;
+	enum err e;
+
+	db_uuid(&p, id);
+	e = db_exec(db, "UPDATE facilitation SET told_at = clock_timestamp() WHERE id = $1::uuid AND state = 'settled' AND told_at IS NULL", &p, &rows);
+	if (!e)
+		*ret_first = rows == 1;
+	return e;
 }

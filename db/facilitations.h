@@ -49,7 +49,7 @@ struct facilitation_row {
 	struct hash request_digest;
 	const char *state, *scheme, *method, *reason; /* reason: NULL unless failed */
 	struct amount amount_max, amount;
-	bool has_tx_hash, has_sent;
+	bool has_tx_hash, has_sent, told;
 	struct hash tx_hash; /* of the transaction that moved the money */
 	struct hash sent;    /* of the newest form of ours */
 	int64_t created_at, updated_at; /* ms */
@@ -57,6 +57,8 @@ struct facilitation_row {
 void db_facilitation_row_done(struct facilitation_row *f);
 #define _cleanup_facilitation_row_ __attribute__((cleanup(db_facilitation_row_done)))
 enum err db_facilitation_get(struct db *db, const struct uuid *id, struct facilitation_row *ret) WARN_UNUSED;
+/* May a call without a key of its own be told that it is settled? The first may. */
+enum err db_facilitation_tell(struct db *db, const struct uuid *id, bool *ret_first) WARN_UNUSED;
 enum err db_facilitation_find(struct db *db, const struct authorization_key *key, struct facilitation_row *ret) WARN_UNUSED; /* ERR_NOT_FOUND */
 
 #endif

@@ -160,13 +160,44 @@ static json_t *job_json(const struct request *req, const struct facilitation_row
 				   "updatedAt", json_time(row->updated_at), "result", settled || failed ? receipt_json(req, row) : json_null()));
 }
 
-static void reply_settlement(struct request *req, const struct facilitation_row *row)
+static const char *used_reason(const struct facilitation_row *row)
 {
-	json_t *body = receipt_json(req, row);
+	return x402_used_reason(!strcmp(row->method, "eip3009") ? X402_EIP3009 : X402_PERMIT2);
+}
 
+/* The money came, and somebody was told so: for whoever asks now it buys nothing more. */
+static void refuse_told(struct request *req, const struct facilitation_row *row)
+{
+	const struct x402_receipt receipt = { .version = row->version, .error_reason = used_reason(row), .payer = &row->payer,
+					      .error_message = "settled by this transaction, which was said to another call. A call that has an Idempotency-Key from "
+							       "the first time on is answered again",
+					      .transaction = row->has_tx_hash ? &row->tx_hash : NULL, .chain_id = request_app(req)->facilitator.chain_id };
+
+	reply_header(req, "Cache-Control", "no-store");
+	reply_json(req, 200, x402_receipt_json(&receipt));
+}
+
+/* Success is said to one call: a seller hands over for each that hears it. A call with a key of its own is known to be the same one, and who
+ * has gone hears nothing. */
+static enum err reply_settlement(struct request *req, const struct facilitation_row *row)
+{
+	bool first = true;
+	json_t *body;
+	enum err e = ERR_OK;
+
+	if (!strcmp(row->state, "settled") && !request_header(req, "Idempotency-Key") && !request_gone(req))
+		e = db_facilitation_tell(request_db(req), &row->id, &first);
+	if (e)
+		return e;
+	if (!first) {
+		refuse_told(req, row);
+		return ERR_OK;
+	}
+	body = receipt_json(req, row);
 	json_object_set_new(body, "paymentJob", job_json(req, row));
 	reply_header(req, "Cache-Control", "no-store");
 	reply_json(req, !strcmp(row->state, "settling") ? 202 : 200, body);
+	return ERR_OK;
 }
 
 static bool facilitation_ended(struct db *db, const struct uuid *id)
@@ -181,10 +212,10 @@ static void facilitation_reply(struct request *req, const struct uuid *id)
 	_cleanup_facilitation_row_ struct facilitation_row row = { 0 };
 	enum err e = db_facilitation_get(request_db(req), id, &row);
 
+	if (!e)
+		e = reply_settlement(req, &row);
 	if (e)
 		reply_error(req, e);
-	else
-		reply_settlement(req, &row);
 }
 
 static const struct waited WAITED_FACILITATION = { facilitation_ended, facilitation_reply };
@@ -197,7 +228,7 @@ static void wait_for_end(struct request *req, const struct uuid *id)
 
 /* ---- settle ---- */
 
-/* The same call came before: its result. Another call with that authorization gets nothing. ERR_NOT_FOUND: it is new. */
+/* The same call came before: its result, if nobody else was told. Another call with that authorization gets nothing. ERR_NOT_FOUND: it is new. */
 static enum err repeat(struct request *req, const struct facilitator_request *r, const struct authorization_key *key)
 {
 	_cleanup_facilitation_row_ struct facilitation_row row = { 0 };
@@ -206,12 +237,12 @@ static enum err repeat(struct request *req, const struct facilitator_request *r,
 	if (e)
 		return e;
 	if (!hash_equal(&row.request_digest, &r->digest))
-		refuse(req, r->version, x402_used_reason(!strcmp(row.method, "eip3009") ? X402_EIP3009 : X402_PERMIT2), key);
+		refuse(req, r->version, used_reason(&row), key);
 	else if (!strcmp(row.state, "settling"))
 		wait_for_end(req, &row.id);
 	else
-		reply_settlement(req, &row);
-	return ERR_OK;
+		e = reply_settlement(req, &row);
+	return e;
 }
 
 /* Nobody knows whether it was written: not a failure, and the same call again finds out. */
@@ -326,12 +357,15 @@ static enum err settle(struct request *req, const struct facilitator_request *r,
 
 enum err handle_facilitator_settle(struct request *req)
 {
+	const char *name = request_header(req, "Idempotency-Key");
 	struct facilitator_request r;
 	struct authorization_key key;
-	enum err e = read_request(req, &r);
+	enum err e = name && (!*name || strlen(name) > 255) ? request_fail(req, ERR_BAD_FIELD, "Idempotency-Key: must have 1 to 255 characters") : read_request(req, &r);
 
 	if (e)
 		return e;
+	if (name)
+		facilitator_request_name(&r, name);
 	if (r.refusal)
 		refuse(req, r.version, r.refusal, NULL);
 	else
@@ -346,8 +380,11 @@ static enum err payment_job(struct request *req, const char *id_text)
 {
 	_cleanup_facilitation_row_ struct facilitation_row row = { 0 };
 	struct uuid id;
+	bool first;
 	enum err e = uuid_parse(id_text, &id) ? ERR_NOT_FOUND : db_facilitation_get(request_db(req), &id, &row);
 
+	if (!e && !strcmp(row.state, "settled") && !row.told)
+		e = db_facilitation_tell(request_db(req), &id, &first); /* who reads it here hands over for it, too */
 	if (!e)
 		reply_json(req, 200, job_json(req, &row));
 	return e;

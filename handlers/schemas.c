@@ -286,6 +286,7 @@ const struct route_parameter ROUTE_PARAMETERS[] = {
 	{ "", "path", "hash", REF("Hash"), "SHA-256 of the document" },
 	{ "", "path", "id", STR, "id as it was given" },
 	{ "", "path", "job", STR, "jobId as it was given" },
+	{ "facilitator_settle", "header", "Idempotency-Key", TEXT(1, 255), "names the sale: the same call with the same key gets the same result again" },
 	{ "facilitator_settle_data", "header", "x-settlement-type", ENUM("'private','batch','individual'"), "what is put on chain" },
 	{ "facilitator_settle_data", "header", "x-settlement-data", STR, "base64 of the statement as JSON" },
 	{ "", "path", "file", STR, "name of the file" },

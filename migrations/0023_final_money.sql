@@ -13,7 +13,7 @@ CREATE VIEW payment_not_final AS
 	FROM payment p JOIN job j ON j.id = p.job
 	WHERE p.audited_block IS NULL AND (p.state = 'settling' OR (p.state = 'settled' AND p.tx_hash IS NOT NULL)) AND j.outcome IS NOT NULL
 		AND NOT (p.state = 'settled' AND EXISTS (SELECT FROM settlement_tx_version v JOIN settlement_tx t ON t.id = v.tx WHERE v.hash = p.tx_hash AND t.state = 'final'));
-COMMENT ON VIEW payment_not_final IS 'payments whose jobs have ended and whose money a reorganisation can still take back, or has: what they credited and what was earned by them stays';
+COMMENT ON VIEW payment_not_final IS 'payments whose jobs ended and whose money a reorganisation can take back, or has: what came by them is not paid out';
 
 -- The first writing transaction of these earnings that is not final. Spent is spent by the account, not by the payment: whatever it paid since a
 -- payment that is not final may have been paid with it. Times are those at which transactions began, so a minute is added.
@@ -111,3 +111,8 @@ BEGIN
 	INSERT INTO ledger_entry (transfer, line, account, amount) VALUES (t, 1, src, -total), (t, 2, 12, total);
 	RETURN 'ok';
 END $$;
+
+-- A settlement for others is good for one sale, so that it succeeded is said once to calls that do not say which call they are.
+ALTER TABLE facilitation ADD COLUMN told_at timestamptz;
+COMMENT ON COLUMN facilitation.told_at IS 'when a call without a key of its own was told that it is settled: no other such call is';
+UPDATE facilitation SET told_at = updated_at WHERE state = 'settled';

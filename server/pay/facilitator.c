@@ -87,6 +87,16 @@ enum err facilitator_request_read(json_t *body, struct facilitator_request *ret,
 	return ERR_OK;
 }
 
+void facilitator_request_name(struct facilitator_request *r, const char *name)
+{
+	struct sha256 *s = sha256_new();
+
+	sha256_update(s, r->digest.b, sizeof(r->digest.b));
+	sha256_update(s, name, strlen(name));
+	sha256_final(s, &r->digest);
+	sha256_free(s);
+}
+
 void facilitator_request_done(struct facilitator_request *r)
 {
 	x402_payment_done(&r->payment);

@@ -22,12 +22,14 @@ struct facilitator_request {
 	int version;                 /* 1 or 2 */
 	struct x402_payment payment; /* release with facilitator_request_done */
 	struct x402_offer offer;     /* the requirements; borrowed from the body */
-	struct hash digest;          /* of the authorization and the requirements: the same call again has the same */
+	struct hash digest;          /* of the authorization, the requirements and the call's name: the same call again has the same */
 	const char *refusal;         /* not NULL: nothing more can be said, payment and offer are empty */
 };
 /* The body of /verify and /settle. Pure. ERR_BAD_REQUEST: it is not one, and `why` says so. */
 enum err facilitator_request_read(json_t *body, struct facilitator_request *ret, struct x402_why *why) WARN_UNUSED;
 void facilitator_request_done(struct facilitator_request *r);
+/* The caller's own name for this call: the same one under another name is another call. */
+void facilitator_request_name(struct facilitator_request *r, const char *name);
 /* What its authorization is known by, whatever else is wrong with it. False: it has none. */
 bool facilitator_key(const struct x402 *x, const struct facilitator_request *r, struct authorization_key *ret);
 

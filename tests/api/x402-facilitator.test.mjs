@@ -23,7 +23,7 @@ const NETWORK = `eip155:${dev.chain_id}`;
 const FACILITATOR = `${dev.base_url}/facilitator`;
 const PRICE = 10n ** 15n;
 let seller, supported, shop, unregistered;
-const served = { exact: 0, permit2: 0, upto: 0, other: 0 };
+const served = { exact: 0, permit2: 0, upto: 0, other: 0, book: 0, film: 0 };
 
 const bytea = (address) => `'\\x${address.slice(2).toLowerCase()}'`;
 const extraOf = (method) => ({ name: 'OPG', version: '1', ...(method === 'permit2' && { assetTransferMethod: 'permit2' }) });
@@ -59,10 +59,12 @@ async function shopOpen() {
   const app = express();
   app.use(paymentMiddleware({
     'GET /exact': route('exact'), 'GET /permit2': route('exact', 'permit2'), 'GET /upto': route('upto', 'permit2'), 'GET /other': route('exact', undefined, unregistered.account.address),
+    'GET /book': route('exact'), 'GET /film': route('exact'),
   }, resource));
   for (const name of Object.keys(served))
-    app.get(`/${name}`, (_, response) => {
+    app.get(`/${name}`, async (_, response) => {
       served[name]++;
+      if (name === 'book' || name === 'film') await new Promise((resolve) => setTimeout(resolve, 700)); // all who come at once were verified by then
       if (name === 'upto') setSettlementOverrides(response, { amount: String(PRICE / 4n) });
       response.json({ thing: name });
     });
@@ -245,19 +247,86 @@ test('a settlement that would revert is not sent', async () => {
 
 // ---- once ----
 
-test('racing settles of one authorization move the money once, and all get the same result', async () => {
+test('racing settles of one authorization move the money once, and one of them is told so', async () => {
   const wallet = await buyerMake(OPG, { approve: true });
-  for (const [requirements, make] of [[requirementsOf(), eip3009], [requirementsOf({}, 'permit2'), permit2]]) {
+  for (const [requirements, make, used] of [[requirementsOf(), eip3009, 'invalid_exact_evm_nonce_already_used'], [requirementsOf({}, 'permit2'), permit2, 'permit2_simulation_failed']]) {
     const made = bodyOf(requirements, await make(wallet, requirements));
     const { result: answers, got } = await sold(seller.address, () => Promise.all(Array.from({ length: 16 }, () => settle(made))));
     assert.equal(got, PRICE);
-    const [first] = answers;
-    assert.equal(first.success, true);
-    for (const answer of answers) assert.deepEqual(answer, first);
-    assert.deepEqual(await settle(made), first, 'and a later call, too');
-    assert.equal((await verify(made)).isValid, false, 'but it is no good for another sale');
+    const [first, ...more] = answers.filter(({ success }) => success);
+    assert.deepEqual(more, []);
+    for (const answer of [...answers.filter(({ success }) => !success), await settle(made), assertStatus(await post('settle', made, { 'Idempotency-Key': uuid() }), 200).json]) {
+      assert.deepEqual([answer.success, answer.errorReason, answer.paymentJob], [false, used, undefined]);
+      if (answer.transaction) assert.deepEqual([answer.transaction, answer.errorMessage.startsWith('settled by this transaction')], [first.transaction, true]);
+    }
+    assert.equal((await settle(made)).transaction, first.transaction, 'what became of the money is not kept from anybody');
+    assert.equal((await jobOf(first.paymentJob.jobId)).status, 'succeeded');
+    assert.equal((await verify(made)).isValid, false, 'and it is no good for another sale');
   }
   assert.equal(rowOf(wallet.address).length, 2);
+});
+
+test('a call with a key of its own has the same result for ever, and no other call has any', async () => {
+  const wallet = await buyerMake(OPG);
+  const offer = requirementsOf();
+  const made = bodyOf(offer, await eip3009(wallet, offer));
+  const named = { 'Idempotency-Key': uuid() };
+  const call_ = async (headers) => assertStatus(await post('settle', made, headers), 200).json;
+  const { result: answers, got } = await sold(seller.address, () => Promise.all(Array.from({ length: 8 }, () => call_(named))));
+  assert.deepEqual([got, answers[0].success], [PRICE, true]);
+  for (const answer of [...answers, await call_(named)]) assert.deepEqual(answer, answers[0]);
+  for (const headers of [{}, { 'Idempotency-Key': uuid() }]) assert.equal((await call_(headers)).errorReason, 'invalid_exact_evm_nonce_already_used');
+  assertStatus(await post('settle', made, { 'Idempotency-Key': 'x'.repeat(256) }), 400);
+});
+
+test('one authorization buys one thing through the official middleware, in its default order', async () => {
+  const wallet = await buyerMake(OPG);
+  const { accepts: [offer] } = termsOf(await fetch(`${shop.url}/book`));
+  const headers = { 'PAYMENT-SIGNATURE': base64(envelope(offer, await eip3009(wallet, offer))) };
+  const { result: answers, got } = await sold(seller.address, () => Promise.all(['book', 'film', 'book', 'film', 'book'].map((name) => fetch(`${shop.url}/${name}`, { headers }))));
+  assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 402, 402, 402, 402]);
+  assert.ok(served.book + served.film > 1, 'all of them had been verified');
+  assert.equal(got, PRICE);
+});
+
+test('who reads at the job that it is settled was told so', async () => {
+  const wallet = await buyerMake(OPG);
+  const offer = requirementsOf();
+  const made = bodyOf(offer, await eip3009(wallet, offer));
+  const undo = await settingsChange({ payment_wait_ms: 1500 });
+  await quiet();
+  await rpc('evm_setIntervalMining', 0);
+  try {
+    const { paymentJob } = await settle(made, 202);
+    await rpc('evm_setIntervalMining', 1);
+    const job = await jobEnds(paymentJob.jobId);
+    assert.deepEqual([job.status, await jobOf(paymentJob.jobId)], ['succeeded', job]);
+    const refused = await settle(made);
+    assert.deepEqual([refused.success, refused.errorReason, refused.transaction], [false, 'invalid_exact_evm_nonce_already_used', job.result.transaction]);
+  } finally {
+    await rpc('evm_setIntervalMining', 1);
+    await undo();
+  }
+});
+
+test('who hung up was told nothing: the next call is', async () => {
+  const wallet = await buyerMake(OPG);
+  const offer = requirementsOf();
+  const made = bodyOf(offer, await eip3009(wallet, offer));
+  await quiet();
+  await rpc('evm_setIntervalMining', 0);
+  try {
+    const cut = new AbortController();
+    const lost = fetch(`${FACILITATOR}/settle`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(made), signal: cut.signal }).catch((error) => error);
+    await waitFor('it is sent', () => sql(`SELECT 1 FROM facilitation WHERE tx IS NOT NULL AND payer = ${bytea(wallet.address)}`).length === 1);
+    cut.abort();
+    assert.ok((await lost) instanceof Error);
+    await mine(); // at once: the answer is made before anybody has noticed
+  } finally {
+    await rpc('evm_setIntervalMining', 1);
+  }
+  await waitFor('it is settled', () => rowOf(wallet.address)[0].state === 'settled', { seconds: 30 });
+  assert.deepEqual([(await settle(made)).success, (await settle(made)).success], [true, false]);
 });
 
 test('another call with a settled authorization gets nothing', async () => {
@@ -353,8 +422,8 @@ test('a settlement the chain has not seen is pending, not failed; the same call 
     assert.equal((await jobOf(pending.paymentJob.jobId)).status, 'processing');
     assert.equal((await verify(made)).isValid, false);
     await rpc('evm_setIntervalMining', 1);
-    const job = await jobEnds(pending.paymentJob.jobId);
     const final = await settle(made);
+    const job = await jobEnds(pending.paymentJob.jobId);
     assert.deepEqual([job.status, final.success, final.transaction, OPG - (await tokenBalance(wallet.address))], ['succeeded', true, job.result.transaction, PRICE]);
   } finally {
     await rpc('evm_setIntervalMining', 1);
@@ -442,7 +511,6 @@ test('killed while settling: it is settled after the restart, and the same call 
     await stackLocked(() => stackRestart('gateway'));
     await rpc('evm_setIntervalMining', 1);
   }
-  await jobEnds(`payment-${rowOf(wallet.address)[0].id}`);
   assert.equal((await settle(made)).success, true);
   assert.deepEqual([rowOf(wallet.address).length, OPG - (await tokenBalance(wallet.address))], [1, PRICE]);
 });
@@ -523,37 +591,4 @@ test('payees: the own address by being signed in, another one by its signature, 
   assertStatus(await call('DELETE', `/v1/payees/${shopkeeper.address}`, { key: thief.key }), 204);
   assert.equal((await settle(made)).errorReason, 'payee_not_registered');
   assert.equal(await nonceUsed(wallet.account.address, made.paymentPayload.payload.authorization.nonce), false);
-});
-
-// ---- statements of inference ----
-
-test('settle_data takes statements as OpenGradient\'s servers send them', async () => {
-  const bytes32 = (text) => Buffer.from(text.padEnd(32, '.')).toString('hex');
-  const statement = { tee_id: `0x${bytes32('tee')}`, input_hash: bytes32('in'), output_hash: bytes32(uuid().slice(0, 8)), tee_signature: Buffer.alloc(256, 7).toString('base64'), tee_timestamp: 1_700_000_000, timestamp: 1_700_000_000 };
-  const individual = { ...statement, input: '{"a":"é"}', output: 'hi', timestamp: '1700000000', eth_address: seller.account.address };
-  const send = (type, data) => call('POST', '/facilitator/settle_data', { body: {}, headers: { ...(type && { 'x-settlement-type': type }), ...(data && { 'x-settlement-data': base64(data) }) } });
-  for (const type of ['private', 'pivate', 'PRIVATE']) assert.equal(assertStatus(await send(type), 202).json.settlementJob, null);
-  const ids = [];
-  for (const [type, data, name] of [['batch', statement, 'batch'], ['individual', individual, 'individual'], ['inidvidual', { ...individual, tee_timestamp: '0x65540e00' }, 'individual']]) {
-    const { settlementJob } = assertStatus(await send(type, data), 202).json;
-    assert.match(settlementJob.jobId, new RegExp(`^settlement-${name}-[0-9a-f-]{36}$`));
-    assert.deepEqual([settlementJob.settlementType, settlementJob.status], [name, 'queued']);
-    assert.deepEqual(await jobOf(settlementJob.jobId), settlementJob);
-    assert.equal(assertStatus(await send(type, data), 202).json.settlementJob.jobId, settlementJob.jobId, 'the same statement is the same job');
-    ids.push(settlementJob.jobId.slice(-36));
-  }
-  assert.equal(new Set(ids).size, 3);
-  const [[type, tee, signature, at, address, input]] = sql(`SELECT type, encode(tee_id, 'hex'), octet_length(tee_signature), tee_timestamp, encode(eth_address, 'hex'), input FROM data_settlement WHERE id = '${ids[1]}'`);
-  assert.deepEqual([type, tee, signature, at, `0x${address}`, input], ['individual', bytes32('tee'), '256', '1700000000', seller.address, individual.input]);
-  assertStatus(await call('GET', `/facilitator/settle/settlement-individual-${ids[0]}`), 404);
-  const without = (data, name) => Object.fromEntries(Object.entries(data).filter(([key]) => key !== name));
-  const error = async (type, data) => assertStatus(await send(type, data), 400).json.error;
-  assert.equal(await error('batch', without(statement, 'tee_id')), 'Missing required settlement field. Expected one of: tee_id');
-  assert.equal(await error('individual', without(individual, 'input')), 'Missing required settlement field. Expected one of: input');
-  assert.equal(await error('weekly', statement), 'Unsupported x-settlement-type: weekly');
-  assert.match(await error(undefined, statement), /^Unsupported x-settlement-type/);
-  for (const bad of [{ tee_id: '0x12' }, { tee_id: 12 }, { output_hash: 'zz'.repeat(32) }, { tee_signature: '%%%' }, { tee_timestamp: 1.5 }, { tee_timestamp: -1 }, { tee_timestamp: '9'.repeat(30) }])
-    assert.match(await error('batch', { ...statement, ...bad }), /^(Invalid|Missing required) settlement field/, JSON.stringify(bad));
-  assert.match(await error('individual', { ...individual, eth_address: '0x1' }), /eth_address/);
-  for (const junk of ['x', '{}{}', '[]']) assert.match(await error('batch', junk), /x-settlement-data/);
 });

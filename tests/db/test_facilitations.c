@@ -215,6 +215,31 @@ static void test_settling(void **state)
 	assert_gas(&list[0], "7"); /* the first word stands */
 }
 
+static bool told(const struct facilitation *f)
+{
+	bool first = false;
+
+	assert_ok(db_facilitation_tell(pg, &f->id, &first));
+	return first;
+}
+
+/* That it is settled is said once, and not again when a reorganisation had it settled twice. */
+static void test_told_once(void **state)
+{
+	struct facilitation f = claimed(5);
+	struct arrival arrived = { .payment = f.id, .log = 9 };
+	int64_t tx = sent(&f, 1);
+
+	(void)state;
+	assert_false(told(&f)); /* not settled yet */
+	assert_ok(mined(tx, 9, 20, &arrived, 1));
+	assert_true(told(&f));
+	assert_false(told(&f));
+	assert_ok(db_settlement_unmined(pg, tx));
+	assert_ok(mined(tx, 9, 20, &arrived, 1));
+	assert_false(told(&f));
+}
+
 static void test_a_transfer_pays_once(void **state)
 {
 	struct facilitation list[2] = { claimed(5), claimed(5) };
@@ -329,7 +354,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_claim), cmocka_unit_test(test_nothing_to_take), cmocka_unit_test(test_racing), cmocka_unit_test(test_ours_or_theirs),
-		cmocka_unit_test(test_settling), cmocka_unit_test(test_a_transfer_pays_once), cmocka_unit_test(test_lost_nonce), cmocka_unit_test(test_taken_over), cmocka_unit_test(test_payees),
+		cmocka_unit_test(test_settling), cmocka_unit_test(test_told_once), cmocka_unit_test(test_a_transfer_pays_once), cmocka_unit_test(test_lost_nonce), cmocka_unit_test(test_taken_over), cmocka_unit_test(test_payees),
 		cmocka_unit_test(test_data),
 	};
 

@@ -38,7 +38,7 @@ async function callMake(number) {
   return { amount, nonce, body: JSON.stringify({ x402Version: 2, paymentRequirements: requirements, paymentPayload: { x402Version: 2, accepted: requirements, payload: { signature: args.at(-1), authorization } } }) };
 }
 
-const settle = ({ body }) => fetch(`${rig.base_url}/facilitator/settle`, { method: 'POST', body, headers: { 'Content-Type': 'application/json' }, signal: AbortSignal.timeout(60_000) }).then((response) => response.json());
+const settle = ({ body, nonce }) => fetch(`${rig.base_url}/facilitator/settle`, { method: 'POST', body, headers: { 'Content-Type': 'application/json', 'Idempotency-Key': nonce }, signal: AbortSignal.timeout(60_000) }).then((response) => response.json());
 
 for (let i = 0; i < ROUNDS; i++)
   for (const point of POINTS)

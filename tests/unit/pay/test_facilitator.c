@@ -71,17 +71,23 @@ static void test_no_requests(void **state)
 	}
 }
 
-/* The digest names the call: key order is no difference, anything else of the authorization or the terms is. */
+/* The digest names the call: key order is no difference, anything else of the authorization or the terms is, and so is the call's own name. */
 static void test_digest(void **state)
 {
 	struct facilitator_request r;
 	struct x402_why why;
-	struct hash one, same, other;
+	struct hash one, same, other, named[3];
 
 	(void)state;
-	assert_int_equal(request("2", GOOD_PAYLOAD, GOOD_TERMS, &r, &why), ERR_OK);
-	one = r.digest;
-	facilitator_request_done(&r);
+	for (size_t i = 0; i < COUNT_OF(named); i++) {
+		assert_int_equal(request("2", GOOD_PAYLOAD, GOOD_TERMS, &r, &why), ERR_OK);
+		one = r.digest;
+		facilitator_request_name(&r, i == 2 ? "another sale" : "a sale");
+		named[i] = r.digest;
+		facilitator_request_done(&r);
+	}
+	assert_true(hash_equal(&named[0], &named[1]));
+	assert_false(hash_equal(&named[0], &named[2]) || hash_equal(&named[0], &one));
 	assert_int_equal(request(NULL, GOOD_PAYLOAD, "{\"network\":\"eip155:84532\",\"scheme\":\"exact\",\"amount\":\"1\",\"asset\":\"" ASSET "\",\"payTo\":\"" PAY_TO "\",\"maxTimeoutSeconds\":300,"
 				 "\"extra\":{\"version\":\"1\",\"name\":\"OPG\"}}", &r, &why), ERR_OK);
 	same = r.digest;
