@@ -60,13 +60,14 @@ enum err db_payee_known(struct db *db, const struct address *payee, bool *ret)
 	return ask_bool(db, "SELECT EXISTS (SELECT FROM payee WHERE address = $1) AS v", &p, ret);
 }
 
-enum err db_payee_is_of(struct db *db, const struct address *payee, int64_t account, bool *ret)
+enum err db_payee_asks(struct db *db, const struct address *payee, int64_t account, bool *ret)
 {
 	DB_PARAMS p = { 0 };
 
 	db_address(&p, payee);
 	db_int(&p, account);
-	return ask_bool(db, "SELECT EXISTS (SELECT FROM payee WHERE address = $1 AND account = $2::bigint) AS v", &p, ret);
+	return ask_bool(db, "WITH first AS (UPDATE payee SET keyed_at = clock_timestamp() WHERE address = $1 AND account = $2::bigint AND keyed_at IS NULL)"
+			    " SELECT EXISTS (SELECT FROM payee WHERE address = $1 AND (account = $2::bigint OR keyed_at IS NULL)) AS v", &p, ret);
 }
 
 enum err db_payees_list(struct db *db, int64_t account, json_t **ret)

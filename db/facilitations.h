@@ -12,7 +12,8 @@
 enum err db_payee_register(struct db *db, const struct address *payee, int64_t account, int64_t proven_at) WARN_UNUSED;
 enum err db_payee_delete(struct db *db, const struct address *payee, int64_t account) WARN_UNUSED; /* ERR_NOT_FOUND */
 enum err db_payee_known(struct db *db, const struct address *payee, bool *ret) WARN_UNUSED;
-enum err db_payee_is_of(struct db *db, const struct address *payee, int64_t account, bool *ret) WARN_UNUSED; /* did this account register it? */
+/* May who asks (0: nobody known) say what is taken for it? Once the account that registered it has asked, nobody else may. */
+enum err db_payee_asks(struct db *db, const struct address *payee, int64_t account, bool *ret) WARN_UNUSED;
 /* Of one account: [{address, registered_at, gas_today}], at most PAYEES_MAX. */
 enum err db_payees_list(struct db *db, int64_t account, json_t **ret) WARN_UNUSED;
 
@@ -32,7 +33,7 @@ struct facilitation {
 	struct address payee;
 	struct hash request_digest;
 	const char *scheme, *method;
-	struct amount amount_max, amount; /* amount 0 (of `exact`): settled at once, there is nothing to take */
+	struct amount amount_max, amount; /* amount 0: settled at once, there is nothing to take */
 	json_t *payload;                  /* borrowed */
 	uint64_t block;                   /* one not after now */
 	struct amount gas, gas_payee_max, gas_all_max; /* wei: what it can cost at most, and the budgets of the day */

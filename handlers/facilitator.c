@@ -282,31 +282,16 @@ static enum err claim(struct request *req, const struct facilitator_request *r, 
 	return ERR_OK;
 }
 
-/* What `upto` takes is the seller's word. Whoever pays could give it first, and the least. */
+/* What `upto` takes is the seller's word: whoever pays could give it first, and the least. A seller who has once sent his key is asked for it. */
 static enum err payee_must_ask(struct request *req, const struct facilitator_request *r, const struct facilitator_good *good, const char **ret_reason)
 {
 	const struct principal *p = req->principal;
-	bool is_payee = false;
-	enum err e = ERR_OK;
+	bool may = true;
+	enum err e = r->offer.scheme == X402_UPTO ? db_payee_asks(request_db(req), &r->offer.pay_to, p ? p->account : 0, &may) : ERR_OK;
 
-	if (r->offer.scheme != X402_UPTO || amount_cmp(good->amount, good->paid.amount) >= 0)
-		return ERR_OK;
-	if (p)
-		e = db_payee_is_of(request_db(req), &r->offer.pay_to, p->account, &is_payee);
-	if (!e && !is_payee)
+	if (!e && !may && amount_cmp(good->amount, good->paid.amount) < 0)
 		*ret_reason = FACILITATOR_PAYEE_ONLY;
 	return e;
-}
-
-/* The payee takes nothing: there is nothing to send, and nothing is used. */
-static void reply_nothing_taken(struct request *req, const struct facilitator_request *r, const struct authorization_key *key)
-{
-	const struct u256 nothing = { 0 };
-	const struct x402_receipt receipt = { .version = r->version, .success = true, .payer = &key->payer, .chain_id = request_app(req)->facilitator.chain_id,
-					      .amount = &nothing };
-
-	reply_header(req, "Cache-Control", "no-store");
-	reply_json(req, 200, x402_receipt_json(&receipt));
 }
 
 static enum err take(struct request *req, const struct facilitator_request *r, const struct facilitator_good *good)
@@ -318,8 +303,6 @@ static enum err take(struct request *req, const struct facilitator_request *r, c
 		return e;
 	if (reason)
 		refuse(req, r->version, reason, &good->key);
-	else if (r->offer.scheme == X402_UPTO && amount_is_zero(good->amount))
-		reply_nothing_taken(req, r, &good->key);
 	else
 		e = claim(req, r, &good->key, good);
 	if (e == ERR_NOT_FOUND) { /* it was brought to us as a payment to ourselves */

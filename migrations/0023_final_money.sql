@@ -116,3 +116,6 @@ END $$;
 ALTER TABLE facilitation ADD COLUMN told_at timestamptz;
 COMMENT ON COLUMN facilitation.told_at IS 'when a call without a key of its own was told that it is settled: no other such call is';
 UPDATE facilitation SET told_at = updated_at WHERE state = 'settled';
+
+ALTER TABLE payee ADD COLUMN keyed_at timestamptz;
+COMMENT ON COLUMN payee.keyed_at IS 'since when its owner says himself what upto takes for it; NULL: anybody who has the authorization may';

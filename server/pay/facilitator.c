@@ -16,8 +16,8 @@ const char *facilitator_message(const char *reason)
 		{ FACILITATOR_NOT_REGISTERED, "payTo is not registered with this facilitator: its owner signs in and does POST /v1/payees" },
 		{ FACILITATOR_NO_GAS, "the gas set aside for this payee, or for everybody, is used up for today (UTC); try again tomorrow" },
 		{ FACILITATOR_ASSET, "only the OPG of this gateway's chain is settled here" },
-		{ FACILITATOR_PAYEE_ONLY, "`upto` is settled for less than the maximum when the payee asks: with an API key (scope registry) or token of the account "
-					  "that registered payTo" },
+		{ FACILITATOR_PAYEE_ONLY, "this payee has its own key say what `upto` takes: less than the maximum is settled with an API key (scope registry) or token "
+					  "of the account that registered payTo" },
 		{ FACILITATOR_PENDING, "sent, or about to be, and the chain has not said yet; do not ask for another payment. The same call again, or GET "
 				       "/facilitator/settle/{paymentJob.jobId}, gives the result" },
 	};

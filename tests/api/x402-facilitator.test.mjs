@@ -340,39 +340,40 @@ test('another call with a settled authorization gets nothing', async () => {
   assert.equal(OPG - (await tokenBalance(wallet.address)), 5n);
 });
 
-test('upto of nothing is a success that takes nothing, and uses nothing', async () => {
+test('upto of nothing is a success that takes nothing, and is used all the same', async () => {
   const wallet = await buyerMake(OPG, { approve: true });
   const upto = uptoOf();
   const made = await permit2(wallet, upto);
   const asking = (amount) => ({ ...bodyOf({ ...upto, amount }, made), paymentPayload: envelope(upto, made) });
   const [[sent]] = sql('SELECT count(*) FROM settlement_tx');
   const result = await settleAsPayee(asking('0'));
-  assert.deepEqual([result.success, result.transaction, result.amount, result.payer], [true, '', '0', wallet.account.address]);
-  assert.deepEqual([await tokenBalance(wallet.address), rowOf(wallet.address), sql('SELECT count(*) FROM settlement_tx')[0][0]], [OPG, [], sent]);
-  assert.equal((await verify(bodyOf(upto, made))).isValid, true);
-  assert.equal((await settleAsPayee(asking('9'))).success, true);
+  assert.deepEqual([result.success, result.transaction, result.amount], [true, '', '0']);
+  assert.equal((await settleAsPayee(asking('9'))).success, false);
+  assert.equal((await verify(bodyOf(upto, made))).isValid, false);
+  assert.deepEqual([await tokenBalance(wallet.address), sql('SELECT count(*) FROM settlement_tx')[0][0]], [OPG, sent]);
 });
 
-test('what upto takes is the seller\'s word: nobody else has it settled for less than the maximum', async () => {
+test('what upto takes is the seller\'s word: once he sent his key, nobody else has it settled for less than the maximum', async () => {
   const wallet = await buyerMake(OPG, { approve: true });
-  const stranger = await accountMake();
-  const reader = await seller.api.keyCreate('reads', ['read']);
-  assertStatus(await call('POST', '/v1/payees', { key: stranger.key, body: {} }), 201); // a payee, too, but of another address
-  const upto = uptoOf();
-  const made = await permit2(wallet, upto);
-  const asking = (amount) => ({ ...bodyOf({ ...upto, amount: String(amount) }, made), paymentPayload: envelope(upto, made) });
+  const [own, stranger] = [await accountMake(), await accountMake()];
+  const reader = await own.api.keyCreate('reads', ['read']);
+  for (const { key } of [own, stranger]) assertStatus(await call('POST', '/v1/payees', { key, body: {} }), 201); // a payee, too, but of another address
+  const upto = uptoOf({ payTo: own.account.address });
+  const asking = (made, amount) => ({ ...bodyOf({ ...upto, amount: String(amount) }, made), paymentPayload: envelope(upto, made) });
+  assert.equal((await settle(asking(await permit2(wallet, upto), 5n))).success, true, 'as the official client asks by itself');
+  assert.equal((await settleAsPayee(asking(await permit2(wallet, upto), 6n), own)).success, true);
+  const made = await permit2(wallet, upto), before = rowOf(wallet.address).length;
   for (const amount of [0n, 1n, PRICE - 1n])
     for (const key of [undefined, stranger.key]) {
-      const refused = assertStatus(await post('settle', asking(amount), {}, key), 200).json;
+      const refused = assertStatus(await post('settle', asking(made, amount), {}, key), 200).json;
       assert.deepEqual([refused.success, refused.errorReason, refused.transaction], [false, 'payee_not_authenticated', ''], `${amount}`);
       assert.ok(refused.errorMessage);
     }
-  assertStatus(await post('settle', asking(1n), {}, reader), 403);
-  assert.deepEqual(rowOf(wallet.address), []);
-  const { result, got } = await sold(seller.address, () => settleAsPayee(asking(PRICE / 2n))); // and the seller has it all the same
+  assertStatus(await post('settle', asking(made, 1n), {}, reader), 403);
+  assert.equal(rowOf(wallet.address).length, before, 'nothing is used');
+  const { result, got } = await sold(own.address, () => settleAsPayee(asking(made, PRICE / 2n), own)); // and the seller has it all the same
   assert.deepEqual([result.success, got], [true, PRICE / 2n]);
-  const whole = await permit2(wallet, upto);
-  assert.equal((await settle(bodyOf(upto, whole))).success, true, 'the maximum was signed for: anybody may');
+  assert.equal((await settle(bodyOf(upto, await permit2(wallet, upto)))).success, true, 'the maximum was signed for: anybody may');
 });
 
 test('one authorization is a payment to us or a settlement for others, never both', async () => {
