@@ -30,6 +30,8 @@ static json_t *claim_json(const struct payment_claim *c)
 		json_object_set_new(o, "payer_max", json_must(json_string(amount_format(c->payer_max).s)));
 		json_object_set_new(o, "all_max", json_must(json_string(amount_format(c->all_max).s)));
 	}
+	if (c->has_balance)
+		json_object_set_new(o, "balance", json_must(json_string(amount_format(c->balance).s)));
 	if (c->identifier) {
 		json_object_set_new(o, "identifier", json_must(json_string(c->identifier)));
 		json_object_set_new(o, "identifier_window_ms", json_must(json_integer(c->identifier_window_ms)));
@@ -60,7 +62,8 @@ enum err db_payment_claim(struct db *db, const struct payment_claim *c, const st
 		return e;
 	status = db_get_text(r, 0, "status");
 	if (strcmp(status, "ok") != 0)
-		return !strcmp(status, "exposed") ? ERR_LIMIT : !strcmp(status, "unsponsored") ? ERR_FORBIDDEN : ERR_CONFLICT;
+		return !strcmp(status, "exposed") ? ERR_LIMIT : !strcmp(status, "insufficient") ? ERR_INSUFFICIENT_FUNDS :
+		       !strcmp(status, "unsponsored") ? ERR_FORBIDDEN : ERR_CONFLICT;
 	*ret_account = db_get_int(r, 0, "account");
 	return ERR_OK;
 }
@@ -70,7 +73,7 @@ enum err db_payment_claim_shared(struct lane *lane, const struct payment_claim *
 	enum lane_status status = LANE_OK;
 	enum err e = lane_submit_claim(lane, json_must(json_pack("{s:o, s:o}", "claim", claim_json(c), "job", db_job_open_item(job))), &status, ret_account);
 
-	return e ? e : status == LANE_OK ? ERR_OK : status == LANE_EXPOSED ? ERR_LIMIT : ERR_CONFLICT;
+	return e ? e : status == LANE_OK ? ERR_OK : status == LANE_EXPOSED ? ERR_LIMIT : status == LANE_INSUFFICIENT ? ERR_INSUFFICIENT_FUNDS : ERR_CONFLICT;
 }
 
 #define PAYMENT_COLUMNS \

@@ -29,13 +29,15 @@ struct payment_claim {
 	uint64_t block;  /* one not after now */
 	bool limited;    /* served before it is settled, so only within these */
 	struct amount payer_max, all_max;
+	bool has_balance;    /* the payer's tokens, as the chain said just now: they must cover this and what is open of theirs */
+	struct amount balance;
 	const char *identifier;       /* the payer's own name for it, or NULL */
 	int64_t identifier_window_ms; /* how long a name stands */
 	const struct payment_gas *gas; /* NULL: none */
 };
 /* One transaction: the payment row, the money, the job (whose hold is amount_max). ret_account is the payer's. ERR_CONFLICT: this
  * authorization was claimed before (db_payment_find tells by whom), or the name stands for another one (db_payment_identified).
- * ERR_LIMIT: too much is served and not settled yet. ERR_FORBIDDEN: the budget does not cover its gas, or another approval is in the
+ * ERR_LIMIT: too much is served and not settled yet. ERR_INSUFFICIENT_FUNDS: the balance is spoken for, or what took of it is not booked yet. ERR_FORBIDDEN: the budget does not cover its gas, or another approval is in the
  * way. A job in the background waits in the queue until its payment, which is to be taken at once, is settled. */
 enum err db_payment_claim(struct db *db, const struct payment_claim *c, const struct job_open *job, int64_t *ret_account) WARN_UNUSED;
 /* The same in one transaction with others of this moment, for claims without a name and without gas. */

@@ -257,7 +257,7 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 				       .request_digest = p->spec.body_digest, .scheme = x402_scheme_name(paid->offer->scheme),
 				       .method = x402_method_name(paid->auth.method), .amount_max = paid->amount, .payload = paid->stored,
 				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max, .identifier = id,
-				       .identifier_window_ms = X402_REPLAY_MS, .gas = paid->sponsored ? &paid->gas : NULL };
+				       .has_balance = paid->balance_known, .balance = paid->balance, .identifier_window_ms = X402_REPLAY_MS, .gas = paid->sponsored ? &paid->gas : NULL };
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	uint64_t head = atomic_load(&x->view->head);
 	enum lane_status status = LANE_OK;
@@ -270,6 +270,11 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	e = p->background ? queue_paid(req, p, &claim, &status) : claim_and_run(req, p, paid, &claim, &status);
 	if (e == ERR_FORBIDDEN) { /* we do not pay for the approval: the payer may */
 		reply_terms(req, terms, "permit2_allowance_required", &paid->key.payer);
+		return ERR_OK;
+	}
+	if (e == ERR_INSUFFICIENT_FUNDS) { /* by what is open of theirs; what was taken of it a moment ago is booked in the next */
+		reply_header(req, "Retry-After", "2");
+		reply_terms(req, terms, "insufficient_funds", &paid->key.payer);
 		return ERR_OK;
 	}
 	if (e || status == LANE_OK)

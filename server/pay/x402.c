@@ -288,6 +288,7 @@ enum err x402_ask_facts(const struct x402 *x, const struct x402_check *check, st
 	if (said.has_code)
 		f.erc1271_ok = x402_wallet_accepts(x, &a->from, &check->digest, check->signature, check->signature_len) ? X402_YES : X402_NO;
 	paid->payer_has_code = said.has_code;
+	paid->balance_known = u256_to_amount(&said.balance, &paid->balance) == ERR_OK; /* more than there can be covers everything */
 	*ret = f;
 	return ERR_OK;
 }

@@ -72,7 +72,8 @@ struct x402_paid { /* a good payment */
 	struct x402_claim_key key;
 	struct amount amount; /* of the offer */
 	json_t *stored;       /* the authorization in plain form, for the settler */
-	bool payer_has_code;
+	bool payer_has_code, balance_known;
+	struct amount balance; /* of the payer, when the chain was asked */
 	struct x402_sponsor sponsor; /* an approval that came with it */
 	bool sponsored;              /* it is needed and good, and would cost us `gas` */
 	struct payment_gas gas;

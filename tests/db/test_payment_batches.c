@@ -236,6 +236,28 @@ static void test_exposure_counts_those_beside(void **state)
 	books_hold();
 }
 
+/* Those who come at once cannot promise one balance many times. */
+static void test_a_balance_is_promised_once(void **state)
+{
+	struct claimed all[RACERS];
+	size_t ok = 0;
+
+	(void)state;
+	for (size_t i = 0; i < RACERS; i++) {
+		all[i] = claim_new(7, 10);
+		all[i].claim.limited = i % 2; /* served before it is settled or not */
+		all[i].claim.has_balance = true;
+		all[i].claim.balance = amount(59);
+	}
+	claim_together(all, RACERS);
+	for (size_t i = 0; i < RACERS; i++) {
+		ok += all[i].err == ERR_OK;
+		assert_true(all[i].err == ERR_OK || all[i].err == ERR_INSUFFICIENT_FUNDS);
+	}
+	assert_int_equal(ok, 5);
+	books_hold();
+}
+
 /* What all payers together are served before it is settled, too: of twelve who come at once it is not passed by a single one. */
 static void test_exposure_of_all_counts_those_beside(void **state)
 {
@@ -480,7 +502,7 @@ int main(void)
 		cmocka_unit_test(test_racing_copies_are_claimed_once), cmocka_unit_test(test_in_one_statement), cmocka_unit_test(test_exposure_counts_those_beside),
 		cmocka_unit_test(test_exposure_of_all_counts_those_beside),
 		cmocka_unit_test(test_produced_and_asked_for_together), cmocka_unit_test(test_settled_and_closed), cmocka_unit_test(test_no_log_pays_twice),
-		cmocka_unit_test(test_ends_with_its_money), cmocka_unit_test(test_money_without_an_end), cmocka_unit_test(test_comes_again), cmocka_unit_test(test_produced_meets_itself),
+		cmocka_unit_test(test_ends_with_its_money), cmocka_unit_test(test_money_without_an_end), cmocka_unit_test(test_comes_again), cmocka_unit_test(test_produced_meets_itself), cmocka_unit_test(test_a_balance_is_promised_once),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

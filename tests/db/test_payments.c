@@ -227,6 +227,50 @@ static void test_exposure(void **state)
 	assert_books("0");
 }
 
+/* One balance is promised once, by how many authorizations ever: what is open of the payer's is counted, and what is over is not. */
+static void test_balance_is_promised_once(void **state)
+{
+	struct racer racers[8];
+	struct claimed ok[3], more;
+	size_t n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < 8; i++) {
+		racers[i].c = claim_new(i % 2 ? "exact" : "upto", 100);
+		racers[i].c.claim.has_balance = true;
+		racers[i].c.claim.balance = amount(399);
+		assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
+	}
+	for (size_t i = 0; i < 8; i++) {
+		pthread_join(racers[i].thread, NULL);
+		assert_true(racers[i].err == ERR_INSUFFICIENT_FUNDS || (racers[i].err == ERR_OK && n < 3));
+		if (!racers[i].err)
+			ok[n++] = racers[i].c;
+	}
+	assert_int_equal(n, 3);
+	assert_books("300");
+	for (uint64_t has = 369; has <= 370; has++) { /* of what is asked for, only that counts: 30 + 100 + 100 are open, and 140 more fit into 370 */
+		more = claim_new("exact", 140);
+		more.claim.has_balance = true;
+		more.claim.balance = amount(has);
+		more.job.background = true;
+		if (has == 369)
+			assert_ok(db_payment_settle(pg, &ok[0].claim.id, amount(30)));
+		assert_int_equal(db_payment_claim(pg, &more.claim, &more.job, &more.account), has == 369 ? ERR_INSUFFICIENT_FUNDS : ERR_OK);
+	}
+	assert_int_equal(db_payment_claim(pg, &more.claim, &more.job, &more.account), ERR_CONFLICT); /* it is the one that was claimed */
+	struct claimed free_of_charge = claim_new("exact", 0);
+	free_of_charge.claim.has_balance = true;
+	assert_ok(db_payment_claim(pg, &free_of_charge.claim, &free_of_charge.job, &free_of_charge.account));
+	assert_ok(close_as(&ok[1], "failed", "node_failed", 0, true));
+	assert_ok(close_as(&ok[2], "failed", "node_failed", 0, true));
+	assert_ok(db_payment_failed(pg, &more.claim.id, "gone"));
+	more = claim_new("exact", 100); /* dropped and failed ones take nothing */
+	more.claim.has_balance = true;
+	more.claim.balance = amount(130);
+	assert_ok(db_payment_claim(pg, &more.claim, &more.job, &more.account));
+}
+
 /* One Transfer pays once. */
 static void test_one_log_one_payment(void **state)
 {
@@ -548,7 +592,7 @@ int main(void)
 		cmocka_unit_test(test_delivered), cmocka_unit_test(test_upto), cmocka_unit_test(test_upto_of_nothing), cmocka_unit_test(test_costs_nothing),
 		cmocka_unit_test(test_dropped), cmocka_unit_test(test_not_dropped_once_asked_for), cmocka_unit_test(test_racing_claims), cmocka_unit_test(test_exposure),
 		cmocka_unit_test(test_one_log_one_payment), cmocka_unit_test(test_reorganised), cmocka_unit_test(test_replaced), cmocka_unit_test(test_revived), cmocka_unit_test(test_carried_once), cmocka_unit_test(test_one_owner), cmocka_unit_test(test_came_late),
-		cmocka_unit_test(test_reaper_waits_for_the_chain), cmocka_unit_test(test_queue_waits_for_the_money),
+		cmocka_unit_test(test_reaper_waits_for_the_chain), cmocka_unit_test(test_queue_waits_for_the_money), cmocka_unit_test(test_balance_is_promised_once),
 	};
 
 	return cmocka_run_group_tests(tests, claims_setup, pg_teardown);
