@@ -12,7 +12,8 @@ CREATE VIEW payment_not_final AS
 	SELECT p.id, p.account, p.claimed_at, p.amount - coalesce(j.charged, 0) AS credited
 	FROM payment p JOIN job j ON j.id = p.job
 	WHERE p.audited_block IS NULL AND (p.state = 'settling' OR (p.state = 'settled' AND p.tx_hash IS NOT NULL)) AND j.outcome IS NOT NULL
-		AND NOT (p.state = 'settled' AND EXISTS (SELECT FROM settlement_tx_version v JOIN settlement_tx t ON t.id = v.tx WHERE v.hash = p.tx_hash AND t.state = 'final'));
+		-- Not EXISTS, which may be answered by reading all of them.
+		AND NOT (p.state = 'settled' AND coalesce((SELECT t.state = 'final' FROM settlement_tx_version v JOIN settlement_tx t ON t.id = v.tx WHERE v.hash = p.tx_hash), false));
 COMMENT ON VIEW payment_not_final IS 'payments whose jobs ended and whose money a reorganisation can take back, or has: what came by them is not paid out';
 
 -- The first writing transaction of these earnings that is not final. Spent is spent by the account, not by the payment: whatever it paid since a
@@ -27,8 +28,8 @@ BEGIN
 	END IF;
 	RETURN coalesce((SELECT e.xid FROM ledger_entry e JOIN ledger_transfer f ON f.id = e.transfer
 		WHERE e.account = src AND e.xid >= since AND e.xid < horizon AND f.kind = 'capture' AND f.at >= oldest
-			AND EXISTS (SELECT FROM ledger_entry h JOIN payment_not_final n ON n.account = h.account / 16
-				WHERE h.transfer = e.transfer AND h.line = 1 AND n.claimed_at <= f.at + interval '1 minute')
+			AND coalesce((SELECT true FROM payment_not_final n WHERE n.account = (SELECT h.account / 16 FROM ledger_entry h WHERE h.transfer = e.transfer AND h.line = 1)
+				AND n.claimed_at <= f.at + interval '1 minute' LIMIT 1), false)
 		ORDER BY e.xid LIMIT 1), horizon);
 END $$;
 
