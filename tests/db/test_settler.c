@@ -168,6 +168,43 @@ static void test_troubles_do_not_starve(void **state)
 	assert_ok(db_script(pg, "DELETE FROM settlement_tx_version; DELETE FROM settlement_tx"));
 }
 
+/* Its authorization is used, our call moved nothing, and the endpoint has no log of what did: that may be the endpoint's fault, until the
+ * blocks are deep enough. */
+static void test_used_by_nothing_that_shows(void **state)
+{
+	const struct fake_answer answers[] = {
+		{ .method = "eth_chainId", .result = "\"0x14a34\"" },
+		{ .method = "eth_getBlockByNumber", .result = "{\"number\":\"0x20\",\"hash\":\"" WORD("20") "\",\"parentHash\":\"" WORD("10") "\",\"timestamp\":\"0x65\","
+		  "\"baseFeePerGas\":\"0x64\",\"transactions\":[\"" WORD("b1") "\"]}" },
+		{ .method = "eth_getTransactionCount", .result = "\"0x9\"" },
+		{ .method = "eth_maxPriorityFeePerGas", .result = "\"0xa\"" },
+		{ .method = "eth_getTransactionReceipt", .result = RECEIPT(WORD("b1"), "0x20", WORD("20")) },
+		{ .method = "eth_getLogs", .result = "[]" },
+		{ .method = "eth_call", .result = "\"" WORD("01") "\"" },
+	};
+	struct signed_tx s = { .chain_id = CHAIN, .sender = config.from, .nonce = 0, .hash = bytes_of(0xb1), .raw = "x", .raw_len = 1, .max_fee = amount_from_u64(1) };
+	struct claimed c = claim_new("exact", 100);
+	bool busy;
+
+	(void)state;
+	assert_ok(db_payment_claim(pg, &c.claim, &c.job, &c.account));
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	assert_ok(db_settlement_write(pg, &s, &c.claim.id, 1));
+	fake_set(&fake, answers, 7);
+	view = (struct settler_view){ 0 };
+	for (int i = 0; i < 3; i++)
+		assert_ok(settler_turn(&config, pg, &busy));
+	assert_state(0, "mined");
+	assert_value("SELECT state AS v FROM payment ORDER BY claimed_at DESC LIMIT 1", "settling");
+	config.confirmations = 1;
+	view.look_ms = 0;
+	assert_ok(settler_turn(&config, pg, &busy));
+	config.confirmations = 2;
+	assert_value("SELECT state || ' ' || reason AS v FROM payment ORDER BY claimed_at DESC LIMIT 1", "failed invalid_exact_evm_nonce_already_used");
+	assert_ok(close_as(&c, "failed", "settlement_failed", 0, true));
+	assert_books("0");
+}
+
 static int setup(void **state)
 {
 	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
@@ -192,7 +229,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_final_is_what_the_chain_still_has), cmocka_unit_test(test_final_is_what_it_says_it_has),
 					    cmocka_unit_test(test_many_that_are_not_final), cmocka_unit_test(test_troubles_do_not_starve),
-					    cmocka_unit_test(test_a_mismatch_stops_it) };
+					    cmocka_unit_test(test_a_mismatch_stops_it), cmocka_unit_test(test_used_by_nothing_that_shows) };
 
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
