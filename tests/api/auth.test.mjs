@@ -10,7 +10,7 @@ import { accountMake, adderBody, assertBooks, assertError, assertStatus, call, d
 const MINUTE = 60_000;
 const wallet = () => privateKeyToAccount(generatePrivateKey());
 const nonceGet = async () => assertStatus(await call('GET', '/v1/auth/nonce'), 200).json.nonce;
-const shapeOf = (path) => (path.startsWith('/v2') ? 'oip' : /^\/v1\/(chat\/)?completions/.test(path) ? 'openai' : 'problem');
+const shapeOf = (path) => (/^\/(v2|facilitator)\//.test(path) ? 'oip' : /^\/v1\/(chat\/)?completions/.test(path) ? 'openai' : 'problem');
 
 /// A message as a wallet would sign it, with what the test wants otherwise.
 async function messageMake(account, over = {}) {
