@@ -212,7 +212,8 @@ export class Campaign {
     const { rig } = this;
     if (RECOVERY.includes(what)) {
       const running = `SELECT count(*) FILTER (WHERE background) AS b, count(*) FILTER (WHERE NOT background) AS f FROM job j WHERE ${this.mine} AND state = 'running'`;
-      await waitFor('jobs run', async () => { const [{ b, f }] = await rig.sql(running); return b > 0 && f > 0 && b + f >= 16; }, { every: 5 }); // of both kinds, however the machine shares them out
+      // Of both kinds, however a busy machine shares them out.
+      await waitFor('jobs run', async () => { const [{ b, f }] = await rig.sql(running); return b > 0 && f > 0 && b + f >= 16; }, { every: 5 });
       await rig.kill('gateway');
       await rig.gatewaySpawn('gateway', `${what}:${at}`);
     }
