@@ -226,19 +226,23 @@ void http_stop(struct http_server *s)
 		return;
 	atomic_store(&s->draining, true);
 	atomic_store(&s->stopping, true); /* what still waits for a worker is refused, not run */
+	_cleanup_free_ MHD_socket *listening = xcalloc(s->config.daemons, sizeof(*listening));
 	for (unsigned i = 0; i < s->config.daemons; i++) {
-		MHD_socket fd = s->daemons[i] ? MHD_quiesce_daemon(s->daemons[i]) : MHD_INVALID_SOCKET;
-		if (fd != MHD_INVALID_SOCKET)
-			close(fd);
+		listening[i] = s->daemons[i] ? MHD_quiesce_daemon(s->daemons[i]) : MHD_INVALID_SOCKET;
+		if (listening[i] != MHD_INVALID_SOCKET)
+			shutdown(listening[i], SHUT_RDWR); /* the daemon's thread may still hold the number: it is closed when that has ended */
 	}
 	if (s->urgent_tail)
 		workers_stop(s);
 	/* From here on a new exchange is born killed, and one that is killed cannot suspend. */
 	atomic_store(&s->killed, true);
 	conns_kill(s);
-	for (unsigned i = 0; i < s->config.daemons; i++)
+	for (unsigned i = 0; i < s->config.daemons; i++) {
 		if (s->daemons[i])
 			MHD_stop_daemon(s->daemons[i]);
+		if (listening[i] != MHD_INVALID_SOCKET)
+			close(listening[i]);
+	}
 	janitor_stop(s);
 	server_unref(s);
 }
