@@ -116,6 +116,7 @@ struct settler_agenda {
 /* One owner for each address (a settling key's, a receiver's) among all gateways: the lock lives and dies with this connection, which the
  * database ends when it says nothing for idle_ms. */
 enum err db_settler_own(struct db *db, const struct address *whose, int64_t idle_ms, bool *ret) WARN_UNUSED;
+enum err db_settler_release(struct db *db, const struct address *whose) WARN_UNUSED; /* what was owned */
 enum err db_settler_agenda(struct db *db, const struct address *whose, int64_t idle_ms, struct settler_agenda *ret) WARN_UNUSED;
 
 /* The next nonce of a key: one more than the last written, but at least `at_least` (what the chain says). */
@@ -129,6 +130,7 @@ enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx
 
 struct open_tx { /* a transaction that is not final: its newest form */
 	int64_t id;
+	struct address sender;
 	uint64_t nonce;
 	bool mined, unsettled; /* it carries payments that are not settled */
 	int64_t forms; /* how many there are */
@@ -142,6 +144,8 @@ struct open_tx { /* a transaction that is not final: its newest form */
 };
 /* Those that are not mined first, each kind oldest first: many that wait for confirmations keep nobody waiting. */
 enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct address *sender, struct open_tx *ret, size_t max, size_t *ret_count) WARN_UNUSED;
+/* What other keys than this one have open, which carries payouts or does not: some of it, others each time. */
+enum err db_settlements_former(struct db *db, uint64_t chain_id, const struct address *own, bool payouts, struct open_tx *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 enum err db_settlement_tried(struct db *db, int64_t id) WARN_UNUSED; /* its newest form was sent again */
 /* All hashes of one transaction, newest first. */
 enum err db_settlement_hashes(struct db *db, int64_t id, struct hash *ret, size_t max, size_t *ret_count) WARN_UNUSED;

@@ -36,8 +36,8 @@ struct payout_item {
 enum err db_payouts_pending(struct db *db, struct payout_item *ret, size_t max, size_t *ret_count) WARN_UNUSED;
 /* Of the pending ones exactly these wait for funds. How many of them did not before. */
 enum err db_payouts_waiting(struct db *db, const struct uuid *ids, size_t count, int64_t *ret_new) WARN_UNUSED;
-/* What transactions of this key that are not mined will take from the treasury. */
-enum err db_payouts_unmined(struct db *db, uint64_t chain_id, const struct address *sender, struct amount *ret) WARN_UNUSED;
+/* What transactions that are not mined will take from the treasury, whichever key sent them. */
+enum err db_payouts_unmined(struct db *db, uint64_t chain_id, struct amount *ret) WARN_UNUSED;
 /* Writes the signed transaction and ties the payouts to it. ERR_CONFLICT: the nonce is taken. */
 enum err db_payouts_write(struct db *db, const struct signed_tx *tx, const struct address *contract, const struct payout_item *items, size_t count) WARN_UNUSED;
 /* Of one transaction, those that have not ended. */

@@ -131,6 +131,14 @@ enum err db_settlement_nonce(struct db *db, uint64_t chain_id, const struct addr
 	return e;
 }
 
+enum err db_settler_release(struct db *db, const struct address *whose)
+{
+	DB_PARAMS p = { 0 };
+
+	db_text(&p, address_format(whose).s);
+	return db_exec(db, "SELECT settler_release($1)", &p, NULL);
+}
+
 static void push_tx(struct db_params *p, const struct signed_tx *tx)
 {
 	db_int(p, (int64_t)tx->chain_id);
@@ -174,39 +182,58 @@ enum err db_settlement_replace(struct db *db, int64_t id, const struct signed_tx
 	return db_exec_one(db, "INSERT INTO settlement_tx_version (hash, tx, raw, max_fee) VALUES ($1, $2::bigint, $3, $4::numeric)", &p);
 }
 
-#define SQL_OPEN \
-	"SELECT t.id, t.nonce, t.state, t.block_number, t.block_hash, v.hash, v.raw, v.max_fee, (extract(epoch FROM clock_timestamp() - v.sent_at) * 1000)::bigint AS age," \
+#define SQL_OPEN(which, order) \
+	"SELECT t.id, t.sender, t.nonce, t.state, t.block_number, t.block_hash, v.hash, v.raw, v.max_fee, (extract(epoch FROM clock_timestamp() - v.sent_at) * 1000)::bigint AS age," \
 	" (extract(epoch FROM clock_timestamp() - v.tried_at) * 1000)::bigint AS idle, EXISTS (SELECT FROM settlement_item i WHERE i.tx = t.id) AS unsettled," \
 	" (SELECT count(*) FROM settlement_tx_version WHERE tx = t.id) AS forms" \
-	" FROM (SELECT * FROM settlement_tx WHERE chain_id = $1::bigint AND sender = $2 AND state IN ('signed', 'mined') ORDER BY state = 'mined', nonce LIMIT $3::int) t" \
+	" FROM (SELECT * FROM settlement_tx WHERE chain_id = $1::bigint AND " which " AND state IN ('signed', 'mined') ORDER BY " order " LIMIT $3::int) t" \
 	" JOIN LATERAL (SELECT * FROM settlement_tx_version WHERE tx = t.id ORDER BY sent_at DESC LIMIT 1) v ON true ORDER BY t.state = 'mined', t.nonce"
+
+static void fill_open(const struct db_result *r, int i, struct open_tx *ret)
+{
+	*ret = (struct open_tx){ .id = db_get_int(r, i, "id"), .nonce = (uint64_t)db_get_int(r, i, "nonce"), .mined = !db_is_null(r, i, "block_hash"),
+				 .unsettled = db_get_bool(r, i, "unsettled"), .forms = db_get_int(r, i, "forms"), .block_number = (uint64_t)db_get_int(r, i, "block_number"),
+				 .max_fee = db_get_amount(r, i, "max_fee"), .age_ms = db_get_int(r, i, "age"), .idle_ms = db_get_int(r, i, "idle") };
+	if (ret->mined)
+		db_get_hash(r, i, "block_hash", &ret->block_hash);
+	db_get_address(r, i, "sender", &ret->sender);
+	db_get_hash(r, i, "hash", &ret->hash);
+	ret->raw = db_get_bytes(r, i, "raw", &ret->raw_len);
+}
+
+static enum err list_open(struct db *db, const char *sql, const struct db_params *p, struct open_tx *ret, size_t max, size_t *ret_count)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	enum err e = db_query(db, sql, p, &r);
+
+	if (e)
+		return e;
+	*ret_count = 0;
+	for (int i = 0; i < db_rows(r) && *ret_count < max; i++)
+		fill_open(r, i, &ret[(*ret_count)++]);
+	return ERR_OK;
+}
 
 enum err db_settlements_open(struct db *db, uint64_t chain_id, const struct address *sender, struct open_tx *ret, size_t max, size_t *ret_count)
 {
-	_cleanup_result_ struct db_result *r = NULL;
 	DB_PARAMS p = { 0 };
-	enum err e;
 
 	db_int(&p, (int64_t)chain_id);
 	db_address(&p, sender);
 	db_int(&p, (int64_t)max);
-	e = db_query(db, SQL_OPEN, &p, &r);
-	if (e)
-		return e;
-	*ret_count = 0;
-	for (int i = 0; i < db_rows(r) && *ret_count < max; i++) {
-		struct open_tx *t = &ret[(*ret_count)++];
+	return list_open(db, SQL_OPEN("sender = $2", "state = 'mined', nonce"), &p, ret, max, ret_count);
+}
 
-		*t = (struct open_tx){ .id = db_get_int(r, i, "id"), .nonce = (uint64_t)db_get_int(r, i, "nonce"), .mined = !db_is_null(r, i, "block_hash"), .unsettled = db_get_bool(r, i, "unsettled"),
-				       .forms = db_get_int(r, i, "forms"),
-				       .block_number = (uint64_t)db_get_int(r, i, "block_number"), .max_fee = db_get_amount(r, i, "max_fee"),
-				       .age_ms = db_get_int(r, i, "age"), .idle_ms = db_get_int(r, i, "idle") };
-		if (t->mined)
-			db_get_hash(r, i, "block_hash", &t->block_hash);
-		db_get_hash(r, i, "hash", &t->hash);
-		t->raw = db_get_bytes(r, i, "raw", &t->raw_len);
-	}
-	return ERR_OK;
+enum err db_settlements_former(struct db *db, uint64_t chain_id, const struct address *own, bool payouts, struct open_tx *ret, size_t max, size_t *ret_count)
+{
+	DB_PARAMS p = { 0 };
+
+	db_int(&p, (int64_t)chain_id);
+	db_address(&p, own);
+	db_int(&p, (int64_t)max);
+	db_bool(&p, payouts);
+	/* Any of them, so that some that cannot be read keep no turn from the others. */
+	return list_open(db, SQL_OPEN("sender <> $2 AND EXISTS (SELECT FROM payout o WHERE o.tx = settlement_tx.id) = $4::boolean", "random()"), &p, ret, max, ret_count);
 }
 
 enum err db_settlement_tried(struct db *db, int64_t id)

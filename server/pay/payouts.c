@@ -92,7 +92,7 @@ static enum err funds(const struct payouts_config *p, struct db *db, struct amou
 	const struct settler_config *c = &p->sender;
 	struct amount balance = AMOUNT_ZERO, allowed = AMOUNT_ZERO, unmined = AMOUNT_ZERO;
 	struct buf call = BUF_INIT(128);
-	enum err e = db_payouts_unmined(db, c->chain_id, &c->from, &unmined);
+	enum err e = db_payouts_unmined(db, c->chain_id, &unmined);
 
 	if (!e)
 		e = chain_token_balance(c->chain, &c->token, &p->treasury, UINT64_MAX, &balance);

@@ -218,8 +218,20 @@ static enum err believe(const struct settler_config *c, struct db *db, const str
 	return e ? e : settler_work_of(c)->mined(c, db, t, r, head);
 }
 
-/* Any of its forms may be the one that was mined. `used`: the key's next nonce on chain, asked before this. */
-static enum err look_for_receipt(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head, uint64_t used)
+enum err settler_give_up(const struct settler_config *c, struct db *db, const struct open_tx *t, const char *event, const char *why)
+{
+	enum err e = chain_check_id(c->chain, c->chain_id);
+
+	if (e)
+		return e;
+	c->log(event, (int64_t)t->nonce, why);
+	e = db_settlement_replaced(db, t->id);
+	FAULT(settlement_replaced);
+	return e;
+}
+
+/* Any of its forms may be the one that was mined. */
+enum err settler_look_for_receipt(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head, uint64_t used)
 {
 	struct chain_receipt r;
 	enum err e = settler_receipt(c, db, t, &r);
@@ -231,19 +243,15 @@ static enum err look_for_receipt(const struct settler_config *c, struct db *db, 
 	}
 	if (e != ERR_NOT_FOUND)
 		return e;
-	if (t->nonce < used) { /* somebody else has the key, or the endpoint is behind with its receipts */
-		if (t->age_ms < c->patience_ms)
-			return ERR_OK;
-		e = chain_check_id(c->chain, c->chain_id);
-		if (e)
-			return e;
-		c->log("settlement_replaced", (int64_t)t->nonce, "another transaction used the nonce of a settlement");
-		e = db_settlement_replaced(db, t->id);
-		FAULT(settlement_replaced);
-		return e;
-	}
+	if (t->nonce < used) /* somebody else has the key, or the endpoint is behind with its receipts */
+		return t->age_ms < c->patience_ms ? ERR_OK
+						  : settler_give_up(c, db, t, "settlement_replaced", "another transaction used the nonce of a settlement");
+	if (t->age_ms <= c->patience_ms)
+		return settler_send_again(c, db, t);
+	if (!address_equal(&t->sender, &c->from))
+		return settler_former_stuck(c, db, t);
 	/* What waits behind another one does not get further by a higher fee. */
-	return t->nonce == used && t->age_ms > c->patience_ms ? bump(c, db, t) : settler_send_again(c, db, t);
+	return t->nonce == used ? bump(c, db, t) : settler_send_again(c, db, t);
 }
 
 /* ---- new ones ---- */
@@ -404,7 +412,7 @@ static enum err look_after_all(const struct settler_config *c, struct db *db, ui
 		*busy |= !t->mined;
 		if (t->mined != (i >= count) || troubles == TROUBLES_MAX)
 			continue;
-		e = t->mined ? settler_look_after_mined(c, db, t, head, stands) : look_for_receipt(c, db, t, head, used);
+		e = t->mined ? settler_look_after_mined(c, db, t, head, stands) : settler_look_for_receipt(c, db, t, head, used);
 		troubles += e != ERR_OK;
 		first = first ? first : e;
 	}
@@ -423,7 +431,7 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 	struct chain_block head;
 	bool payments = settler_work_of(c) == &PAYMENTS, approving = false;
 	struct settler_agenda *agenda = &c->view->agenda;
-	enum err e = settler_look_at_chain(c, &head), approved = ERR_OK, more = ERR_OK, begin;
+	enum err e = settler_look_at_chain(c, &head), approved = ERR_OK, more = ERR_OK, begin, former;
 
 	*ret_busy = false;
 	if (!e)
@@ -435,9 +443,10 @@ enum err settler_turn(const struct settler_config *c, struct db *db, bool *ret_b
 	begin = settler_work_of(c)->begin(c, db, &begun);
 	e = look_after_all(c, db, head.number, ret_busy); /* what is under way does not suffer from what cannot begin */
 	*ret_busy |= approving || (begun > 0 && !begin);
+	former = settler_look_after_former(c, db, head.number);
 	if (payments && agenda->records && c->more)
 		more = c->more(c, db);
-	return begin ? begin : e ? e : approved ? approved : more;
+	return begin ? begin : e ? e : approved ? approved : former ? former : more;
 }
 
 static enum err take_turn(const void *config, struct db *db, bool *ret_busy)

@@ -27,6 +27,7 @@ struct settler_view {
 	uint64_t mined;           /* the newest block that a transaction was booked in */
 	struct settler_agenda agenda; /* and what there is to begin */
 	size_t look_from;         /* which of the open ones is looked at first */
+	int64_t former_ms, former_since_ms; /* when it was looked for what other keys had sent: last and first */
 };
 
 struct settler_config;

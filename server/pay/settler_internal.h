@@ -16,6 +16,10 @@ enum err settler_ask_about_rest(const struct settler_config *c, struct db *db, i
 enum err settler_send_again(const struct settler_config *c, struct db *db, const struct open_tx *t) WARN_UNUSED;
 /* Of whichever form was mined. ERR_NOT_FOUND. */
 enum err settler_receipt(const struct settler_config *c, struct db *db, const struct open_tx *t, struct chain_receipt *ret) WARN_UNUSED;
+/* `used`: the next nonce of the key that signed it, asked before this. */
+enum err settler_look_for_receipt(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head, uint64_t used) WARN_UNUSED;
+/* What it carries gets another transaction. */
+enum err settler_give_up(const struct settler_config *c, struct db *db, const struct open_tx *t, const char *event, const char *why) WARN_UNUSED;
 
 /* What the key's transactions are for. */
 const struct settler_work *settler_work_of(const struct settler_config *c);
@@ -30,5 +34,11 @@ enum err settler_make_final(const struct settler_config *c, struct db *db, const
 enum err settler_look_after_mined(const struct settler_config *c, struct db *db, const struct open_tx *t, uint64_t head, bool stands) WARN_UNUSED;
 /* A nonce that no transaction of ours has and that all of them wait for. `used`: the next one on chain. */
 enum err settler_fill_gap(const struct settler_config *c, struct db *db, const struct open_tx *open, size_t count, uint64_t used) WARN_UNUSED;
+
+/* ---- settler_former.c ---- */
+/* What keys that are not ours any more have open, now and then. */
+enum err settler_look_after_former(const struct settler_config *c, struct db *db, uint64_t head) WARN_UNUSED;
+/* One of theirs waits for longer than it should. */
+enum err settler_former_stuck(const struct settler_config *c, struct db *db, const struct open_tx *t) WARN_UNUSED;
 
 #endif

@@ -12,6 +12,7 @@ const { Rig, OPG, CHAIN_ID, waitFor } = await import('./rig.mjs');
 const { EvilNode } = await import('./evil-node.mjs');
 const { chainAccount, chainOpen } = await import('../../script/lib/chain.mjs');
 const { contractsCompile } = await import('../../script/contracts.mjs');
+const { SETTLER_OWNER } = await import('../../script/deploy.mjs');
 
 const ROUNDS = Number(process.env.PAYMENT_ROUNDS || 1);
 const AT_ONCE = 3;
@@ -183,6 +184,45 @@ test('two gateways on one key, one of them killed: each payout once', { timeout:
   await Promise.all(answers);
   await allEnded();
   await rig.kill('other');
+  await check(start);
+});
+
+test('a payout key is replaced: what it sent is paid once, by it or by the new one', { timeout: 180_000 }, async () => {
+  const start = await snapshot();
+  const old = chainAccount(10), next = chainAccount(11), consumer = () => signIn('consumer');
+  const transaction = async (id) => (await rig.sql(`SELECT t.state, '0x' || encode(t.sender, 'hex') AS sender FROM payout o JOIN settlement_tx t ON t.id = o.tx WHERE o.id = '${id}'`))[0];
+  const keyIs = (account) => rig.gatewayAgain({ payout_key_file: rig.keyFile('payout', account), settlement_patience_ms: 2000 });
+  await rpc('anvil_setBalance', next.address, '0x56bc75e2d63100000');
+  await chain.write(chainAccount(SETTLER_OWNER).account, { address: rig.chain.payouts, abi: Payouts.abi, functionName: 'setCaller', args: [next.address, true] });
+  await keyIs(old);
+  await rpc('evm_setIntervalMining', 0);
+  try {
+    const mined = await withdraw(await consumer(), 4000);
+    await waitFor('it is signed for', async () => (await transaction(mined.id))?.state === 'signed');
+    await keyIs(next);
+    await waitFor('the chain has it', async () => (await rpc('txpool_status')).pending !== '0x0', { seconds: 30 });
+    await rpc('anvil_mine', '0x5');
+    await allEnded();
+    assert.equal((await transaction(mined.id)).sender, old.address.toLowerCase());
+
+    await keyIs(old);
+    const nonce = await rpc('eth_getTransactionCount', old.address, 'latest');
+    await rpc('anvil_setNonce', old.address, `0x${(Number(nonce) + 1000).toString(16)}`);
+    const stuck = await withdraw(await consumer(), 6000);
+    asked_in_all += 2;
+    await waitFor('it is signed for', async () => (await transaction(stuck.id))?.state === 'signed');
+    await rpc('anvil_dropAllTransactions');
+    await rpc('anvil_setNonce', old.address, nonce);
+    await keyIs(next);
+    await waitFor('the new key pays', async () => (await transaction(stuck.id))?.sender === next.address.toLowerCase(), { seconds: 30 });
+    await waitFor('the chain has it', async () => (await rpc('txpool_status')).pending !== '0x0', { seconds: 30 });
+    await rpc('anvil_mine', '0x5');
+    await allEnded();
+  } finally {
+    await rpc('evm_setIntervalMining', 1);
+  }
+  await rpc('anvil_setNonce', old.address, `0x${(2000).toString(16)}`);
+  await keyIs(old);
   await check(start);
 });
 
