@@ -113,11 +113,16 @@ static void test_a_mismatch_stops_it(void **state)
 	assert_books("0");
 }
 
+static void signed_by(struct address sender, uint64_t nonce, uint8_t tx, const struct uuid *payment)
+{
+	const struct signed_tx s = { .chain_id = CHAIN, .sender = sender, .nonce = nonce, .hash = bytes_of(tx), .raw = "x", .raw_len = 1, .max_fee = amount_from_u64(1) };
+
+	assert_ok(db_settlement_write(pg, &s, payment, payment ? 1 : 0));
+}
+
 static void signed_(uint64_t nonce, uint8_t tx)
 {
-	const struct signed_tx s = { .chain_id = CHAIN, .sender = config.from, .nonce = nonce, .hash = bytes_of(tx), .raw = "x", .raw_len = 1, .max_fee = amount_from_u64(1) };
-
-	assert_ok(db_settlement_write(pg, &s, NULL, 0));
+	signed_by(config.from, nonce, tx, NULL);
 }
 
 /* However many wait for their last confirmations, what somebody waits for is looked at. */
@@ -205,6 +210,62 @@ static void test_used_by_nothing_that_shows(void **state)
 	assert_books("0");
 }
 
+static void turn_later(void)
+{
+	bool busy;
+
+	assert_ok(db_script(pg, "UPDATE settlement_tx_version SET sent_at = sent_at - interval '1 minute'"));
+	view.look_ms = 0;
+	view.former_ms = 0;
+	assert_ok(settler_turn(&config, pg, &busy));
+}
+
+/* What a key sent that is not ours any more: what can be repeated is given up once it was sent again for long enough; not while another
+ * gateway has that key. */
+static void test_a_key_that_was_replaced(void **state)
+{
+	const struct fake_answer answers[] = {
+		{ .method = "eth_chainId", .result = "\"0x14a34\"" },
+		{ .method = "eth_getBlockByNumber", .result = BLOCK("0x20", WORD("20")) },
+		{ .method = "eth_getTransactionCount", .result = "\"0x0\"" },
+		{ .method = "eth_maxPriorityFeePerGas", .result = "\"0xa\"" },
+		{ .method = "eth_getTransactionReceipt", .result = "null" },
+		{ .method = "eth_sendRawTransaction", .result = "\"" WORD("b1") "\"" },
+	};
+	const struct address former = { { 7 } };
+	struct db *other = db_new(pg_url, 30000);
+	struct claimed c = claim_new("exact", 100);
+	bool theirs = false;
+
+	(void)state;
+	assert_ok(db_script(pg, "DELETE FROM settlement_tx_version; DELETE FROM settlement_tx"));
+	assert_ok(db_payment_claim(pg, &c.claim, &c.job, &c.account));
+	assert_ok(db_payment_settle(pg, &c.claim.id, amount(100)));
+	signed_by(former, 0, 0xb1, &c.claim.id);
+	signed_by(former, 1, 0xb2, NULL);
+	fake_set(&fake, answers, 6);
+	view = (struct settler_view){ 0 };
+	turn_later();
+	assert_state(0, "signed"); /* it may have waited for nothing but a gateway */
+	view.former_since_ms = 1;
+	assert_ok(db_settler_own(other, &former, 60000, &theirs));
+	assert_true(theirs);
+	turn_later();
+	assert_state(0, "signed");
+	assert_ok(db_settler_release(other, &former));
+	turn_later();
+	assert_state(0, "replaced");
+	assert_state(1, "signed");
+	assert_value("SELECT coalesce(tx::text, 'none') AS v FROM payment ORDER BY claimed_at DESC LIMIT 1", "none");
+	assert_ok(db_settler_own(other, &former, 60000, &theirs));
+	assert_true(theirs); /* it was had for that long and no longer */
+	db_free(other);
+	turn_later(); /* and this one cannot be read */
+	assert_ok(close_as(&c, "failed", "settlement_failed", 0, true));
+	assert_books("0");
+	assert_ok(db_script(pg, "DELETE FROM settlement_tx_version; DELETE FROM settlement_tx"));
+}
+
 static int setup(void **state)
 {
 	const struct net_config trusted = { .reactors = 1, .connections_per_host_max = 2 };
@@ -229,7 +290,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_final_is_what_the_chain_still_has), cmocka_unit_test(test_final_is_what_it_says_it_has),
 					    cmocka_unit_test(test_many_that_are_not_final), cmocka_unit_test(test_troubles_do_not_starve),
-					    cmocka_unit_test(test_a_mismatch_stops_it), cmocka_unit_test(test_used_by_nothing_that_shows) };
+					    cmocka_unit_test(test_a_mismatch_stops_it), cmocka_unit_test(test_a_key_that_was_replaced),
+					    cmocka_unit_test(test_used_by_nothing_that_shows) };
 
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
