@@ -4,12 +4,12 @@
 
 #include "auth/jwt.h"
 #include "auth/siwe.h"
+#include "chain/wallet.h"
 #include "crypto/crypto.h"
 #include "db/accounts.h"
 #include "handlers/app.h"
 #include "handlers/input.h"
 #include "handlers/routes.h"
-#include "pay/x402.h"
 
 enum err handle_auth_nonce(struct request *req)
 {
@@ -35,14 +35,12 @@ static enum err token_reply(struct request *req, const struct account_row *accou
 	return ERR_OK;
 }
 
-#define SIWE_SIGNATURE_MAX 2048 /* bytes: a wallet's may be several keys' */
-
 struct sign_in {
 	const char *message, *signature;
 };
 static const struct json_field sign_in_fields[] = {
 	{ .name = "message", .kind = JSON_FIELD_STR, .offset = offsetof(struct sign_in, message), .required = true, .min = 1, .max = SIWE_MESSAGE_MAX },
-	{ .name = "signature", .kind = JSON_FIELD_STR, .offset = offsetof(struct sign_in, signature), .required = true, .min = 1, .max = 2 + 2 * SIWE_SIGNATURE_MAX },
+	{ .name = "signature", .kind = JSON_FIELD_STR, .offset = offsetof(struct sign_in, signature), .required = true, .min = 1, .max = 2 + 2 * WALLET_SIGNATURE_MAX },
 };
 
 /* Uses up every nonce of the message; was `wanted`'s among them and alive? */
@@ -60,18 +58,19 @@ static enum err nonces_use(struct request *req, const struct sign_in *in, struct
  * on its account. */
 static enum err signature_check(struct request *req, const struct siwe_message *m, const struct sign_in *in)
 {
-	const struct x402 *x = &request_app(req)->x402;
+	struct chain *chain = request_app(req)->x402.chain;
 	enum err e = siwe_verify(m, in->message, strlen(in->message), in->signature);
-	size_t digits = strncmp(in->signature, "0x", 2) == 0 ? strlen(in->signature) - 2 : 1;
-	uint8_t bytes[SIWE_SIGNATURE_MAX];
+	uint8_t bytes[WALLET_SIGNATURE_MAX];
+	bool accepts = false;
 	struct hash digest;
+	size_t len = 0;
 
-	if (e && x->chain && digits % 2 == 0 && hex_decode(in->signature + 2, digits, bytes, digits / 2) == ERR_OK) {
-		eip191_digest(in->message, strlen(in->message), &digest);
-		if (x402_wallet_accepts(x, &m->address, &digest, bytes, digits / 2))
-			return ERR_OK;
-	}
-	return e ? request_fail(req, e, "signature: not made by the address in the message") : ERR_OK;
+	if (!e)
+		return ERR_OK;
+	eip191_digest(in->message, strlen(in->message), &digest);
+	if (chain && !wallet_signature_read(in->signature, bytes, &len) && wallet_accepts(chain, &m->address, &digest, bytes, len, WALLET_STATEMENT_GAS, &accepts))
+		return request_fail(req, ERR_CHAIN_DOWN, "signature: not made by a key, and whether it is a contract's could not be asked; sign in again later");
+	return accepts ? ERR_OK : request_fail(req, e, "signature: not made by the address in the message");
 }
 
 enum err handle_auth_siwe(struct request *req)

@@ -3,15 +3,13 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "chain/calls.h"
+#include "chain/wallet.h"
 #include "db/audit.h"
 #include "db/deposits.h"
 #include "handlers/app.h"
 #include "handlers/input.h"
 #include "handlers/routes.h"
 
-#define SIGNATURE_MAX 2048
-#define WALLET_GAS 1000000
 
 enum err handle_deposits_held(struct request *req)
 {
@@ -37,7 +35,7 @@ struct claim {
 };
 static const struct json_field claim_fields[] = {
 	{ .name = "account", .kind = JSON_FIELD_ADDRESS, .offset = offsetof(struct claim, account), .required = true },
-	{ .name = "signature", .kind = JSON_FIELD_STR, .offset = offsetof(struct claim, signature), .required = true, .min = 4, .max = 2 + 2 * SIGNATURE_MAX },
+	{ .name = "signature", .kind = JSON_FIELD_STR, .offset = offsetof(struct claim, signature), .required = true, .min = 4, .max = 2 + 2 * WALLET_SIGNATURE_MAX },
 };
 
 /* What the sender signs: this very log, of this treasury, to this account. */
@@ -62,29 +60,19 @@ static enum err claim_check(struct request *req, const struct deposit_row *d, co
 {
 	struct app *app = request_app(req);
 	struct hash digest = claim_digest((uint64_t)app->settings->chain_id, d, &in->account);
-	uint8_t bytes[SIGNATURE_MAX];
-	size_t len = (strlen(in->signature) - 2) / 2;
+	uint8_t bytes[WALLET_SIGNATURE_MAX];
 	struct signature sig;
 	struct address signer;
-	struct buf call = BUF_INIT(SIGNATURE_MAX + 512), answer = BUF_INIT(4096);
-	bool ok = false;
+	bool accepts = false;
+	size_t len = 0;
 	enum err e;
 
-	if (strncmp(in->signature, "0x", 2) || hex_decode(in->signature + 2, strlen(in->signature) - 2, bytes, len))
+	if (wallet_signature_read(in->signature, bytes, &len))
 		return request_fail(req, ERR_BAD_FIELD, "signature: must be 0x and hex digits");
 	if (!signature_parse(in->signature, &sig) && !ecdsa_recover(&digest, &sig, &signer) && address_equal(&signer, &d->sender))
 		return ERR_OK;
-	e = calls_erc1271(&digest, bytes, len, &call);
-	if (!e) {
-		const struct chain_message m = { .to = d->sender, .data = call.data, .len = call.len, .gas = WALLET_GAS };
-
-		e = chain_simulate(app->chain, &m, UINT64_MAX, &answer, &ok);
-	}
-	if (!e && !(ok && calls_erc1271_accepts(answer.data, answer.len)))
-		e = request_fail(req, ERR_BAD_SIGNATURE, "signature: the sender of this deposit did not sign this claim");
-	buf_done(&call);
-	buf_done(&answer);
-	return e;
+	e = wallet_accepts(app->chain, &d->sender, &digest, bytes, len, WALLET_STATEMENT_GAS, &accepts);
+	return e || accepts ? e : request_fail(req, ERR_BAD_SIGNATURE, "signature: the sender of this deposit did not sign this claim");
 }
 
 enum err handle_deposits_claim(struct request *req)

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "chain/wallet.h"
 #include "db/sponsored.h"
 #include "handlers/app.h"
 #include "handlers/input.h"
@@ -22,23 +23,22 @@ static const struct json_field deposit_fields[] = {
 	{ .name = "amount", .kind = JSON_FIELD_AMOUNT, .offset = offsetof(struct deposit_input, amount), .required = true },
 	{ .name = "nonce", .kind = JSON_FIELD_STR, .offset = offsetof(struct deposit_input, nonce), .min = 1, .max = 78 },
 	{ .name = "deadline", .kind = JSON_FIELD_INT, .offset = offsetof(struct deposit_input, deadline), .required = true, .min = 1, .max = 253402300799 },
-	{ .name = "signature", .kind = JSON_FIELD_STR, .offset = offsetof(struct deposit_input, signature), .required = true, .min = 4, .max = 2 + 2 * SETTLER_SIGNATURE_MAX },
+	{ .name = "signature", .kind = JSON_FIELD_STR, .offset = offsetof(struct deposit_input, signature), .required = true, .min = 4, .max = 2 + 2 * WALLET_SIGNATURE_MAX },
 };
 
 /* Fields as they can be, before anybody is asked. */
-static enum err read_request(struct request *req, const struct deposit_input *in, uint8_t signature[SETTLER_SIGNATURE_MAX], struct sponsor_request *ret)
+static enum err read_request(struct request *req, const struct deposit_input *in, uint8_t signature[WALLET_SIGNATURE_MAX], struct sponsor_request *ret)
 {
 	const struct settings *s = request_app(req)->settings;
 	int64_t now = clock_wall_ms() / 1000;
-	size_t len = (strlen(in->signature) - 2) / 2;
 
 	*ret = (struct sponsor_request){ .owner = &((const struct principal *)req->principal)->address, .permit2 = !strcmp(in->method, "permit2"), .amount = in->amount,
-					 .deadline = in->deadline, .signature = signature, .signature_len = len };
+					 .deadline = in->deadline, .signature = signature };
 	if (!ret->permit2 && strcmp(in->method, "permit"))
 		return request_fail(req, ERR_BAD_FIELD, "method: must be permit2 or permit");
 	if (ret->permit2 != (in->nonce != NULL) || (in->nonce && u256_parse(in->nonce, strlen(in->nonce), 10, &ret->nonce)))
 		return request_fail(req, ERR_BAD_FIELD, "nonce: a decimal number, for permit2 only");
-	if (strncmp(in->signature, "0x", 2) || hex_decode(in->signature + 2, strlen(in->signature) - 2, signature, len))
+	if (wallet_signature_read(in->signature, signature, &ret->signature_len))
 		return request_fail(req, ERR_BAD_FIELD, "signature: must be 0x and hex digits");
 	if (in->deadline < now + DEADLINE_MIN_S || in->deadline > now + DEADLINE_MAX_S)
 		return request_fail(req, ERR_BAD_FIELD, "deadline: must be between a minute and a day from now");
@@ -71,7 +71,7 @@ enum err handle_deposits_create(struct request *req)
 	const struct settings *s = app->settings;
 	const struct chain_fee_caps caps = { .priority = (uint64_t)s->gas_priority_max, .fee = (uint64_t)s->gas_fee_max };
 	struct buf call = BUF_INIT(SETTLER_CALL_MAX);
-	uint8_t signature[SETTLER_SIGNATURE_MAX];
+	uint8_t signature[WALLET_SIGNATURE_MAX];
 	struct deposit_input in = { 0 };
 	struct sponsor_request r;
 	struct amount gas_cost;

@@ -108,6 +108,7 @@ enum err x402_answer_signed_in(struct request *req, const struct paid *p, const 
 	_cleanup_payment_row_ struct payment_row row = { 0 };
 	struct x402_signed_in in;
 	struct json_why why;
+	bool accepts = false;
 	enum err e;
 
 	if (!header)
@@ -116,7 +117,9 @@ enum err x402_answer_signed_in(struct request *req, const struct paid *p, const 
 		*ret_why = arena_strdup(req->arena, why.text);
 		return ERR_NOT_FOUND;
 	}
-	if (!in.by_key && !x402_wallet_accepts(x, &in.address, &in.digest, in.signature, in.signature_len)) {
+	if (!in.by_key && (e = wallet_accepts(x->chain, &in.address, &in.digest, in.signature, in.signature_len, WALLET_STATEMENT_GAS, &accepts)))
+		return e;
+	if (!in.by_key && !accepts) {
 		*ret_why = "sign-in-with-x: the signature is not the wallet's";
 		return ERR_NOT_FOUND;
 	}

@@ -12,7 +12,6 @@
 #include "pay/turns.h"
 
 #define SETTLER_BATCH_MAX 32 /* payments in one transaction */
-#define SETTLER_SIGNATURE_MAX 2048
 #define SETTLER_CALL_MAX 8192 /* what contracts/Settler.sol takes */
 
 /* What its turns learn, for those who make offers; it is the only one who writes. */

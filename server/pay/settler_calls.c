@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "chain/calls.h"
+#include "chain/wallet.h"
 #include "pay/settler.h"
 
 #define ITEM_GAS 220000     /* EIP-3009 needs 75,000, Permit2 120,000; a wallet's own check comes on top (X402_WALLET_GAS) */
@@ -48,7 +49,7 @@ struct address settler_receiver(const struct settler_config *c, const struct set
 static enum err eip3009(const json_t *o, struct buf *out)
 {
 	struct calls_authorization a;
-	uint8_t sig[SETTLER_SIGNATURE_MAX];
+	uint8_t sig[WALLET_SIGNATURE_MAX];
 	struct signature rsv;
 	size_t len = 0;
 	enum err e = member(o, "from", a.from.b, 20);
@@ -89,7 +90,7 @@ static enum err permit2(const struct settler_config *c, const struct settling *p
 	struct calls_x402 s = { .upto = !strcmp(p->scheme, "upto"), .upto_facilitator = c->contract };
 	const json_t *permit = json_object_get(o, "permit");
 	struct calls_permit sponsored;
-	uint8_t sig[SETTLER_SIGNATURE_MAX];
+	uint8_t sig[WALLET_SIGNATURE_MAX];
 	enum err e = member(o, "from", s.owner.b, 20);
 
 	s.permit.token = c->token;

@@ -6,10 +6,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "chain/calls.h"
+#include "chain/wallet.h"
 #include "pay/x402.h"
 
 #define WALLET_GAS 80000 /* what a settlement leaves a wallet for its own check (settler_calls.c) */
-#define SIGNATURE_MAX 2048 /* more fits into no settlement */
 
 /* ---- the chain, as the settler sees it ---- */
 
@@ -220,7 +220,7 @@ const char *x402_read_for(const struct x402_payment *payment, const struct x402_
 	if (reason)
 		return reason;
 	reason = x402_check_begin(p.offer, payment, &p.auth, now_s, ret_check);
-	if (!reason && ret_check->signature_len > SIGNATURE_MAX)
+	if (!reason && ret_check->signature_len > WALLET_SIGNATURE_MAX)
 		reason = p.auth.method == X402_PERMIT2 ? "invalid_permit2_signature" : payment->version == 1 ? "invalid_exact_evm_payload_signature" : "invalid_exact_evm_signature";
 	if (reason) {
 		x402_auth_done(&p.auth);
@@ -237,20 +237,6 @@ const char *x402_read_for(const struct x402_payment *payment, const struct x402_
 }
 
 /* ---- facts ---- */
-
-bool x402_wallet_accepts(const struct x402 *x, const struct address *wallet, const struct hash *digest, const void *signature, size_t len)
-{
-	struct buf call = BUF_INIT(8192), answer = BUF_INIT(4096);
-	enum err e = calls_erc1271(digest, signature, len, &call);
-	bool accepts;
-
-	if (!e)
-		e = chain_call(x->chain, wallet, call.data, call.len, WALLET_GAS, UINT64_MAX, &answer);
-	accepts = !e && calls_erc1271_accepts(answer.data, answer.len);
-	buf_done(&call);
-	buf_done(&answer);
-	return accepts;
-}
 
 static struct chain_ask ask_of(const struct x402_auth *a)
 {
@@ -277,6 +263,7 @@ enum err x402_ask_facts(const struct x402 *x, const struct x402_check *check, st
 	const struct x402_auth *a = &paid->auth;
 	const struct chain_ask ask = ask_of(a);
 	struct chain_facts said;
+	bool accepts = false;
 	enum err e = chain_facts_ask(x->facts, &ask, &said);
 
 	if (e)
@@ -286,11 +273,12 @@ enum err x402_ask_facts(const struct x402 *x, const struct x402_check *check, st
 				.balance_known = true, .balance = said.balance, .allowance_known = ask.permit2, .allowance = said.allowance };
 	/* A call of its own: the wallet's code is the payer's, and what it does must not hold up or spoil the answer for others. */
 	if (said.has_code)
-		f.erc1271_ok = x402_wallet_accepts(x, &a->from, &check->digest, check->signature, check->signature_len) ? X402_YES : X402_NO;
+		e = wallet_accepts(x->chain, &a->from, &check->digest, check->signature, check->signature_len, WALLET_GAS, &accepts);
+	f.erc1271_ok = accepts ? X402_YES : X402_NO;
 	paid->payer_has_code = said.has_code;
 	paid->balance_known = u256_to_amount(&said.balance, &paid->balance) == ERR_OK; /* more than there can be covers everything */
 	*ret = f;
-	return ERR_OK;
+	return e;
 }
 
 static void store_permit(json_t *o, const struct calls_permit *permit)

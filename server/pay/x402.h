@@ -96,8 +96,6 @@ enum err x402_ask_chain(const struct x402 *x, const struct x402_check *check, st
 enum err x402_token_permits(struct chain *chain, const struct address *token, bool *ret) WARN_UNUSED;
 /* The part of x402_ask_chain about the approval that came along: *ret_reason NULL: good, and paid->gas says what it costs us. */
 enum err x402_sponsor_ask(const struct x402 *x, const struct x402_check *check, struct x402_paid *paid, const char **ret_reason) WARN_UNUSED;
-/* Does a wallet with code call this its signature (ERC-1271)? Whatever else happens when it is asked: no. */
-bool x402_wallet_accepts(const struct x402 *x, const struct address *wallet, const struct hash *digest, const void *signature, size_t len);
 
 /* The refusal of an authorization that was used before. */
 const char *x402_used_reason(enum x402_method method);

@@ -118,14 +118,6 @@ static enum err header_read(const struct x402_siwx *s, const char *header, json_
 	return ERR_OK;
 }
 
-static bool signature_read(const char *hex, struct x402_signed_in *in)
-{
-	size_t digits = strncmp(hex, "0x", 2) == 0 ? strlen(hex + 2) : 0;
-
-	in->signature_len = digits / 2;
-	return digits > 0 && digits % 2 == 0 && in->signature_len <= sizeof(in->signature) && hex_decode(hex + 2, digits, in->signature, in->signature_len) == ERR_OK;
-}
-
 static enum err text_check(const struct x402_siwx *s, const struct buf *text, const char *signature, int64_t now_ms, struct x402_signed_in *in, struct json_why *why)
 {
 	struct siwe_message m;
@@ -153,7 +145,7 @@ enum err x402_siwx_read(const struct x402_siwx *s, const char *header, int64_t n
 
 	if (e)
 		return e;
-	if (!signature_read(member(o, "signature"), ret))
+	if (wallet_signature_read(member(o, "signature"), ret->signature, &ret->signature_len))
 		return refuse(why, ERR_BAD_SIGNATURE, "the signature is not hex");
 	if (message_text(o, s->chain_id, &text))
 		return refuse(why, ERR_BAD_FIELD, "the message is too long or malformed");

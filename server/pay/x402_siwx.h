@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "auth/siwe.h"
+#include "chain/wallet.h"
 
 struct x402_siwx {
 	const char *base_url, *uri; /* uri: of the resource, below base_url */
@@ -21,13 +22,12 @@ struct x402_siwx {
 /* {info, supportedChains, schema}; new reference. */
 json_t *x402_siwx_challenge(const struct x402_siwx *s, int64_t now_ms);
 
-#define X402_SIWX_SIGNATURE_MAX 2048
 struct x402_signed_in {
 	struct address address;
 	struct siwe_nonce nonce;
 	struct hash digest; /* of the message, EIP-191 */
 	bool by_key;        /* the address's own key signed; if not, a wallet with code may still accept the signature */
-	uint8_t signature[X402_SIWX_SIGNATURE_MAX];
+	uint8_t signature[WALLET_SIGNATURE_MAX];
 	size_t signature_len;
 };
 /* Anything but a signature that only a contract can judge is refused here. ERR_BAD_FIELD, ERR_BAD_TOKEN, ERR_BAD_SIGNATURE with words. */

@@ -63,9 +63,10 @@ test('who has the money for all is served all, if not at once', async () => {
   const [{ amount }] = await paymentsOfOne(await buyerMake(OPG), 1);
   const wallet = await buyerMake(16n * amount);
   const made = await paymentsOfOne(wallet, 16);
+  const head = async () => Number(await rpc('eth_blockNumber')), first = await head();
   let again = 0;
   await Promise.all(made.map(async ({ send }, i) => {
-    await new Promise((resolve) => setTimeout(resolve, i * 150)); // blocks come between them
+    await waitFor('a block came after the six before', async () => (await head()) >= first + Math.floor(i / 6));
     await waitFor('it is served', async () => {
       const answer = await send();
       if (answer.status === 402) assert.deepEqual([termsOf(answer).error, answer.headers.get('Retry-After'), ++again > 0], ['insufficient_funds', '2', true]);

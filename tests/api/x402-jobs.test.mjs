@@ -1,5 +1,7 @@
 // Jobs in the background that a wallet pays for: settled before they are run, read by a link or after signing in.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import { registerExactEvmScheme } from '@x402/evm/exact/client';
@@ -199,20 +201,32 @@ test('killed while it runs: it is run again, and paid once', async () => {
 
 // ---- nobody is told to begin again whose money is taken ----
 
+const HELD = 4711;
+/// A client of the database that has this lock until its input ends.
+async function lockHold(id) {
+  const holder = spawn('psql', ['-X', '-A', '-t', '-q', dev.database_url], { stdio: ['pipe', 'pipe', 'inherit'] });
+  holder.stdin.write(`SELECT 'held' FROM pg_advisory_lock(${id});\n`);
+  await once(holder.stdout, 'data');
+  return holder;
+}
+
 test('a claim whose answer is lost is pending, with its payment named; the same payment again gets its job', async () => {
   const wallet = await buyerMake(OPG);
   const asked = body();
   const { eip3009: offer } = await offersOf(ADDER, asked);
   const made = envelope(offer, await eip3009(wallet, offer));
-  sql(`CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(12); RETURN NULL; END $$;
+  sql(`CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(${HELD}); RETURN NULL; END $$;
     CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON payment DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
       WHEN (NEW.payer = '\\x${wallet.address.slice(2).toLowerCase()}') EXECUTE FUNCTION slow_commit()`);
+  const holder = await lockHold(HELD);
   try {
     const answer = assertStatus(await pay(ADDER, asked, made), 202);
     const payment = answer.headers.get('Opgate-Payment');
     assert.deepEqual([answer.json.state, answer.json.payment, answer.headers.get('Location'), answer.headers.get('Retry-After')], ['pending', payment, `/v1/payments/${payment}`, '2']);
+    holder.stdin.end();
     await waitFor('it was claimed after all', async () => (await call('GET', `/v1/payments/${payment}`)).status === 200);
   } finally {
+    holder.stdin.end();
     sql('DROP TRIGGER slow_commit ON payment; DROP FUNCTION slow_commit()');
   }
   const again = await pay(ADDER, asked, made);
