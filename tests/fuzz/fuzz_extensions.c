@@ -89,7 +89,7 @@ static void sign_in(const char *text)
 	struct x402_signed_in in;
 	struct json_why why = { "" };
 	enum err e = x402_siwx_read(&siwx, header, 1767225600000, &in, &why);
-	must(e || (strlen(in.nonce.s) == 32 && in.signature_len <= X402_SIWX_SIGNATURE_MAX));
+	must(e || (strlen(in.nonce.s) == 32 && in.signature_len <= WALLET_SIGNATURE_MAX));
 	must(!e || strlen(why.text) > 0);
 	must(x402_siwx_read(&siwx, text, 1767225600000, &in, &why) == ERR_OK || strlen(why.text) > 0);
 }

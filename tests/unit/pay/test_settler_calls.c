@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "chain/calls.h"
+#include "chain/wallet.h"
 #include "chain/tx.h"
 #include "pay/settler.h"
 #include "tests/unit/unit.h"
@@ -82,7 +83,7 @@ static void test_eip3009(void **state)
 static void test_eip3009_of_a_wallet(void **state)
 {
 	(void)state;
-	for (size_t len = 0; len <= SETTLER_SIGNATURE_MAX; len += len < 130 ? 26 : 959) {
+	for (size_t len = 0; len <= WALLET_SIGNATURE_MAX; len += len < 130 ? 26 : 959) {
 		struct settling p = payment("eip3009", "exact", len);
 		struct buf b = call_of(&p);
 
@@ -132,7 +133,7 @@ static void test_unreadable(void **state)
 			buf_done(&b);
 			json_decref(p.payload);
 		}
-	struct settling p = payment("eip3009", "exact", SETTLER_SIGNATURE_MAX + 1);
+	struct settling p = payment("eip3009", "exact", WALLET_SIGNATURE_MAX + 1);
 	struct buf b = BUF_INIT(SETTLER_CALL_MAX);
 	assert_int_equal(settler_call(&CONFIG, &p, &b), ERR_BAD_FIELD);
 	buf_done(&b);
