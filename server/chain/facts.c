@@ -17,7 +17,7 @@
 #include "chain/rpc.h"
 
 #define CALLS_MAX 2 /* at once: more would only make each carry less */
-#define GATHER_MS 2
+#define GATHER_MS 5
 #define GAS 200000
 #define GAS_EACH 150000 /* four cold accounts and as many storage words, and 200 for each byte of the answer */
 #define ASK_WORDS 3

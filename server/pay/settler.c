@@ -15,7 +15,7 @@
 #define TROUBLES_MAX 3 /* failures in one turn after which the endpoint is left alone until the next */
 #define BUSY_POLL_MS 150
 #define IDLE_MIN_MS 15000 /* of a connection that holds the key: longer than a call to the chain may take */
-#define FIRST_POLL_MS 3
+#define FIRST_POLL_MS 1
 #define GATHER_MS 25 /* payments asked for in this time share a transaction */
 
 /* ---- reading a receipt ---- */

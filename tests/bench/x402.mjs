@@ -91,11 +91,17 @@ async function balances(pay, addresses) {
   return Promise.all(addresses.map((address) => pay.read('balanceOf', address)));
 }
 
+/// Why a payment was not taken, by what the answer's headers hold.
+function reasonOf(headers) {
+  const { error, errorReason, errorMessage } = Object.assign({}, ...['payment-required', 'payment-response'].map((name) => headers[name] && unbase64(headers[name])));
+  return [errorReason, errorMessage, error].filter(Boolean).join('; ');
+}
+
 /// Every answer is 200 and names a transaction that succeeded; the buyers lost and the seller got exactly what the answers say.
 async function check(name, { chain, pay }, wallets, offer, price, answers, before) {
   const hashes = new Set();
   for (const { status, headers, body } of answers) {
-    if (status !== 200) throw new Error(`${name}: an answer is ${status}: ${body.slice(0, 300)} ${headers['payment-required'] ? unbase64(headers['payment-required']).error : ''}`);
+    if (status !== 200) throw new Error(`${name}: an answer is ${status}: ${body.slice(0, 300)} ${reasonOf(headers)}`);
     const receipt = unbase64(headers['payment-response']);
     if (!receipt.success) throw new Error(`${name}: ${JSON.stringify(receipt)}`);
     hashes.add(receipt.transaction);
