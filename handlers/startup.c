@@ -6,14 +6,13 @@
 
 #include "base/mem.h"
 #include "blob/blob.h"
-#include "chain/calls.h"
+#include "chain/contracts.h"
 #include "db/migrate.h"
 #include "db/records.h"
 #include "handlers/model_names.h"
 #include "handlers/pages.h"
 #include "handlers/startup.h"
 #include "pay/outside.h"
-#include "pay/payouts.h"
 
 /* Accounts of the published development mnemonic ("test test … junk"), m/44'/60'/0'/0/0 … 10. Everybody has their keys. */
 static const char *const PUBLISHED[] = {
@@ -175,26 +174,50 @@ enum err startup_check_names(const struct settings *settings, struct startup_why
 	return bad ? REFUSE(why, ERR_BAD_FIELD, "model_aliases: \"%.60s\" does not begin with name=author/model", bad) : ERR_OK;
 }
 
+/* One that is not ours, or whose owner has not let the key in, would refuse everything, after the work. */
+static enum err check_callable(struct app *app, const char *name, const struct address *contract, const struct address *key, struct startup_why *why)
+{
+	bool has_code = false, callable = false;
+	enum err e = chain_has_code(app->chain, contract, &has_code);
+
+	if (!e && has_code)
+		e = contract_lets_call(app->chain, contract, key, &callable);
+	if (e)
+		return REFUSE(why, e, "rpc_url: %s", chain_error());
+	if (!has_code)
+		return REFUSE(why, ERR_CONFLICT, "%s: there is no contract at %s", name, address_format(contract).s);
+	if (!callable)
+		return REFUSE(why, ERR_CONFLICT, "%s: the contract at %s does not let the key %s call it; its owner does that by setCaller", name, address_format(contract).s,
+			      address_format(key).s);
+	return ERR_OK;
+}
+
+/* Does it move this token, from or to this treasury? */
+static enum err check_moves(struct app *app, const char *name, const struct address *contract, enum contract_names treasury_as, struct startup_why *why)
+{
+	const struct settings *s = app->settings;
+	bool token = false, treasury = false;
+	enum err e = contract_names(app->chain, contract, CONTRACT_TOKEN, &s->opg_token, &token);
+
+	if (!e)
+		e = contract_names(app->chain, contract, treasury_as, &s->treasury, &treasury);
+	if (e)
+		return REFUSE(why, e, "rpc_url: %s", chain_error());
+	return token && treasury ? ERR_OK
+				 : REFUSE(why, ERR_CONFLICT, "%s: the contract at %s was not deployed for opg_token and treasury", name, address_format(contract).s);
+}
+
 enum err startup_check_settler(struct app *app, struct startup_why *why)
 {
 	const struct settings *s = app->settings;
-	bool has_code = false;
-	enum err e;
+	enum err e = check_callable(app, "settler_contract", &s->settler_contract, &app->settler_sender, why);
 
-	e = chain_has_code(app->chain, &s->settler_contract, &has_code);
-	if (e)
-		return REFUSE(why, e, "rpc_url: %s", chain_error());
-	if (!has_code)
-		return REFUSE(why, ERR_CONFLICT, "settler_contract: there is no contract at %s", address_format(&s->settler_contract).s);
-	if (address_is_zero(&s->record_contract))
-		return ERR_OK;
-	e = chain_has_code(app->chain, &s->record_contract, &has_code);
-	if (e)
-		return REFUSE(why, e, "rpc_url: %s", chain_error());
-	if (!has_code)
-		return REFUSE(why, ERR_CONFLICT, "record_contract: there is no contract at %s", address_format(&s->record_contract).s);
-	app->records_on = true;
-	return ERR_OK;
+	if (!e && !address_is_zero(&s->depositor_contract))
+		e = check_moves(app, "depositor_contract", &s->depositor_contract, CONTRACT_TREASURY, why);
+	if (!e && !address_is_zero(&s->record_contract))
+		e = check_callable(app, "record_contract", &s->record_contract, &app->settler_sender, why);
+	app->records_on = !e && !address_is_zero(&s->record_contract);
+	return e;
 }
 
 enum err startup_check_facilitator(struct app *app, struct address *ret_upto, struct startup_why *why)
@@ -212,10 +235,8 @@ enum err startup_check_payouts(struct app *app, struct startup_why *why)
 
 	if (address_is_zero(&s->payouts_contract))
 		return *s->payout_key_file ? REFUSE(why, ERR_CONFLICT, "payouts_contract: there is a payout_key_file, and nothing it could call") : ERR_OK;
-	e = payouts_check(app->chain, &s->payouts_contract, &s->opg_token, &s->treasury);
-	if (e == ERR_UNPROCESSABLE)
-		return REFUSE(why, e, "payouts_contract: there is no Payouts contract at %s that pays opg_token from the treasury", address_format(&s->payouts_contract).s);
-	return e ? REFUSE(why, e, "rpc_url: %s", chain_error()) : ERR_OK;
+	e = check_moves(app, "payouts_contract", &s->payouts_contract, CONTRACT_SOURCE, why);
+	return e || !*s->payout_key_file ? e : check_callable(app, "payouts_contract", &s->payouts_contract, &app->payout_sender, why);
 }
 
 enum err startup_open_files(struct app *app, struct startup_why *why)

@@ -127,8 +127,6 @@ enum err calls_payouts_pay(const struct calls_payout *items, size_t count, struc
 enum err calls_payouts_end_of(const struct hash *id, struct buf *out) WARN_UNUSED;
 enum err calls_read_end_of(const void *p, size_t len, bool *ret_ended, uint64_t *ret_block) WARN_UNUSED; /* whether, and where its event is */
 enum err calls_payouts_total(struct buf *out) WARN_UNUSED;
-enum err calls_payouts_token(struct buf *out) WARN_UNUSED;
-enum err calls_payouts_source(struct buf *out) WARN_UNUSED;
 extern const struct hash CALLS_PAYOUTS_PAID; /* the topic of its event Paid; the next is the id */
 struct calls_paid_out {
 	struct hash id;

@@ -7,8 +7,6 @@
 static const uint8_t PAY[4] = { 0x76, 0xf3, 0x8c, 0x32 };        /* pay((bytes32,address,uint256)[]) */
 static const uint8_t END_OF[4] = { 0xdb, 0xc2, 0xd5, 0xb7 };     /* endOf(bytes32) */
 static const uint8_t TOTAL_PAID[4] = { 0xe7, 0xb0, 0xf6, 0x66 }; /* totalPaid() */
-static const uint8_t TOKEN[4] = { 0xfc, 0x0c, 0x54, 0x6a };      /* token() */
-static const uint8_t SOURCE[4] = { 0x67, 0xe8, 0x28, 0xbf };     /* source() */
 
 /* keccak256 of Paid(bytes32,address,uint256,bool) and Skipped(bytes32,uint8) */
 const struct hash CALLS_PAYOUTS_PAID = { { 0x40, 0x82, 0x47, 0xe8, 0x9d, 0x39, 0x87, 0x1c, 0x0c, 0xb4, 0x76, 0x8c, 0x90, 0x19, 0x98, 0x73,
@@ -31,15 +29,6 @@ enum err calls_payouts_pay(const struct calls_payout *items, size_t count, struc
 	return abi_finish(&w);
 }
 
-static enum err no_arguments(const uint8_t selector[4], struct buf *out)
-{
-	struct abi_writer w;
-	struct abi_part args;
-
-	abi_begin(&w, out, selector, 0, &args);
-	return abi_finish(&w);
-}
-
 enum err calls_payouts_end_of(const struct hash *id, struct buf *out)
 {
 	struct abi_writer w;
@@ -52,17 +41,11 @@ enum err calls_payouts_end_of(const struct hash *id, struct buf *out)
 
 enum err calls_payouts_total(struct buf *out)
 {
-	return no_arguments(TOTAL_PAID, out);
-}
+	struct abi_writer w;
+	struct abi_part args;
 
-enum err calls_payouts_token(struct buf *out)
-{
-	return no_arguments(TOKEN, out);
-}
-
-enum err calls_payouts_source(struct buf *out)
-{
-	return no_arguments(SOURCE, out);
+	abi_begin(&w, out, TOTAL_PAID, 0, &args);
+	return abi_finish(&w);
 }
 
 enum err calls_read_end_of(const void *p, size_t len, bool *ret_ended, uint64_t *ret_block)

@@ -63,29 +63,6 @@ enum err payouts_total(struct chain *chain, const struct address *contract, uint
 	return e;
 }
 
-static enum err answers_address(struct chain *chain, const struct address *contract, enum err (*what)(struct buf *), const struct address *expected)
-{
-	struct buf call = BUF_INIT(64), answer = BUF_INIT(64);
-	uint8_t word[32] = { 0 };
-	enum err e = what(&call);
-
-	memcpy(word + 12, expected->b, sizeof(expected->b));
-	if (!e)
-		e = ask(chain, contract, &call, UINT64_MAX, &answer);
-	if (!e && (answer.len != sizeof(word) || memcmp(answer.data, word, sizeof(word)) != 0))
-		e = ERR_UNPROCESSABLE;
-	buf_done(&call);
-	buf_done(&answer);
-	return e;
-}
-
-enum err payouts_check(struct chain *chain, const struct address *contract, const struct address *token, const struct address *treasury)
-{
-	enum err e = answers_address(chain, contract, calls_payouts_token, token);
-
-	return e ? e : answers_address(chain, contract, calls_payouts_source, treasury);
-}
-
 /* What the treasury has and allows, without what is signed and not mined yet. */
 static enum err funds(const struct payouts_config *p, struct db *db, struct amount *ret)
 {

@@ -31,8 +31,6 @@ enum err payouts_read_end(const struct payouts_config *p, const struct chain_rec
 /* Picks those that `funds` covers, oldest first, to the front of `items`; a large one does not hold up the others. How many. */
 size_t payouts_pick(struct payout_item *items, size_t count, struct amount funds);
 
-/* Does the contract pay with this token from this treasury? ERR_UNPROCESSABLE: no. */
-enum err payouts_check(struct chain *chain, const struct address *contract, const struct address *token, const struct address *treasury) WARN_UNUSED;
 /* All the contract has ever paid, at a block. */
 enum err payouts_total(struct chain *chain, const struct address *contract, uint64_t at, struct amount *ret) WARN_UNUSED;
 

@@ -142,8 +142,11 @@ define('SKIPPED_DATA', encodeAbiParameters(parseAbiParameters('uint8'), [3]));
 call('CALL_PAYOUTS_PAY', 'pay((bytes32 id, address to, uint256 amount)[] items)', [[{ id: word(0x77), to, amount: 5n }, { id: word(0x78), to: owner, amount: MAX }]]);
 call('CALL_PAYOUTS_END_OF', 'endOf(bytes32)', [word(0x77)]);
 call('CALL_PAYOUTS_TOTAL', 'totalPaid()', []);
-call('CALL_PAYOUTS_TOKEN', 'token()', []);
-call('CALL_PAYOUTS_SOURCE', 'source()', []);
+// what contracts say about themselves
+call('CALL_TOKEN', 'token()', []);
+call('CALL_SOURCE', 'source()', []);
+call('CALL_TREASURY', 'treasury()', []);
+call('CALL_IS_CALLER', 'isCaller(address)', [to]);
 const payouts = parseAbi(['event Paid(bytes32 indexed id, address indexed to, uint256 amount, bool ok)', 'event Skipped(bytes32 indexed id, uint8 why)']);
 define('PAID_OUT_TOPICS', concatHex(encodeEventTopics({ abi: payouts, eventName: 'Paid', args: { id: word(0x77), to } })));
 define('PAID_OUT_DATA', encodeAbiParameters(parseAbiParameters('uint256, bool'), [5n, true]));

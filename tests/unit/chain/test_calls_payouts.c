@@ -26,8 +26,6 @@ static void calls(void **state)
 	EXPECT_CALL(calls_payouts_pay(items, 2, &out), CALL_PAYOUTS_PAY);
 	EXPECT_CALL(calls_payouts_end_of(&items[0].id, &out), CALL_PAYOUTS_END_OF);
 	EXPECT_CALL(calls_payouts_total(&out), CALL_PAYOUTS_TOTAL);
-	EXPECT_CALL(calls_payouts_token(&out), CALL_PAYOUTS_TOKEN);
-	EXPECT_CALL(calls_payouts_source(&out), CALL_PAYOUTS_SOURCE);
 }
 
 static void events(void **state)
