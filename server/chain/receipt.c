@@ -1,4 +1,4 @@
-/* What became of a transaction: its receipt, and where it is. See send.h. Called by the settler; no locks. Whatever does not
+/* What became of a transaction: its receipt, and what it called with. See send.h. Called by the settler; no locks. Whatever does not
  * fit together in an answer makes the whole of it worthless. */
 #include "chain/send.h"
 
@@ -107,33 +107,22 @@ void chain_receipt_done(struct chain_receipt *r)
 	*r = (struct chain_receipt){ 0 };
 }
 
-enum err chain_tx_by_hash(struct chain *c, const struct hash *tx, struct chain_tx *ret)
+enum err chain_tx_carries(struct chain *c, const struct hash *tx, const void *bytes, size_t len, bool *ret)
 {
 	_cleanup_json_ json_t *j = NULL;
-	enum err e = rpc_call(c, "eth_getTransactionByHash", json_pack("[s]", hash_format(tx).s), &j);
-	if (e)
-		return e;
-	struct chain_tx t = { .state = CHAIN_TX_UNKNOWN };
-	if (json_is_null(j)) {
-		*ret = t;
-		return ERR_OK;
-	}
+	_cleanup_buf_ struct buf input = BUF_INIT(RPC_ANSWER_MAX);
 	struct hash got;
-	const json_t *block = json_object_get(j, "blockHash"), *number = json_object_get(j, "blockNumber");
-	e = rpc_read_hash(json_object_get(j, "hash"), "a transaction's hash", &got);
+	enum err e = rpc_call(c, "eth_getTransactionByHash", json_pack("[s]", hash_format(tx).s), &j);
+
+	if (!e && json_is_null(j))
+		e = rpc_refuse("a transaction with logs is not known");
+	if (!e)
+		e = rpc_read_hash(json_object_get(j, "hash"), "a transaction's hash", &got);
 	if (!e && !hash_equal(&got, tx))
 		e = rpc_refuse("asked for a transaction by hash, got another");
 	if (!e)
-		e = rpc_read_address(json_object_get(j, "from"), "a transaction's sender", &t.from);
+		e = rpc_read_data(json_object_get(j, "input"), "a transaction's input", &input);
 	if (!e)
-		e = rpc_read_quantity(json_object_get(j, "nonce"), "a transaction's nonce", &t.nonce);
-	bool waits = (!block || json_is_null(block)) && (!number || json_is_null(number));
-	t.state = waits ? CHAIN_TX_POOL : CHAIN_TX_MINED;
-	if (!e && !waits)
-		e = rpc_read_hash(block, "a transaction's block", &t.block);
-	if (!e && !waits)
-		e = rpc_read_quantity(number, "a transaction's block number", &t.block_number);
-	if (!e)
-		*ret = t;
+		*ret = input.len >= len && memmem(input.data, input.len, bytes, len);
 	return e;
 }

@@ -94,15 +94,8 @@ void chain_receipt_done(struct chain_receipt *r);
  * endpoint contradicts itself, the words say how. */
 enum err chain_receipt_check(struct chain *c, const struct chain_receipt *r, const struct address *contract) WARN_UNUSED;
 
-enum chain_tx_state { CHAIN_TX_UNKNOWN, CHAIN_TX_POOL, CHAIN_TX_MINED };
-struct chain_tx {
-	enum chain_tx_state state;
-	struct address from; /* this and below: not when UNKNOWN */
-	uint64_t nonce;
-	struct hash block; /* this and below: only when MINED */
-	uint64_t block_number;
-};
-enum err chain_tx_by_hash(struct chain *c, const struct hash *tx, struct chain_tx *ret) WARN_UNUSED;
+/* Are these bytes somewhere in what the transaction calls with? One the endpoint does not know is ERR_CHAIN_DOWN. */
+enum err chain_tx_carries(struct chain *c, const struct hash *tx, const void *bytes, size_t len, bool *ret) WARN_UNUSED;
 
 /* ---- Money that came by somebody else's transaction ---- */
 struct chain_payment {

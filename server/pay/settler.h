@@ -108,6 +108,9 @@ enum err settler_approvals(const struct settler_config *c, struct db *db, uint64
 /* The settlement call of one payment: what a transaction of its own would carry, selector included. ERR_BAD_FIELD: the stored
  * authorization cannot be read. */
 enum err settler_call(const struct settler_config *c, const struct settling *p, struct buf *out) WARN_UNUSED;
+#define SETTLER_PERMIT_LEN 128
+/* The permit of a payment by Permit2 as every call that uses it has it: token, amount, nonce and deadline. ERR_BAD_FIELD. */
+enum err settler_permit(const struct settler_config *c, const struct settling *p, uint8_t ret[SETTLER_PERMIT_LEN]) WARN_UNUSED;
 /* Settler.settle(items) for these payments. */
 enum err settler_batch(const struct settler_config *c, const struct settling *payments, size_t count, struct buf *out, uint64_t *ret_gas) WARN_UNUSED;
 

@@ -84,6 +84,31 @@ static enum err permit2612(const json_t *o, struct calls_permit *ret)
 	return e ? e : member(o, "signature", ret->sig.b, sizeof(ret->sig.b));
 }
 
+static enum err permit_of(const struct settler_config *c, const json_t *o, struct calls_permit2 *ret)
+{
+	enum err e = number(o, "value", &ret->amount);
+
+	ret->token = c->token;
+	if (!e)
+		e = number(o, "nonce", &ret->nonce);
+	return e ? e : number(o, "validBefore", &ret->deadline);
+}
+
+enum err settler_permit(const struct settler_config *c, const struct settling *p, uint8_t ret[SETTLER_PERMIT_LEN])
+{
+	struct calls_permit2 permit;
+	enum err e = permit_of(c, p->payload, &permit);
+
+	if (e)
+		return e;
+	memset(ret, 0, 12);
+	memcpy(ret + 12, permit.token.b, 20);
+	u256_to_be(&permit.amount, ret + 32);
+	u256_to_be(&permit.nonce, ret + 64);
+	u256_to_be(&permit.deadline, ret + 96);
+	return ERR_OK;
+}
+
 static enum err permit2(const struct settler_config *c, const struct settling *p, struct buf *out)
 {
 	const json_t *o = p->payload;
@@ -93,16 +118,11 @@ static enum err permit2(const struct settler_config *c, const struct settling *p
 	uint8_t sig[WALLET_SIGNATURE_MAX];
 	enum err e = member(o, "from", s.owner.b, 20);
 
-	s.permit.token = c->token;
 	s.upto_amount = u256_from_amount(p->amount);
 	if (!e)
 		e = member(o, "to", s.to.b, 20);
 	if (!e)
-		e = number(o, "value", &s.permit.amount);
-	if (!e)
-		e = number(o, "nonce", &s.permit.nonce);
-	if (!e)
-		e = number(o, "validBefore", &s.permit.deadline);
+		e = permit_of(c, o, &s.permit);
 	if (!e)
 		e = number(o, "validAfter", &s.valid_after);
 	if (!e)

@@ -28,8 +28,26 @@ static enum err nonce_used(const struct settler_config *c, const struct settling
 	return e == ERR_BAD_FIELD ? ERR_CHAIN_DOWN : e;
 }
 
-/* Permit2 leaves no trace of a nonce: any transfer of exactly this amount since the claim will do, once. *ret_shown: the chain has a log of
- * what the authorization was used for, whatever that is. */
+/* Of transactions that moved as much from the payer to the payee, those that used this very permit: the payee sells elsewhere, too. */
+static enum err keep_users_of_permit(const struct settler_config *c, const struct settling *p, struct chain_arrival *found, size_t *count)
+{
+	uint8_t permit[SETTLER_PERMIT_LEN];
+	size_t kept = 0;
+	enum err e = *count > 0 ? settler_permit(c, p, permit) : ERR_OK;
+
+	for (size_t i = 0; !e && i < *count; i++) {
+		bool carries = false;
+
+		e = chain_tx_carries(c->chain, &found[i].tx, permit, sizeof(permit), &carries);
+		if (carries)
+			found[kept++] = found[i];
+	}
+	*count = kept;
+	return e;
+}
+
+/* Permit2 leaves no trace of a nonce: a transfer of exactly this amount since the claim will do, once; to ourselves any, because who paid us
+ * has paid. *ret_shown: the chain has a log of what the authorization was used for, whatever that is. */
 static enum err find_transfers(const struct settler_config *c, const struct settling *p, uint64_t at, struct chain_arrival *ret, size_t *ret_count, bool *ret_shown)
 {
 	const struct chain_payment what = { .token = c->token, .payer = p->payer, .to = settler_receiver(c, p), .amount = p->amount, .from_block = p->claim_block,
@@ -39,6 +57,8 @@ static enum err find_transfers(const struct settler_config *c, const struct sett
 	*ret_shown = false;
 	if (strcmp(p->method, "eip3009") != 0) {
 		e = chain_payment_logs(c->chain, &what, ret, CHAIN_PAYMENT_LOGS_MAX, ret_count);
+		if (!e && p->facilitated)
+			e = keep_users_of_permit(c, p, ret, ret_count);
 		return e || *ret_count > 0 ? e : chain_permit2_invalidated(c->chain, &what, &p->nonce, ret_shown);
 	}
 	e = chain_authorization_tx(c->chain, &what, &p->nonce, &ret[0], ret_shown);

@@ -9,11 +9,13 @@ import { ExactEvmScheme } from '@x402/evm/exact/server';
 import { UptoEvmScheme } from '@x402/evm/upto/server';
 import { paymentMiddleware, setSettlementOverrides, x402ResourceServer } from '@x402/express';
 import express from 'express';
-import { encodeFunctionData, parseSignature } from 'viem';
+import { encodeFunctionData, parseAbi, parseSignature } from 'viem';
 import { HTTPFacilitatorClient as OldFacilitatorClient } from 'x402-core-2.11/server';
 import { contractsCompile } from '../../script/contracts.mjs';
+import { PERMIT2 } from '../../script/deploy.mjs';
 import { stackLocked, stackRestart } from '../../script/lib/stack.mjs';
 import { documentSign } from '../faults/evil-node.mjs';
+import { paymentsOpen } from '../stack/payments.mjs';
 import {
   accountMake, adderBody, assertBooks, assertError, assertStatus, call, chain, dev, inVar, mine, modelOf, OPG, rpc, settingsChange, sql, tokenBalance, tokenSend, uuid, waitFor, walletMake,
 } from './stack.mjs';
@@ -469,6 +471,35 @@ test('money that somebody else\'s transaction brought to the payee is a success;
     assert.deepEqual([bad.success, bad.errorReason, bad.transaction], [false, 'invalid_exact_evm_nonce_already_used', '']);
     assert.equal((await jobOf(bad.paymentJob.jobId)).status, 'failed');
     assert.deepEqual((await settle(bodyOf(offer, cancelled))), bad);
+  } finally {
+    await rpc('evm_setIntervalMining', 1);
+  }
+});
+
+test('a payment of as much for something else is not the settlement of a permit that was made void', async () => {
+  const offer = requirementsOf({}, 'permit2');
+  const wallet = await buyerMake(OPG, { approve: true });
+  const ours = await permit2(wallet, offer);
+  const elsewhere = await paymentsOpen(chain, dev).exact(wallet.account, { max: PRICE, to: seller.account.address, deadline: BigInt(now() + 300) });
+  await quiet();
+  await rpc('evm_setIntervalMining', 0);
+  try {
+    const settling = post('settle', bodyOf(offer, ours));
+    await waitFor('it is sent', () => sql(`SELECT 1 FROM facilitation WHERE tx IS NOT NULL AND payer = ${bytea(wallet.address)}`).length === 1);
+    const first = await chain.client.getTransactionCount({ address: wallet.address }), fees = { gas: 300_000n, maxFeePerGas: 90_000_000_000n, maxPriorityFeePerGas: 80_000_000_000n };
+    const { nonce } = ours.message;
+    for (const [i, call] of [
+      { to: elsewhere.to, data: elsewhere.data }, // as another facilitator would have settled it
+      { to: PERMIT2, data: encodeFunctionData({ abi: parseAbi(['function invalidateUnorderedNonces(uint256, uint256)']), functionName: 'invalidateUnorderedNonces', args: [nonce >> 8n, 1n << (nonce & 255n)] }) },
+    ].entries())
+      await chain.wallet(wallet.account).sendTransaction({ ...call, ...fees, nonce: first + i });
+    const { result, got } = await sold(seller.address, async () => {
+      await rpc('evm_setIntervalMining', 1);
+      return settling;
+    });
+    const { success, transaction } = assertStatus(result, 200).json;
+    assert.deepEqual([success, transaction, got], [false, '', PRICE]);
+    assert.deepEqual(rowOf(wallet.address).map(({ state }) => state), ['failed']);
   } finally {
     await rpc('evm_setIntervalMining', 1);
   }

@@ -426,36 +426,32 @@ static void many_logs(void **state)
 	}
 }
 
-static void transactions_by_hash(void **state)
+static void what_transactions_carry(void **state)
 {
 	(void)state;
-#define TX(block, number) "{\"hash\":\"" H1 "\",\"from\":\"" A1 "\",\"nonce\":\"0x5\",\"blockHash\":" block ",\"blockNumber\":" number "}"
-	static const struct { const char *result; enum err e; enum chain_tx_state state; } rows[] = {
-		{ "null", ERR_OK, CHAIN_TX_UNKNOWN },
-		{ TX("null", "null"), ERR_OK, CHAIN_TX_POOL },
-		{ "{\"hash\":\"" H1 "\",\"from\":\"" A1 "\",\"nonce\":\"0x5\"}", ERR_OK, CHAIN_TX_POOL },
-		{ TX("\"" H2 "\"", "\"0x20\""), ERR_OK, CHAIN_TX_MINED },
-		{ TX("\"" H2 "\"", "null"), ERR_CHAIN_DOWN, 0 },
-		{ TX("null", "\"0x20\""), ERR_CHAIN_DOWN, 0 },
-		{ "{\"hash\":\"" H2 "\",\"from\":\"" A1 "\",\"nonce\":\"0x5\"}", ERR_CHAIN_DOWN, 0 },
-		{ "{\"hash\":\"" H1 "\",\"nonce\":\"0x5\"}", ERR_CHAIN_DOWN, 0 },
-		{ "{\"hash\":\"" H1 "\",\"from\":\"" A1 "\",\"nonce\":5}", ERR_CHAIN_DOWN, 0 },
-		{ "[]", ERR_CHAIN_DOWN, 0 },
-		{ "true", ERR_CHAIN_DOWN, 0 },
+	static const struct {
+		const char *result;
+		enum err e;
+		bool carries;
+	} rows[] = {
+		{ "{\"hash\":\"" H1 "\",\"input\":\"0x00aabbcc\"}", ERR_OK, true },
+		{ "{\"hash\":\"" H1 "\",\"input\":\"0xaabb\"}", ERR_OK, true },
+		{ "{\"hash\":\"" H1 "\",\"input\":\"0x0aabb0\"}", ERR_OK, false }, /* digits, not bytes */
+		{ "{\"hash\":\"" H1 "\",\"input\":\"0xaa\"}", ERR_OK, false },
+		{ "{\"hash\":\"" H1 "\",\"input\":\"0x\"}", ERR_OK, false },
+		{ "{\"hash\":\"" H2 "\",\"input\":\"0xaabb\"}", ERR_CHAIN_DOWN, false },
+		{ "{\"hash\":\"" H1 "\"}", ERR_CHAIN_DOWN, false },
+		{ "null", ERR_CHAIN_DOWN, false },
 	};
 	struct hash tx = h1();
+
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		struct fake_answer a = { .method = "eth_getTransactionByHash", .result = rows[i].result };
-		struct chain_tx t = { .nonce = 99 };
+		bool carries = false;
+
 		fake_set(&fake, &a, 1);
-		assert_int_equal(chain_tx_by_hash(chain, &tx, &t), rows[i].e);
-		if (rows[i].e) {
-			assert_int_equal(t.nonce, 99);
-			continue;
-		}
-		assert_int_equal(t.state, rows[i].state);
-		assert_true(t.state == CHAIN_TX_UNKNOWN || (t.nonce == 5 && t.from.b[19] == 0xa1));
-		assert_true(t.state != CHAIN_TX_MINED || (t.block_number == 32 && t.block.b[0] == 0x22));
+		assert_int_equal(chain_tx_carries(chain, &tx, "\xaa\xbb", 2, &carries), rows[i].e);
+		assert_int_equal(carries, rows[i].carries);
 	}
 }
 
@@ -464,7 +460,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accounts), cmocka_unit_test(bad_balances),	 cmocka_unit_test(simulations),	   cmocka_unit_test(estimates),
 		cmocka_unit_test(fees),	    cmocka_unit_test(bumps),		 cmocka_unit_test(refusals_by_words), cmocka_unit_test(sends),
-		cmocka_unit_test(receipts), cmocka_unit_test(lying_receipts), cmocka_unit_test(many_logs),	   cmocka_unit_test(transactions_by_hash),
+		cmocka_unit_test(receipts), cmocka_unit_test(lying_receipts), cmocka_unit_test(many_logs),	   
+		cmocka_unit_test(what_transactions_carry),
 	};
 	crypto_init();
 	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };

@@ -141,6 +141,27 @@ static void test_unreadable(void **state)
 }
 
 /* As it was signed: pay_to may be another by now. */
+/* Whoever settles it has to send these words. */
+static void test_permit(void **state)
+{
+	static const char *const schemes[] = { "exact", "upto" };
+	uint8_t permit[SETTLER_PERMIT_LEN];
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct settling p = payment("permit2", schemes[i], 65);
+		struct buf call = call_of(&p);
+
+		assert_int_equal(settler_permit(&CONFIG, &p, permit), ERR_OK);
+		assert_non_null(memmem(call.data, call.len, permit, sizeof(permit)));
+		assert_memory_equal(permit + 12, CONFIG.token.b, 20);
+		buf_done(&call);
+		json_object_del(p.payload, "nonce");
+		assert_int_equal(settler_permit(&CONFIG, &p, permit), ERR_BAD_FIELD);
+		json_decref(p.payload);
+	}
+}
+
 static void test_receiver(void **state)
 {
 	struct settling p = payment("eip3009", "exact", 65);
@@ -181,7 +202,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_eip3009), cmocka_unit_test(test_eip3009_of_a_wallet), cmocka_unit_test(test_permit2),
-		cmocka_unit_test(test_unreadable), cmocka_unit_test(test_receiver), cmocka_unit_test(test_batch),
+		cmocka_unit_test(test_unreadable), cmocka_unit_test(test_receiver), cmocka_unit_test(test_permit), cmocka_unit_test(test_batch),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
