@@ -307,6 +307,8 @@ enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *
 		return ERR_LIMIT; /* nothing is signed that could not be mined */
 	s.max_fee = amount_from_u64(fees.fee);
 	e = db_settlement_nonce(db, c->chain_id, &s.sender, look->nonce, &s.nonce);
+	if (!e && s.nonce > look->nonce + SETTLER_AHEAD_MAX)
+		return ERR_LIMIT; /* the chain mines what waits first, or never: then another key does it */
 	tx->chain_id = c->chain_id;
 	tx->nonce = s.nonce;
 	tx->max_fee = fees.fee;

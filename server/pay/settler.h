@@ -82,7 +82,7 @@ enum err settler_watch(const struct settler_config *c, struct chain_block *ret_h
 int64_t settler_idle_ms(const struct settler_config *c);
 
 /* For those who do the work: signs with the key's next nonce; chain, nonce and fees are filled in (ERR_LIMIT: gas costs more than we
- * pay). `ret` borrows from raw. */
+ * pay, or too many wait to be mined). `ret` borrows from raw. */
 enum err settler_sign(const struct settler_config *c, struct db *db, struct tx *tx, struct buf *raw, struct signed_tx *ret) WARN_UNUSED;
 /* Gives signed bytes to the chain, once they are written. Whatever it says: the receipts decide. */
 void settler_send(const struct settler_config *c, const void *raw, size_t len);

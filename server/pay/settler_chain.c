@@ -12,7 +12,6 @@
 
 #define GAS_LOOK_MS 2000
 #define LOOK_FRESH_MS 50
-#define GAP_MAX 64 /* more is no gap but an endpoint that is wrong about the nonce */
 #define FILLER_GAS 21000
 
 /* ---- the chain itself ---- */
@@ -280,7 +279,7 @@ enum err settler_fill_gap(const struct settler_config *c, struct db *db, const s
 			first = &open[i];
 	if (!first || first->mined || first->nonce == used || first->age_ms < c->patience_ms)
 		return ERR_OK;
-	if (first->nonce - used > GAP_MAX) {
+	if (first->nonce - used > SETTLER_AHEAD_MAX) {
 		if (first->idle_ms >= c->patience_ms / 8)
 			c->log("nonce_too_high", (int64_t)first->nonce, "the endpoint was wrong about a nonce; the transaction cannot be mined");
 		return ERR_OK;

@@ -4,6 +4,8 @@
 
 #include "pay/settler.h"
 
+#define SETTLER_AHEAD_MAX 64 /* transactions of a key that wait to be mined; one that is further ahead had its nonce from an endpoint that was wrong */
+
 /* ---- settler.c ---- */
 /* The payments whose calls returned, as our contract says in this receipt. */
 size_t settler_said(const struct settler_config *c, const struct chain_receipt *r, struct uuid *ret, size_t max);

@@ -210,6 +210,27 @@ static void test_used_by_nothing_that_shows(void **state)
 	assert_books("0");
 }
 
+/* What cannot be mined is not added to: another gateway's key, or the next one, does it. */
+static void test_not_far_ahead_of_the_chain(void **state)
+{
+	struct buf raw = BUF_INIT(TX_RAW_MAX);
+	struct signed_tx ret;
+	struct tx tx = { 0 };
+
+	(void)state;
+	assert_ok(db_script(pg, "DELETE FROM settlement_tx_version; DELETE FROM settlement_tx"));
+	view = (struct settler_view){ .look = { .base = 100, .priority = 1, .nonce = 36 } };
+	config.caps = (struct chain_fee_caps){ .priority = 1000, .fee = 1000 };
+	signed_(99, 0xb1);
+	assert_ok(settler_sign(&config, pg, &tx, &raw, &ret));
+	assert_true(ret.nonce == 100 && tx.nonce == 100);
+	view.look.nonce = 35;
+	assert_int_equal(settler_sign(&config, pg, &tx, &raw, &ret), ERR_LIMIT);
+	config.caps = (struct chain_fee_caps){ 0 };
+	buf_done(&raw);
+	assert_ok(db_script(pg, "DELETE FROM settlement_tx_version; DELETE FROM settlement_tx"));
+}
+
 static void turn_later(void)
 {
 	bool busy;
@@ -290,7 +311,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_final_is_what_the_chain_still_has), cmocka_unit_test(test_final_is_what_it_says_it_has),
 					    cmocka_unit_test(test_many_that_are_not_final), cmocka_unit_test(test_troubles_do_not_starve),
-					    cmocka_unit_test(test_a_mismatch_stops_it), cmocka_unit_test(test_a_key_that_was_replaced),
+					    cmocka_unit_test(test_a_mismatch_stops_it), cmocka_unit_test(test_a_key_that_was_replaced), cmocka_unit_test(test_not_far_ahead_of_the_chain),
 					    cmocka_unit_test(test_used_by_nothing_that_shows) };
 
 	return cmocka_run_group_tests(tests, setup, teardown);
