@@ -1,7 +1,6 @@
 // The facilitator: the official middleware sells a route through it, and is paid by the official client; then by hand what neither
 // would ever send. Blocks come every second; tests that need a state between two blocks stop them.
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { HTTPFacilitatorClient } from '@x402/core/server';
@@ -9,48 +8,14 @@ import { ExactEvmScheme } from '@x402/evm/exact/server';
 import { UptoEvmScheme } from '@x402/evm/upto/server';
 import { paymentMiddleware, setSettlementOverrides, x402ResourceServer } from '@x402/express';
 import express from 'express';
-import { encodeFunctionData, parseAbi, parseSignature } from 'viem';
 import { HTTPFacilitatorClient as OldFacilitatorClient } from 'x402-core-2.11/server';
-import { contractsCompile } from '../../script/contracts.mjs';
-import { PERMIT2 } from '../../script/deploy.mjs';
-import { stackLocked, stackRestart } from '../../script/lib/stack.mjs';
 import { documentSign } from '../faults/evil-node.mjs';
-import { paymentsOpen } from '../stack/payments.mjs';
-import {
-  accountMake, adderBody, assertBooks, assertError, assertStatus, call, chain, dev, inVar, mine, modelOf, OPG, rpc, settingsChange, sql, tokenBalance, tokenSend, uuid, waitFor, walletMake,
-} from './stack.mjs';
-import { assertCustody, base64, buyerMake, eip3009, envelope, highTwin, nonceUsed, now, offersOf, pay, permit2, receiptOf, shopperOf, termsOf } from './payer.mjs';
+import { accountMake, adderBody, assertError, assertStatus, call, chain, dev, mine, modelOf, OPG, rpc, settingsChange, sql, tokenBalance, tokenSend, uuid, waitFor, walletMake } from './stack.mjs';
+import { base64, buyerMake, eip3009, envelope, highTwin, nonceUsed, now, offersOf, pay, permit2, receiptOf, shopperOf, termsOf } from './payer.mjs';
+import { NETWORK, FACILITATOR, PRICE, seller, supported, bytea, extraOf, requirementsOf, uptoOf, bodyOf, post, verify, settle, settleAsPayee, rowOf, jobOf, jobEnds, sold, quiet, assertAllEnded } from './facilitator.mjs';
 
-const NETWORK = `eip155:${dev.chain_id}`;
-const FACILITATOR = `${dev.base_url}/facilitator`;
-const PRICE = 10n ** 15n;
-let seller, supported, shop, unregistered;
+let shop, unregistered;
 const served = { exact: 0, permit2: 0, upto: 0, other: 0, book: 0, film: 0 };
-
-const bytea = (address) => `'\\x${address.slice(2).toLowerCase()}'`;
-const extraOf = (method) => ({ name: 'OPG', version: '1', ...(method === 'permit2' && { assetTransferMethod: 'permit2' }) });
-const requirementsOf = (over = {}, method = 'eip3009') => ({
-  scheme: 'exact', network: NETWORK, amount: String(PRICE), asset: dev.opg_token, payTo: seller.account.address, maxTimeoutSeconds: 300, extra: extraOf(method), ...over,
-});
-const uptoOf = (over = {}) => requirementsOf({ scheme: 'upto', extra: { ...extraOf('permit2'), facilitatorAddress: supported.kinds[1].extra.facilitatorAddress }, ...over });
-const bodyOf = (requirements, made) => ({ x402Version: 2, paymentPayload: envelope(requirements, made), paymentRequirements: requirements });
-const post = (path, body, headers = {}, key = undefined) => call('POST', `/facilitator/${path}`, { body, headers, key });
-const verify = async (body) => assertStatus(await post('verify', body), 200).json;
-const settle = async (body, status = 200) => assertStatus(await post('settle', body), status).json;
-const settleAsPayee = async (body, { key } = seller) => assertStatus(await post('settle', body, {}, key), 200).json;
-const rowOf = (address) => sql(`SELECT id, state, amount, coalesce(reason, ''), reorganised FROM facilitation WHERE payer = ${bytea(address)}`)
-  .map(([id, state, amount, reason, reorganised]) => ({ id, state, amount, reason, reorganised: Number(reorganised) }));
-const jobOf = async (id) => assertStatus(await call('GET', `/facilitator/settle/${id}`), 200).json;
-const jobEnds = (id) => waitFor(`${id} ends`, async () => {
-  const job = await jobOf(id);
-  return ['succeeded', 'failed'].includes(job.status) && job;
-}, { seconds: 60 });
-const sold = async (payee, work) => {
-  const before = await tokenBalance(payee);
-  const result = await work();
-  return { result, got: (await tokenBalance(payee)) - before };
-};
-const quiet = () => waitFor('nothing is under way', () => sql("SELECT 1 FROM settlement_tx WHERE state = 'signed'").length === 0, { seconds: 60 });
 
 /// A shop as its owner would write it: nothing in it knows opgate but the address.
 async function shopOpen() {
@@ -76,21 +41,13 @@ async function shopOpen() {
 }
 
 before(async () => {
-  seller = await accountMake();
   unregistered = await walletMake();
-  supported = assertStatus(await call('GET', '/facilitator/supported'), 200).json;
-  assertStatus(await call('POST', '/v1/payees', { key: seller.key, body: {} }), 201);
   shop = await shopOpen();
 });
 
 after(async () => {
-  await rpc('evm_setIntervalMining', 1);
   await shop?.close();
-  await waitFor('nothing is open', () => sql("SELECT 1 FROM facilitation WHERE state = 'settling'").length === 0, { seconds: 60 });
-  const [[all, subjects, left]] = sql('SELECT (SELECT coalesce(sum(wei), 0) FROM gas_day), (SELECT coalesce(sum(wei), 0) FROM gas_subject_day), (SELECT coalesce(sum(coalesce(used, reserved)), 0) FROM gas_reservation)');
-  assert.deepEqual([subjects, left], [all, all], 'the sums of gas agree');
-  await assertCustody();
-  await assertBooks();
+  await assertAllEnded();
 });
 
 // ---- official clients ----
@@ -407,144 +364,6 @@ test('our own receiver is no payee, so nobody has a payment to us settled for hi
   const { eip3009: offer } = await offersOf(`/v2/models/${modelOf('tensor').id}/infer`, adderBody(1));
   const wallet = await buyerMake(OPG);
   assert.equal((await settle(bodyOf(offer, await eip3009(wallet, offer)))).errorReason, 'payee_not_registered');
-});
-
-// ---- what the chain does ----
-
-test('a settlement the chain has not seen is pending, not failed; the same call again has the result', async () => {
-  const wallet = await buyerMake(OPG);
-  const offer = requirementsOf();
-  const made = bodyOf(offer, await eip3009(wallet, offer));
-  const undo = await settingsChange({ payment_wait_ms: 1500 });
-  await quiet();
-  await rpc('evm_setIntervalMining', 0);
-  try {
-    const pending = await settle(made, 202);
-    assert.deepEqual([pending.success, pending.errorReason], [false, 'settlement_pending']);
-    assert.match(pending.transaction, /^0x[0-9a-f]{64}$/, 'official clients ask once more when there is one');
-    assert.equal((await jobOf(pending.paymentJob.jobId)).status, 'processing');
-    assert.equal((await verify(made)).isValid, false);
-    await rpc('evm_setIntervalMining', 1);
-    const final = await settle(made);
-    const job = await jobEnds(pending.paymentJob.jobId);
-    assert.deepEqual([job.status, final.success, final.transaction, OPG - (await tokenBalance(wallet.address))], ['succeeded', true, job.result.transaction, PRICE]);
-  } finally {
-    await rpc('evm_setIntervalMining', 1);
-    await undo();
-  }
-});
-
-const vrsOf = (signature) => {
-  const { v, r, s } = parseSignature(signature);
-  return [Number(v), r, s];
-};
-
-test('money that somebody else\'s transaction brought to the payee is a success; an authorization used for nothing is not', async () => {
-  const stranger = await buyerMake(0n);
-  const offer = requirementsOf();
-  const wallet = await buyerMake(OPG);
-  const [used, cancelled] = [await eip3009(wallet, offer), await eip3009(wallet, offer)];
-  await quiet();
-  await rpc('evm_setIntervalMining', 0);
-  try {
-    const first = await chain.client.getTransactionCount({ address: stranger.address });
-    const settling = [used, cancelled].map((made) => post('settle', bodyOf(offer, made)));
-    await waitFor('both are sent', () => sql(`SELECT 1 FROM facilitation WHERE tx IS NOT NULL AND payer = ${bytea(wallet.address)}`).length === 2);
-    const { from, to, value, validAfter, validBefore, nonce } = used.message;
-    const cancel = await wallet.account.signTypedData({
-      domain: { name: 'OPG', version: '1', chainId: dev.chain_id, verifyingContract: offer.asset }, primaryType: 'CancelAuthorization',
-      types: { CancelAuthorization: [{ name: 'authorizer', type: 'address' }, { name: 'nonce', type: 'bytes32' }] }, message: { authorizer: from, nonce: cancelled.message.nonce },
-    });
-    const { abi } = contractsCompile().OPG;
-    for (const [i, [functionName, ...args]] of [
-      ['transferWithAuthorization', from, to, value, validAfter, validBefore, nonce, ...vrsOf(used.payload.signature)],
-      ['cancelAuthorization', from, cancelled.message.nonce, ...vrsOf(cancel)],
-    ].entries())
-      await chain.wallet(stranger.account).sendTransaction({ to: dev.opg_token, data: encodeFunctionData({ abi, functionName, args }), nonce: first + i, gas: 200_000n, maxFeePerGas: 90_000_000_000n, maxPriorityFeePerGas: 80_000_000_000n });
-    const { result, got } = await sold(seller.address, async () => {
-      await rpc('evm_setIntervalMining', 1);
-      return Promise.all(settling);
-    });
-    const [good, bad] = result.map((answer) => assertStatus(answer, 200).json);
-    assert.deepEqual([good.success, got], [true, PRICE]);
-    assert.equal((await chain.client.getTransaction({ hash: good.transaction })).from.toLowerCase(), stranger.address);
-    assert.deepEqual([bad.success, bad.errorReason, bad.transaction], [false, 'invalid_exact_evm_nonce_already_used', '']);
-    assert.equal((await jobOf(bad.paymentJob.jobId)).status, 'failed');
-    assert.deepEqual((await settle(bodyOf(offer, cancelled))), bad);
-  } finally {
-    await rpc('evm_setIntervalMining', 1);
-  }
-});
-
-test('a payment of as much for something else is not the settlement of a permit that was made void', async () => {
-  const offer = requirementsOf({}, 'permit2');
-  const wallet = await buyerMake(OPG, { approve: true });
-  const ours = await permit2(wallet, offer);
-  const elsewhere = await paymentsOpen(chain, dev).exact(wallet.account, { max: PRICE, to: seller.account.address, deadline: BigInt(now() + 300) });
-  await quiet();
-  await rpc('evm_setIntervalMining', 0);
-  try {
-    const settling = post('settle', bodyOf(offer, ours));
-    await waitFor('it is sent', () => sql(`SELECT 1 FROM facilitation WHERE tx IS NOT NULL AND payer = ${bytea(wallet.address)}`).length === 1);
-    const first = await chain.client.getTransactionCount({ address: wallet.address }), fees = { gas: 300_000n, maxFeePerGas: 90_000_000_000n, maxPriorityFeePerGas: 80_000_000_000n };
-    const { nonce } = ours.message;
-    for (const [i, call] of [
-      { to: elsewhere.to, data: elsewhere.data }, // as another facilitator would have settled it
-      { to: PERMIT2, data: encodeFunctionData({ abi: parseAbi(['function invalidateUnorderedNonces(uint256, uint256)']), functionName: 'invalidateUnorderedNonces', args: [nonce >> 8n, 1n << (nonce & 255n)] }) },
-    ].entries())
-      await chain.wallet(wallet.account).sendTransaction({ ...call, ...fees, nonce: first + i });
-    const { result, got } = await sold(seller.address, async () => {
-      await rpc('evm_setIntervalMining', 1);
-      return settling;
-    });
-    const { success, transaction } = assertStatus(result, 200).json;
-    assert.deepEqual([success, transaction, got], [false, '', PRICE]);
-    assert.deepEqual(rowOf(wallet.address).map(({ state }) => state), ['failed']);
-  } finally {
-    await rpc('evm_setIntervalMining', 1);
-  }
-});
-
-test('a reorganisation takes a settlement back, and it comes again', async () => {
-  const wallet = await buyerMake(OPG);
-  const offer = requirementsOf();
-  await waitFor('nothing is under way', () => sql("SELECT 1 FROM settlement_tx WHERE state IN ('signed', 'mined')").length === 0, { seconds: 60 });
-  await rpc('evm_setIntervalMining', 0);
-  try {
-    const snapshot = await rpc('evm_snapshot');
-    const settling = settle(bodyOf(offer, await eip3009(wallet, offer)));
-    await waitFor('the chain has it', async () => (await rpc('txpool_status')).pending !== '0x0');
-    await mine();
-    const { paymentJob } = await settling;
-    await rpc('evm_revert', snapshot);
-    await mine(3);
-    await waitFor('it is open again', () => rowOf(wallet.address)[0].state === 'settling');
-    assert.notEqual((await jobOf(paymentJob.jobId)).status, 'succeeded');
-    await waitFor('the chain has it again', async () => (await rpc('txpool_status')).pending !== '0x0', { seconds: 30 });
-    await mine();
-    assert.equal((await jobEnds(paymentJob.jobId)).status, 'succeeded');
-    assert.deepEqual([rowOf(wallet.address)[0].reorganised, OPG - (await tokenBalance(wallet.address))], [1, PRICE]);
-  } finally {
-    await rpc('evm_setIntervalMining', 1);
-  }
-});
-
-test('killed while settling: it is settled after the restart, and the same call finds out', async () => {
-  const wallet = await buyerMake(OPG);
-  const offer = requirementsOf();
-  const made = bodyOf(offer, await eip3009(wallet, offer));
-  await rpc('evm_setIntervalMining', 0);
-  try {
-    const lost = post('settle', made).catch((error) => error);
-    await waitFor('it is sent', () => sql(`SELECT 1 FROM facilitation WHERE tx IS NOT NULL AND payer = ${bytea(wallet.address)}`).length === 1);
-    process.kill(JSON.parse(fs.readFileSync(inVar('dev.json'))).pids.gateway, 'SIGKILL');
-    assert.ok((await lost) instanceof Error);
-  } finally {
-    await stackLocked(() => stackRestart('gateway'));
-    await rpc('evm_setIntervalMining', 1);
-  }
-  assert.equal((await settle(made)).success, true);
-  assert.deepEqual([rowOf(wallet.address).length, OPG - (await tokenBalance(wallet.address))], [1, PRICE]);
 });
 
 // ---- gas ----
