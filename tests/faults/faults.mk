@@ -10,5 +10,5 @@ faults: all
 	@$(MAKE) -s FAULTS=1 BUILD=build/faults
 	@ROUNDS=$(ROUNDS) PAYMENT_ROUNDS=$(PAYMENT_ROUNDS) KILL_ROUNDS=$(KILL_ROUNDS) AT_ONCE=$(AT_ONCE) $(if $(SEED),SEED=$(SEED)) ./script/node tests/faults/campaign.mjs $(FILES)
 faults-short:
-	@$(MAKE) -s faults ROUNDS=1 KILL_ROUNDS=6 AT_ONCE=3
+	@$(MAKE) -s faults ROUNDS=1 KILL_ROUNDS=6 AT_ONCE=4
 .PHONY: faults faults-short
