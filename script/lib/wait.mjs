@@ -1,4 +1,5 @@
 // Waiting, with deadlines, on conditions; progress on stderr. Used by everything under script/ and by tests/stack/.
+import { randomInt } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 
@@ -28,14 +29,21 @@ export async function waitFor(what, condition, { seconds = 30, every = 50, alive
   }
 }
 
+const PORTS = { from: 11000, below: 32768 }; // below those that connections get, and above the last one that browsers refuse (10080)
+/// Listens on any port of these that is free.
+async function listenSomewhere() {
+  for (;;) {
+    const server = net.createServer();
+    const taken = await new Promise((resolve) => server.once('error', resolve).listen(randomInt(PORTS.from, PORTS.below), '127.0.0.1', resolve));
+    if (!taken) return server;
+    if (taken.code !== 'EADDRINUSE') throw taken;
+  }
+}
+
 /// Ports that were free a moment ago, all different.
 export async function portsFree(count) {
   const servers = [];
-  for (let i = 0; i < count; i++) {
-    const server = net.createServer();
-    await new Promise((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
-    servers.push(server);
-  }
+  for (let i = 0; i < count; i++) servers.push(await listenSomewhere());
   const ports = servers.map((server) => server.address().port);
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   return ports;

@@ -47,7 +47,7 @@ export class Rig {
   }
 
   async build(settings) {
-    const [pg_port, anvil_port, port] = await portsFree(3);
+    const [pg_port, anvil_port] = await portsFree(2);
     this.pg_port = pg_port;
     this.rpc_url = `http://127.0.0.1:${anvil_port}`;
     const both = [
@@ -68,7 +68,7 @@ export class Rig {
       node_timeout_ms: 600000, ...settings,
     };
     fs.mkdirSync(this.settings.blob_dir, { recursive: true });
-    await this.gatewayStart('gateway', { port, migrate: true });
+    await this.gatewayStart('gateway', { migrate: true });
     await this.accountsPrepare();
   }
 
