@@ -6,7 +6,7 @@
 #include "chain/wallet.h"
 #include "pay/settler.h"
 
-#define ITEM_GAS 220000     /* EIP-3009 needs 75,000, Permit2 120,000; a wallet's own check comes on top (X402_WALLET_GAS) */
+#define ITEM_GAS 220000     /* EIP-3009 needs 75,000, Permit2 120,000; a wallet's own check comes on top (WALLET_GAS in x402.c) */
 #define ITEM_OVERHEAD 25000 /* reporting, and what EIP-150 keeps back */
 #define BASE_GAS 60000
 #define BYTE_GAS 16

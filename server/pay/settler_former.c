@@ -31,7 +31,7 @@ static bool can_be_repeated(const struct settler_config *c, const struct open_tx
 
 enum err settler_former_stuck(const struct settler_config *c, struct db *db, const struct open_tx *t)
 {
-	bool tried = clock_mono_ms() - c->view->former_since_ms > c->patience_ms; /* it was sent again since we look after it */
+	bool tried = clock_mono_ms() - c->view->former_since_ms > c->patience_ms; /* it could be mined since we send it again */
 
 	if (tried && can_be_repeated(c, t))
 		return settler_give_up(c, db, t, "former_key_given_up", "a key that was replaced had sent it; it gets another transaction");

@@ -140,7 +140,6 @@ static void test_unreadable(void **state)
 	json_decref(p.payload);
 }
 
-/* As it was signed: pay_to may be another by now. */
 /* Whoever settles it has to send these words. */
 static void test_permit(void **state)
 {
@@ -162,6 +161,7 @@ static void test_permit(void **state)
 	}
 }
 
+/* As it was signed: pay_to may be another by now. */
 static void test_receiver(void **state)
 {
 	struct settling p = payment("eip3009", "exact", 65);
