@@ -28,13 +28,18 @@ function connect(url) {
   });
 }
 
+const PATIENCE_MS = 60_000; // without any answer: then the seller hangs
+
 /// Sends `requests`, the next one on whichever connection is free: {us, answers, latencies_us, cpu_us}.
 export async function load(url, connections, requests) {
   const sockets = await Promise.all(Array.from({ length: connections }, () => connect(url)));
   const answers = new Array(requests.length), latencies_us = [];
   let next = 0;
   const cpu = process.cpuUsage(), begin = process.hrtime.bigint();
-  await Promise.all(sockets.map((socket) => new Promise((resolve, reject) => {
+  const silence = setTimeout(() => {
+    for (const socket of sockets) socket.destroy(new Error(`no answer for ${PATIENCE_MS / 1000} s, after ${latencies_us.length} of ${requests.length}`));
+  }, PATIENCE_MS);
+  const done = Promise.all(sockets.map((socket) => new Promise((resolve, reject) => {
     let bytes = Buffer.alloc(0), at = begin, current = -1;
     const send = () => {
       if (next === requests.length) return resolve();
@@ -47,6 +52,7 @@ export async function load(url, connections, requests) {
       try {
         const answer = answerRead(bytes);
         if (!answer) return;
+        silence.refresh();
         latencies_us.push(Number(process.hrtime.bigint() - at) / 1000);
         answers[current] = answer;
         bytes = bytes.subarray(answer.length);
@@ -57,6 +63,7 @@ export async function load(url, connections, requests) {
     }).once('close', () => reject(new Error('a connection was closed'))).once('error', reject);
     send();
   })));
+  await done.finally(() => clearTimeout(silence));
   const us = Number(process.hrtime.bigint() - begin) / 1000, { user, system } = process.cpuUsage(cpu);
   for (const socket of sockets) socket.removeAllListeners().destroy();
   return { us, answers, latencies_us, cpu_us: user + system };

@@ -1,15 +1,14 @@
 // The pages in a real browser: they show what the API says, a receipt is checked in the page itself, keys are enough to get
-// around, and a phone needs no sideways scrolling. With canned answers (strange names, no offers), and on a real stack.
+// around, and a phone needs no sideways scrolling. Run twice: by pages-canned.test.mjs and by pages-stack.test.mjs.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import test from 'node:test';
 import { OTHER } from './fixtures.mjs';
-import { browserOpen, siteCanned, siteStack, stackMissing } from './site.mjs';
+import { browserOpen } from './site.mjs';
 
 const PHONE = { width: 360, height: 740 };
 const shots = process.env.OPGATE_WEB_SHOTS; // a folder: look at the pages yourself
 
-async function pages(t, site) {
+export async function pages(t, site) {
   const browser = await browserOpen(t);
   const api = (route) => fetch(site.base + route).then((response) => response.json());
 
@@ -251,32 +250,3 @@ async function pages(t, site) {
     }
   });
 }
-
-// What the gateway says about its files; the canned server only imitates it.
-test('pages are served with types, tags and a policy', { skip: stackMissing() }, async () => {
-  const { base } = await siteStack();
-  for (const [route, type] of [['/', 'text/html; charset=utf-8'], ['/operator', 'text/html; charset=utf-8'], ['/assets/app.js', 'text/javascript; charset=utf-8'], ['/assets/style.css', 'text/css; charset=utf-8'], ['/assets/icon.svg', 'image/svg+xml']]) {
-    const answer = await fetch(base + route);
-    const body = await answer.text();
-    assert.equal(answer.status, 200, route);
-    assert.equal(answer.headers.get('content-type'), type);
-    assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
-    assert.match(answer.headers.get('content-security-policy'), /^default-src 'self';/);
-    assert.doesNotMatch(answer.headers.get('content-security-policy'), /unsafe|\*|data:/);
-    const etag = answer.headers.get('etag');
-    assert.match(etag, /^"[0-9a-f]{32}"$/);
-    for (const tag of [etag, `W/${etag}`, `"x", ${etag}`]) {
-      const again = await fetch(base + route, { headers: { 'if-none-match': tag } });
-      assert.equal(again.status, 304, tag);
-      assert.equal(await again.text(), '');
-    }
-    assert.equal((await fetch(base + route, { headers: { 'if-none-match': '"x"' } })).status, 200);
-    const head = await fetch(base + route, { method: 'HEAD' });
-    assert.equal(head.headers.get('content-length'), String(Buffer.byteLength(body)));
-  }
-  for (const route of ['/assets/', '/assets/none.js', '/assets/..%2findex.html', '/assets/app.js%00', '/index.html'])
-    assert.ok([400, 404].includes((await fetch(base + route)).status), route);
-});
-
-test('pages with canned answers', async (t) => pages(t, await siteCanned(t)));
-test('pages of a running stack', { skip: stackMissing() }, async (t) => pages(t, await siteStack()));
