@@ -3,6 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import { createSiweMessage } from 'viem/siwe';
 
+const RENEW_MS = 300_000; // a token is good for 15 minutes
+
 export class Api {
   constructor(base_url, bearer) {
     Object.assign(this, { base_url, bearer });
@@ -13,6 +15,7 @@ export class Api {
   }
 
   async raw(method, path, { body, headers = {}, seconds = 60 } = {}) {
+    if (this.renew && Date.now() > this.renew_at) await this.renew();
     const plain = body === undefined || typeof body === 'string' || Buffer.isBuffer(body);
     const response = await fetch(this.base_url + path, {
       method, signal: AbortSignal.timeout(seconds * 1000),
@@ -36,15 +39,24 @@ export class Api {
     return this.json('POST', path, body, { 'Idempotency-Key': randomUUID() });
   }
 
-  /// Signs in with Ethereum; returns an Api that speaks for the account.
+  /// Signs in with Ethereum; returns an Api that speaks for the account, and signs in again before its token expires.
   async signIn(account, chain_id) {
+    const signed = this.as();
+    signed.renew = async () => {
+      Object.assign(signed, { bearer: await this.tokenMake(account, chain_id), renew_at: Date.now() + RENEW_MS });
+    };
+    await signed.renew();
+    return signed;
+  }
+
+  async tokenMake(account, chain_id) {
     const { nonce } = await this.json('GET', '/v1/auth/nonce');
     const message = createSiweMessage({
       address: account.address, chainId: chain_id, domain: new URL(this.base_url).host, nonce, uri: this.base_url,
       version: '1', issuedAt: new Date(), expirationTime: new Date(Date.now() + 240_000),
     });
     const signature = await account.signMessage({ message });
-    return this.as((await this.post('/v1/auth/siwe', { message, signature })).token);
+    return (await this.post('/v1/auth/siwe', { message, signature })).token;
   }
 
   async keyCreate(name, scopes) {

@@ -65,6 +65,28 @@ static int64_t version_id(int number)
 	return db_get_int(r, 0, "id");
 }
 
+/* Who serves what is called so; at most `max` of them. */
+static size_t offered_as(const char *ref, int64_t number, int64_t node_timeout_ms, struct offer_row *ret, size_t max)
+{
+	struct version_row version = { 0 };
+	size_t n = 99;
+
+	assert_ok(db_version_offered(pg, ref, node_timeout_ms, &version, ret, max, &n));
+	assert_int_equal(version.number, number);
+	assert_string_equal(version.model_ref, "alice/adder");
+	return n;
+}
+
+/* Version 1, by its digest. */
+static size_t offered(int64_t node_timeout_ms, struct offer_row *ret, size_t max)
+{
+	struct hash h = digest(1);
+	char ref[80];
+
+	snprintf(ref, sizeof(ref), "sha256:%s", hash_format(&h).s + 2);
+	return offered_as(ref, 1, node_timeout_ms, ret, max);
+}
+
 static void test_register(void **state)
 {
 	struct node_row row, again;
@@ -117,29 +139,25 @@ static void test_offers(void **state)
 	struct address one = addr(1), nobody = addr(99);
 	struct hash d1 = digest(1), profile;
 	struct node_registered known;
-	size_t n, bad = 9;
+	size_t bad = 9;
 	(void)state;
 
 	assert_ok(reg(2, 103, 1000, "http://127.0.0.1:3"));
 	assert_ok(offer(1, (const uint8_t[]){ 1, 2 }, 2, 7, &bad));
 	assert_ok(offer(2, (const uint8_t[]){ 1 }, 1, 5, &bad));
 	assert_int_equal(offer(99, (const uint8_t[]){ 1 }, 1, 5, &bad), ERR_NOT_FOUND);
-	assert_ok(db_offers_candidates(pg, version_id(1), 60000, rows, 4, &n));
-	assert_int_equal(n, 2);
+	assert_int_equal(offered(60000, rows, 4), 2);
 	assert_int_equal(rows[0].node.b[19], 2); /* cheapest first */
 	assert_string_equal(amount_format(rows[0].ask_input).s, "5");
 	assert_string_equal(rows[1].url, "http://127.0.0.1:2");
 	assert_int_equal(rows[1].capacity, 3);
-	assert_ok(db_offers_candidates(pg, version_id(1), 60000, rows, 1, &n));
-	assert_int_equal(n, 1);
+	assert_int_equal(offered(60000, rows, 1), 1);
 
 	assert_int_equal(offer(1, (const uint8_t[]){ 2, 7 }, 2, 7, &bad), ERR_UNPROCESSABLE); /* unknown digest: nothing changes */
 	assert_int_equal(bad, 1);
-	assert_ok(db_offers_candidates(pg, version_id(1), 60000, rows, 4, &n));
-	assert_int_equal(n, 2);
+	assert_int_equal(offered(60000, rows, 4), 2);
 	assert_ok(offer(1, (const uint8_t[]){ 2 }, 1, 7, &bad)); /* the whole set: version 1 is withdrawn */
-	assert_ok(db_offers_candidates(pg, version_id(1), 60000, rows, 4, &n));
-	assert_int_equal(n, 1);
+	assert_int_equal(offered(60000, rows, 4), 1);
 	assert_ok(db_node_registered(pg, &one, &d1, &known)); /* it had an offer: receipts stay checkable */
 	assert_false(known.ready);
 	assert_int_equal(known.operator_.b[19], 102);
@@ -217,22 +235,37 @@ static void test_asked_in_usd(void **state)
 	assert_value("SELECT count(*)::text AS v FROM usd_rate_past", "1"); /* what is old goes */
 }
 
+static void test_offered_by_name(void **state)
+{
+	static const char *const nothing[] = { "alice/adder@3", "alice/other", "nobody/adder", "adder", "sha256:00", "" };
+	struct version_row version;
+	struct offer_row rows[4];
+	size_t bad, n;
+	(void)state;
+
+	assert_ok(offer(1, (const uint8_t[]){ 1, 2 }, 2, 7, &bad));
+	assert_ok(offer(2, (const uint8_t[]){ 1 }, 1, 5, &bad));
+	assert_int_equal(offered_as("alice/adder", 2, 60000, rows, 4), 1); /* the newest, and who offers that */
+	assert_int_equal(rows[0].node.b[19], 1);
+	assert_int_equal(offered_as("alice/adder@1", 1, 60000, rows, 4), 2);
+	assert_ok(offer(1, (const uint8_t[]){ 1 }, 1, 7, &bad));
+	assert_int_equal(offered_as("alice/adder", 2, 60000, rows, 4), 0); /* it is there all the same */
+	for (size_t i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++)
+		assert_int_equal(db_version_offered(pg, nothing[i], 60000, &version, rows, 4, &n), ERR_MODEL_NOT_FOUND);
+}
+
 static void test_silence(void **state)
 {
 	struct offer_row rows[4];
 	struct address two = addr(2);
-	size_t n;
 	(void)state;
 
 	assert_ok(db_script(pg, "UPDATE node SET heartbeat_at = now() - interval '20 seconds'"));
-	assert_ok(db_offers_candidates(pg, version_id(1), 15000, rows, 4, &n));
-	assert_int_equal(n, 0);
+	assert_int_equal(offered(15000, rows, 4), 0);
 	assert_ok(db_node_heartbeat(pg, &two));
-	assert_ok(db_offers_candidates(pg, version_id(1), 15000, rows, 4, &n));
-	assert_int_equal(n, 1);
+	assert_int_equal(offered(15000, rows, 4), 1);
 	assert_ok(db_node_drain(pg, &two));
-	assert_ok(db_offers_candidates(pg, version_id(1), 15000, rows, 4, &n));
-	assert_int_equal(n, 0);
+	assert_int_equal(offered(15000, rows, 4), 0);
 }
 
 static void test_show(void **state)
@@ -267,7 +300,8 @@ static void test_show(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_register), cmocka_unit_test(test_states), cmocka_unit_test(test_offers), cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_register), cmocka_unit_test(test_states), cmocka_unit_test(test_offers), cmocka_unit_test(test_offered_by_name),
+		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_show), cmocka_unit_test(test_asked_before), cmocka_unit_test(test_asked_in_usd),
 	};
 	return cmocka_run_group_tests(tests, setup, pg_teardown);

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/hex.h"
 #include "base/mem.h"
+#include "tests/unit/unit.h"
 
 /* The bytes of "0x…"; the caller frees. */
 static inline uint8_t *unhex(const char *hex, size_t *ret_len)

@@ -1,13 +1,6 @@
 /* What a payment's money came by, from the logs of an endpoint: the right transfer, no other one, and "not known" where it cannot say. */
-#include "tests/unit/unit.h"
-
 #include "chain/send.h"
-#include "crypto/crypto.h"
-#include "tests/unit/chain/fake_rpc.h"
-
-static struct fake_rpc fake;
-static struct net *net;
-static struct chain *chain;
+#include "tests/unit/chain/fake_chain.h"
 
 #define TX "0x1111111111111111111111111111111111111111111111111111111111111111"
 #define BLOCK_HASH "0x2222222222222222222222222222222222222222222222222222222222222222"
@@ -185,17 +178,6 @@ int main(void)
 		cmocka_unit_test(the_transfer_next_to_it), cmocka_unit_test(not_that_of_another), cmocka_unit_test(what_became_of_it_is_seen_or_not),
 		cmocka_unit_test(transfers_of_another_amount_are_none), cmocka_unit_test(more_than_fit_are_not_known), cmocka_unit_test(nonces_taken_back),
 	};
-	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };
-	int failed;
 
-	crypto_init();
-	if (net_start(&config, &net))
-		return 1;
-	fake_start(&fake);
-	chain = chain_new(net, fake.url, 10000);
-	failed = RUN_TESTS(tests);
-	chain_free(chain);
-	fake_stop(&fake);
-	net_stop(net);
-	return failed;
+	return RUN_TESTS_OF_CHAIN(tests);
 }

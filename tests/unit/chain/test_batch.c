@@ -1,14 +1,7 @@
 /* Several questions in one request: each gets its own answer, and endpoints that take no batches are asked one by one. */
-#include "tests/unit/unit.h"
-
 #include "chain/rpc.h"
 #include "chain/send.h"
-#include "crypto/crypto.h"
-#include "tests/unit/chain/fake_rpc.h"
-
-static struct fake_rpc fake;
-static struct net *net;
-static struct chain *chain;
+#include "tests/unit/chain/fake_chain.h"
 
 #define H1 "0x1111111111111111111111111111111111111111111111111111111111111111"
 #define HEAD "{\"number\":\"0x1f\",\"hash\":\"" H1 "\",\"parentHash\":\"" H1 "\",\"timestamp\":\"0x65\",\"baseFeePerGas\":\"0x64\"}"
@@ -154,16 +147,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(one_request), cmocka_unit_test(what_is_missing_is_missing_alone), cmocka_unit_test(no_batches),
 					    cmocka_unit_test(down), cmocka_unit_test(strange_answers) };
-	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };
-	int failed;
 
-	crypto_init();
-	if (net_start(&config, &net))
-		return 1;
-	fake_start(&fake);
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	chain_free(chain);
-	fake_stop(&fake);
-	net_stop(net);
-	return failed;
+	return RUN_TESTS_OF_CHAIN(tests);
 }

@@ -1,20 +1,7 @@
 /* The RPC client against endpoints that answer well, badly, and not at all. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "chain/abi.h"
-#include "chain/chain.h"
 #include "chain/rpc.h"
-#include "crypto/crypto.h"
-#include "tests/unit/chain/fake_rpc.h"
-
-static struct fake_rpc fake;
-static struct net *net;
-static struct chain *chain;
+#include "tests/unit/chain/fake_chain.h"
 
 #define ANSWERS(...) \
 	static const struct fake_answer answers[] = { __VA_ARGS__ }; \
@@ -252,15 +239,6 @@ int main(void)
 		cmocka_unit_test(bad_http),	cmocka_unit_test(bounded_answers), cmocka_unit_test(silence_ends_at_the_deadline),
 		cmocka_unit_test(balances),	cmocka_unit_test(abi_constants),   cmocka_unit_test(many_threads),
 	};
-	crypto_init();
-	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };
-	if (net_start(&config, &net))
-		return 1;
-	fake_start(&fake);
-	chain = chain_new(net, fake.url, 10000);
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	chain_free(chain);
-	fake_stop(&fake);
-	net_stop(net);
-	return failed;
+
+	return RUN_TESTS_OF_CHAIN(tests);
 }

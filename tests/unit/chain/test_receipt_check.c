@@ -1,14 +1,7 @@
 /* A receipt held against its block and the block's logs; and the chain's clock. */
-#include "tests/unit/unit.h"
-
 #include "chain/chain_time.h"
 #include "chain/send.h"
-#include "crypto/crypto.h"
-#include "tests/unit/chain/fake_rpc.h"
-
-static struct fake_rpc fake;
-static struct net *net;
-static struct chain *chain;
+#include "tests/unit/chain/fake_chain.h"
 
 #define H1 "0x1111111111111111111111111111111111111111111111111111111111111111"
 #define H2 "0x2222222222222222222222222222222222222222222222222222222222222222"
@@ -157,17 +150,6 @@ int main(void)
 		cmocka_unit_test(it_fits), cmocka_unit_test(another_block), cmocka_unit_test(contradictions), cmocka_unit_test(nonsense), cmocka_unit_test(another_chain),
 		cmocka_unit_test(time_of_a_right_clock), cmocka_unit_test(time_of_a_wrong_clock),
 	};
-	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };
-	int failed;
 
-	crypto_init();
-	if (net_start(&config, &net))
-		return 1;
-	fake_start(&fake);
-	chain = chain_new(net, fake.url, 10000);
-	failed = RUN_TESTS(tests);
-	chain_free(chain);
-	fake_stop(&fake);
-	net_stop(net);
-	return failed;
+	return RUN_TESTS_OF_CHAIN(tests);
 }

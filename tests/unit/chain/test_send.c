@@ -1,16 +1,11 @@
 /* Sending and receipts against an endpoint that answers well, badly, or with lies. */
-#include "tests/unit/unit.h"
-
 #include "chain/rpc.h"
 #include "chain/send.h"
 #include "chain/tx.h"
 #include "tests/unit/chain/bytes.h"
-#include "tests/unit/chain/fake_rpc.h"
+#include "tests/unit/chain/fake_chain.h"
 #include "tests/unit/chain/vectors.h"
 
-static struct fake_rpc fake;
-static struct net *net;
-static struct chain *chain;
 static const struct address SOMEONE = { { 0xaa } };
 
 #define ANSWERS(...) \
@@ -463,15 +458,6 @@ int main(void)
 		cmocka_unit_test(receipts), cmocka_unit_test(lying_receipts), cmocka_unit_test(many_logs),	   
 		cmocka_unit_test(what_transactions_carry),
 	};
-	crypto_init();
-	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };
-	if (net_start(&config, &net))
-		return 1;
-	fake_start(&fake);
-	chain = chain_new(net, fake.url, 10000);
-	int failed = RUN_TESTS(tests);
-	chain_free(chain);
-	fake_stop(&fake);
-	net_stop(net);
-	return failed;
+
+	return RUN_TESTS_OF_CHAIN(tests);
 }

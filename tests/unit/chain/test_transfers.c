@@ -1,14 +1,5 @@
 /* Transfers of a block: the right ones with their ordinals, and every lie an endpoint may tell about them refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "chain/chain.h"
-#include "crypto/crypto.h"
-#include "tests/unit/chain/fake_rpc.h"
+#include "tests/unit/chain/fake_chain.h"
 
 #define BLOCK "0xb10cb10cb10cb10cb10cb10cb10cb10cb10cb10cb10cb10cb10cb10cb10cb10c"
 #define TX1 "0x1111111111111111111111111111111111111111111111111111111111111111"
@@ -48,9 +39,6 @@ static const struct fake_answer GOOD[] = {
 	THE_BLOCK, { .method = "eth_getLogs", .result = "[" OURS3 "," OURS1 "," OURS2 "]" }, RECEIPT1, RECEIPT2
 };
 
-static struct fake_rpc fake;
-static struct net *net;
-static struct chain *chain;
 static struct address token, to;
 static struct hash block;
 
@@ -280,16 +268,8 @@ int main(void)
 		cmocka_unit_test(found_with_ordinals), cmocka_unit_test(asks_by_block_hash), cmocka_unit_test(of_nothing), cmocka_unit_test(unknown_block),
 		cmocka_unit_test(different_stories),   cmocka_unit_test(lies),		 cmocka_unit_test(first_in_a_range),
 	};
-	crypto_init();
-	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };
-	if (address_parse(TOKEN, &token) || address_parse("0xcccccccccccccccccccccccccccccccccccccccc", &to) || hash_parse(BLOCK, &block) ||
-	    net_start(&config, &net))
+
+	if (address_parse(TOKEN, &token) || address_parse("0xcccccccccccccccccccccccccccccccccccccccc", &to) || hash_parse(BLOCK, &block))
 		return 1;
-	fake_start(&fake);
-	chain = chain_new(net, fake.url, 10000);
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	chain_free(chain);
-	fake_stop(&fake);
-	net_stop(net);
-	return failed;
+	return RUN_TESTS_OF_CHAIN(tests);
 }

@@ -1,16 +1,9 @@
 /* Wallets with code, asked whether they signed: yes, no, and not learned. */
-#include "tests/unit/unit.h"
-
 #include "chain/wallet.h"
-#include "crypto/crypto.h"
 #include "tests/unit/chain/bytes.h"
-#include "tests/unit/chain/fake_rpc.h"
+#include "tests/unit/chain/fake_chain.h"
 
 #define ZEROS "00000000000000000000000000000000000000000000000000000000"
-
-static struct fake_rpc fake;
-static struct net *net;
-static struct chain *chain;
 
 static void what_wallets_say(void **state)
 {
@@ -67,15 +60,6 @@ static void what_is_read(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(what_wallets_say), cmocka_unit_test(what_is_read) };
-	crypto_init();
-	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };
-	if (net_start(&config, &net))
-		return 1;
-	fake_start(&fake);
-	chain = chain_new(net, fake.url, 10000);
-	int failed = RUN_TESTS(tests);
-	chain_free(chain);
-	fake_stop(&fake);
-	net_stop(net);
-	return failed;
+
+	return RUN_TESTS_OF_CHAIN(tests);
 }

@@ -1,9 +1,7 @@
 /* What must be true of the chain before the gateway serves, against an endpoint that says what it is told to; above all: keys that
  * everybody knows are accepted on a local development chain and nowhere else. */
-#include "chain/chain.h"
 #include "handlers/startup.h"
-#include "tests/unit/chain/fake_rpc.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/chain/fake_chain.h"
 
 #define GENESIS "0x9999999999999999999999999999999999999999999999999999999999999999"
 #define OTHER "0x8888888888888888888888888888888888888888888888888888888888888888"
@@ -16,9 +14,6 @@
 		.result = "{\"number\":\"0x0\",\"hash\":\"" GENESIS "\",\"parentHash\":\"" OTHER "\",\"timestamp\":\"0x1\"}" }
 #define CODE { .method = "eth_getCode", .result = "\"0x6001\"" }
 #define ANVIL { .method = "web3_clientVersion", .result = "\"anvil/v1.2.3\"" }
-
-static struct fake_rpc fake;
-static struct net *net;
 
 struct start {
 	const char *gateway, *treasury, *rpc_url, *rpc_url_2 /* as the settings say it */, *genesis /* or NULL: not recorded */;
@@ -99,13 +94,6 @@ int main(void)
 		cmocka_unit_test(our_own_keys), cmocka_unit_test(the_chain_is_the_one_we_mean),
 		cmocka_unit_test(published_keys_on_a_local_anvil), cmocka_unit_test(published_keys_anywhere_else),
 	};
-	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };
-	crypto_init();
-	if (net_start(&config, &net))
-		return 1;
-	fake_start(&fake);
-	int failed = RUN_TESTS(tests);
-	fake_stop(&fake);
-	net_stop(net);
-	return failed;
+
+	return RUN_TESTS_OF_CHAIN(tests);
 }

@@ -1,9 +1,7 @@
 /* A gateway refuses to start with contracts that were deployed for somebody else, or that do not let its keys call them. */
-#include "chain/chain.h"
 #include "handlers/startup.h"
-#include "tests/unit/chain/fake_rpc.h"
+#include "tests/unit/chain/fake_chain.h"
 #include "tests/unit/chain/vectors.h"
-#include "tests/unit/unit.h"
 
 #define ZEROS "000000000000000000000000"
 #define A "00000000000000000000000000000000000000aa"
@@ -11,9 +9,6 @@
 #define WORD(address) "\"0x" ZEROS address "\""
 #define YES "\"0x000000000000000000000000" "0000000000000000000000000000000000000001\""
 #define NO "\"0x000000000000000000000000" "0000000000000000000000000000000000000000\""
-
-static struct fake_rpc fake;
-static struct net *net;
 
 /* What the contracts answer; NULL: the endpoint fails. */
 struct world {
@@ -91,15 +86,6 @@ static void settler(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(payouts), cmocka_unit_test(settler) };
-	const struct net_config config = { .reactors = 1, .connections_per_host_max = 8 };
-	int failed;
 
-	crypto_init();
-	if (net_start(&config, &net))
-		return 1;
-	fake_start(&fake);
-	failed = RUN_TESTS(tests);
-	fake_stop(&fake);
-	net_stop(net);
-	return failed;
+	return RUN_TESTS_OF_CHAIN(tests);
 }

@@ -1,6 +1,7 @@
 /* Answers that come later, streams, clients that leave, and deadlines. */
 #include "async.h"
 
+#include <limits.h>
 #include <sys/resource.h>
 
 /* ---- deferred ---- */
@@ -198,18 +199,26 @@ static void an_aborted_stream_is_cut(void **state)
 	assert_int_equal(atomic_load(&gone_calls), 0);
 }
 
+static long cpu_us(void)
+{
+	struct rusage r;
+	getrusage(RUSAGE_SELF, &r);
+	return (r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1000000 + r.ru_utime.tv_usec + r.ru_stime.tv_usec;
+}
+
+/* Who turns in circles does so all the time; a machine that is busy with something else charges us for it now and then. */
 static void idle_streams_cost_no_cpu(void **state)
 {
 	(void)state;
 	int fd = open_stream();
 	struct text t = { NULL, 0 };
+	long used = LONG_MAX;
 	client_read_until(fd, &t, ": \n\n");
-	struct rusage a, b;
-	getrusage(RUSAGE_SELF, &a);
-	assert_false(client_more(fd, &t, 100));
-	getrusage(RUSAGE_SELF, &b);
-	long used = (b.ru_utime.tv_sec - a.ru_utime.tv_sec + b.ru_stime.tv_sec - a.ru_stime.tv_sec) * 1000000 + b.ru_utime.tv_usec -
-		    a.ru_utime.tv_usec + b.ru_stime.tv_usec - a.ru_stime.tv_usec;
+	for (int window = 0; window < 20 && used >= 50000; window++) {
+		long before = cpu_us();
+		assert_false(client_more(fd, &t, 100));
+		used = cpu_us() - before;
+	}
 	assert_true(used < 50000);
 	stream_end(the_stream);
 	stream_release(the_stream);
