@@ -1,4 +1,8 @@
-/* What is on offer: the published models with their cheapest ready offer, and the offers of one model; see registry.h. */
+/* What is on offer: the published models with their cheapest ready offer, the offers of one model, and who serves a version; see registry.h and
+ * nodes.h. */
+#include <stdio.h>
+
+#include "db/nodes.h"
 #include "db/registry_sql.h"
 
 enum err db_models_list(struct db *db, struct arena *arena, const struct model_filter *filter, struct model_listed **ret, size_t *ret_count)
@@ -18,7 +22,7 @@ enum err db_models_list(struct db *db, struct arena *arena, const struct model_f
 	db_int(&p, (int64_t)filter->max);
 	db_int(&p, filter->node_timeout_ms);
 	enum err e = db_query(db,
-		"SELECT " MODEL_COLUMNS ", " VERSION_COLUMNS ", o.offers, o.ask_input, o.ask_output FROM model m JOIN account a ON a.id = m.author"
+		"SELECT " VERSION_COLUMNS ", " MODEL_ABOUT ", o.offers, o.ask_input, o.ask_output FROM model m JOIN account a ON a.id = m.author"
 		" JOIN LATERAL (SELECT * FROM model_version n WHERE n.model = m.id AND n.published_at IS NOT NULL ORDER BY n.number DESC LIMIT 1) v ON true"
 		" CROSS JOIN LATERAL (SELECT count(*) AS offers,"
 		" (array_agg(p.input ORDER BY p.input + p.output, f.node) FILTER (WHERE p.input + p.output IS NOT NULL))[1] AS ask_input,"
@@ -67,7 +71,7 @@ enum err db_models_served(struct db *db, struct arena *arena, const char *surfac
 	db_int(&p, offset);
 	db_int(&p, (int64_t)max);
 	if (!e)
-		e = db_query(db, "SELECT " MODEL_COLUMNS ", " VERSION_COLUMNS ", o.changed_ms" SQL_SERVED " ORDER BY m.id OFFSET $3::bigint LIMIT $4::bigint", &p, &r);
+		e = db_query(db, "SELECT " VERSION_COLUMNS ", o.changed_ms" SQL_SERVED " ORDER BY m.id OFFSET $3::bigint LIMIT $4::bigint", &p, &r);
 	if (e)
 		return e;
 	*ret_count = (size_t)db_rows(r);
@@ -115,5 +119,47 @@ enum err db_model_offers(struct db *db, struct arena *arena, int64_t model, int6
 	}
 	*ret = rows;
 	*ret_count = n;
+	return ERR_OK;
+}
+
+/* Who serves the version that another query finds; the version stands alone when nobody does. */
+#define OFFERED(version, timeout, max) \
+	"SELECT v.*, c.* FROM (" version ") v LEFT JOIN LATERAL (SELECT n.address, n.url, n.operator, o.currency = 'USD' AS usd, p.input AS ask_input, p.output AS ask_output," \
+	" o.capacity, o.profile_hash, (extract(epoch FROM n.registered_at) * 1000)::bigint AS registered_ms FROM offer o JOIN node n ON n.address = o.node CROSS JOIN LATERAL " OFFER_OPG("o") " p" \
+	" WHERE o.version = v.id AND o.state = 'ready' AND n.state = 'active' AND n.heartbeat_at > clock_timestamp() - " timeout "::bigint * interval '1 millisecond'" \
+	" AND p.input + p.output IS NOT NULL ORDER BY p.input + p.output, n.address LIMIT " max "::int) c ON true ORDER BY c.ask_input + c.ask_output, c.address"
+
+static void read_offer(const struct db_result *r, int row, struct offer_row *ret)
+{
+	db_get_address(r, row, "address", &ret->node);
+	snprintf(ret->url, sizeof(ret->url), "%s", db_get_text(r, row, "url"));
+	ret->operator_account = db_get_int(r, row, "operator");
+	ret->ask_input = db_get_amount(r, row, "ask_input");
+	ret->ask_output = db_get_amount(r, row, "ask_output");
+	ret->usd = db_get_bool(r, row, "usd");
+	ret->capacity = db_get_int(r, row, "capacity");
+	db_get_hash(r, row, "profile_hash", &ret->profile_hash);
+	ret->registered_at = db_get_int(r, row, "registered_ms");
+}
+
+enum err db_version_offered(struct db *db, const char *ref, int64_t node_timeout_ms, struct version_row *ret_version, struct offer_row *ret, size_t max, size_t *ret_count)
+{
+	_cleanup_result_ struct db_result *r = NULL;
+	DB_PARAMS p = { 0 };
+	struct model_ref name;
+	bool by_digest = false;
+	enum err e = registry_push_version(&p, ref, &name, &by_digest);
+	db_int(&p, node_timeout_ms);
+	db_int(&p, (int64_t)max);
+	if (!e)
+		e = db_query(db, by_digest ? OFFERED(VERSION_BY_DIGEST, "$2", "$3") : OFFERED(VERSION_BY_NAME, "$6", "$7"), &p, &r);
+	if (!e && db_rows(r) == 0)
+		e = ERR_MODEL_NOT_FOUND;
+	if (e)
+		return e;
+	registry_read_version(r, 0, ret_version);
+	*ret_count = db_is_null(r, 0, "address") ? 0 : (size_t)db_rows(r);
+	for (size_t i = 0; i < *ret_count; i++)
+		read_offer(r, (int)i, &ret[i]);
 	return ERR_OK;
 }

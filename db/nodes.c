@@ -224,36 +224,6 @@ enum err db_offers_of_node(struct db *db, const struct address *node, json_t **r
 	return ERR_OK;
 }
 
-enum err db_offers_candidates(struct db *db, int64_t version_id, int64_t node_timeout_ms, struct offer_row *ret, size_t max, size_t *ret_count)
-{
-	_cleanup_result_ struct db_result *r = NULL;
-	DB_PARAMS p = { 0 };
-	db_int(&p, version_id);
-	db_int(&p, node_timeout_ms);
-	db_int(&p, (int64_t)max);
-	enum err e = db_query(db,
-		"SELECT n.address, n.url, n.operator, o.currency = 'USD' AS usd, p.input AS ask_input, p.output AS ask_output, o.capacity, o.profile_hash, " MS("n.registered_at") " AS registered_ms"
-		" FROM offer o JOIN node n ON n.address = o.node CROSS JOIN LATERAL " OFFER_OPG("o") " p WHERE o.version = $1 AND o.state = 'ready' AND n.state = 'active'"
-		" AND n.heartbeat_at > clock_timestamp() - $2 * interval '1 millisecond'"
-		" AND p.input + p.output IS NOT NULL ORDER BY p.input + p.output, n.address LIMIT $3", &p, &r);
-	if (e)
-		return e;
-	for (int i = 0; i < db_rows(r); i++) {
-		struct offer_row *o = &ret[i];
-		db_get_address(r, i, "address", &o->node);
-		snprintf(o->url, sizeof(o->url), "%s", db_get_text(r, i, "url"));
-		o->operator_account = db_get_int(r, i, "operator");
-		o->ask_input = db_get_amount(r, i, "ask_input");
-		o->ask_output = db_get_amount(r, i, "ask_output");
-		o->usd = db_get_bool(r, i, "usd");
-		o->capacity = db_get_int(r, i, "capacity");
-		db_get_hash(r, i, "profile_hash", &o->profile_hash);
-		o->registered_at = db_get_int(r, i, "registered_ms");
-	}
-	*ret_count = (size_t)db_rows(r);
-	return ERR_OK;
-}
-
 enum err db_offer_asked(struct db *db, int64_t version_id, const struct address *node, const struct asked_when *when, struct amount most_input,
 			struct amount most_output, struct amount *ret_input, struct amount *ret_output)
 {

@@ -4,6 +4,7 @@
 #define OPGATE_DB_NODES_H
 
 #include "db/rates.h"
+#include "db/registry.h"
 
 #define NODE_URL_MAX 256
 #define NODE_OFFERS_MAX 256
@@ -66,9 +67,10 @@ struct offer_row {
 	int64_t registered_at; /* wall ms */
 };
 
-/* Ready offers of active nodes heard of within node_timeout_ms, cheapest first; those in USD only while there is a good rate. */
-enum err db_offers_candidates(struct db *db, int64_t version_id, int64_t node_timeout_ms, struct offer_row *ret, size_t max,
-			      size_t *ret_count) WARN_UNUSED;
+/* A published version by what a caller names (db_version_resolve), and the ready offers of it by active nodes heard of within node_timeout_ms,
+ * cheapest first; those in USD only while there is a good rate. ERR_MODEL_NOT_FOUND. */
+enum err db_version_offered(struct db *db, const char *ref, int64_t node_timeout_ms, struct version_row *ret_version, struct offer_row *ret, size_t max,
+			    size_t *ret_count) WARN_UNUSED;
 
 struct asked_when { /* wall ms */
 	int64_t since, until; /* a rate of this time counts */

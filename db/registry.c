@@ -113,7 +113,7 @@ enum err db_model_get(struct db *db, struct arena *arena, const struct model_ref
 	registry_push_author(&p, ref);
 	db_text(&p, ref->name);
 	enum err e = db_query_one(db,
-		"SELECT " MODEL_COLUMNS " FROM model m JOIN account a ON a.id = m.author WHERE m.author = " AUTHOR_OF("$1", "$2") " AND m.name = $3", &p, &r);
+		"SELECT " MODEL_NAMED ", " MODEL_ABOUT " FROM model m JOIN account a ON a.id = m.author WHERE m.author = " AUTHOR_OF("$1", "$2") " AND m.name = $3", &p, &r);
 	if (!e)
 		registry_read_model(r, 0, arena, ret);
 	return e;
@@ -143,13 +143,6 @@ static enum err version_one(struct db *db, const char *sql, const struct db_para
 	return e;
 }
 
-static enum err version_by_digest(struct db *db, const struct hash *digest, struct version_row *ret)
-{
-	DB_PARAMS p = { 0 };
-	db_hash(&p, digest);
-	return version_one(db, "SELECT " MODEL_COLUMNS ", " VERSION_COLUMNS " FROM " VERSION_TABLES " WHERE v.digest = $1", &p, ret);
-}
-
 /* After the @: a number, or sha256: and a digest. */
 static bool revision_parse(const char *s, int64_t *ret_number, struct hash *ret_digest)
 {
@@ -164,39 +157,46 @@ static bool revision_parse(const char *s, int64_t *ret_number, struct hash *ret_
 	return true;
 }
 
-static enum err version_by_name(struct db *db, const char *id, struct version_row *ret)
+static enum err push_name(struct db_params *p, const char *id, struct model_ref *ref)
 {
-	struct model_ref ref;
 	struct hash digest;
 	int64_t number = 0;
 	const char *at = strchr(id, '@');
 	size_t len = at ? (size_t)(at - id) : strlen(id);
-	if (model_ref_parse_id(id, len, &ref) || (at && !revision_parse(at + 1, &number, &digest)))
-		return ERR_NOT_FOUND;
-	DB_PARAMS p = { 0 };
-	registry_push_author(&p, &ref);
-	db_text(&p, ref.name);
-	db_int(&p, number);
+	if (model_ref_parse_id(id, len, ref) || (at && !revision_parse(at + 1, &number, &digest)))
+		return ERR_MODEL_NOT_FOUND;
+	registry_push_author(p, ref);
+	db_text(p, ref->name);
+	db_int(p, number);
 	if (at && number == 0)
-		db_hash(&p, &digest);
+		db_hash(p, &digest);
 	else
-		db_text(&p, NULL);
-	return version_one(db,
-		"SELECT " MODEL_COLUMNS ", " VERSION_COLUMNS " FROM " VERSION_TABLES " WHERE m.author = " AUTHOR_OF("$1", "$2")
-		" AND m.name = $3 AND v.published_at IS NOT NULL AND ($4::bigint = 0 OR v.number = $4::bigint)"
-		" AND ($5::bytea IS NULL OR v.digest = $5::bytea) ORDER BY v.number DESC LIMIT 1", &p, ret);
+		db_text(p, NULL);
+	return ERR_OK;
+}
+
+enum err registry_push_version(struct db_params *p, const char *ref, struct model_ref *ret_name, bool *ret_by_digest)
+{
+	struct hash digest;
+	if (!ref || strnlen(ref, VERSION_REF_MAX) == VERSION_REF_MAX)
+		return ERR_MODEL_NOT_FOUND;
+	*ret_by_digest = strncmp(ref, "sha256:", 7) == 0;
+	if (!*ret_by_digest)
+		return push_name(p, ref, ret_name);
+	if (hash_parse(ref, &digest))
+		return ERR_MODEL_NOT_FOUND;
+	db_hash(p, &digest);
+	return ERR_OK;
 }
 
 enum err db_version_resolve(struct db *db, const char *ref, struct version_row *ret)
 {
-	struct hash digest;
-	enum err e;
-	if (!ref || strnlen(ref, VERSION_REF_MAX) == VERSION_REF_MAX)
-		return ERR_MODEL_NOT_FOUND;
-	if (strncmp(ref, "sha256:", 7) == 0)
-		e = hash_parse(ref, &digest) ? ERR_NOT_FOUND : version_by_digest(db, &digest, ret);
-	else
-		e = version_by_name(db, ref, ret);
+	DB_PARAMS p = { 0 };
+	struct model_ref name;
+	bool by_digest = false;
+	enum err e = registry_push_version(&p, ref, &name, &by_digest);
+	if (!e)
+		e = version_one(db, by_digest ? VERSION_BY_DIGEST : VERSION_BY_NAME, &p, ret);
 	return e == ERR_NOT_FOUND ? ERR_MODEL_NOT_FOUND : e;
 }
 
@@ -209,7 +209,7 @@ enum err db_version_of_name(struct db *db, const char *name, struct version_row 
 		return ERR_MODEL_NOT_FOUND;
 	db_text(&p, name);
 	e = db_query(db,
-		"SELECT DISTINCT ON (v.model) " MODEL_COLUMNS ", " VERSION_COLUMNS " FROM " VERSION_TABLES
+		"SELECT DISTINCT ON (v.model) " VERSION_COLUMNS " FROM " VERSION_TABLES
 		" WHERE m.name = $1 AND v.published_at IS NOT NULL ORDER BY v.model, v.number DESC LIMIT 2", &p, &r);
 	if (e || db_rows(r) != 1)
 		return e ? e : db_rows(r) ? ERR_CONFLICT : ERR_MODEL_NOT_FOUND;
@@ -222,7 +222,7 @@ enum err db_version_by_number(struct db *db, int64_t model, int64_t number, stru
 	DB_PARAMS p = { 0 };
 	db_int(&p, model);
 	db_int(&p, number);
-	return version_one(db, "SELECT " MODEL_COLUMNS ", " VERSION_COLUMNS " FROM " VERSION_TABLES " WHERE v.model = $1 AND v.number = $2", &p, ret);
+	return version_one(db, "SELECT " VERSION_COLUMNS " FROM " VERSION_TABLES " WHERE v.model = $1 AND v.number = $2", &p, ret);
 }
 
 enum err db_versions_list(struct db *db, struct arena *arena, int64_t model, bool drafts, int64_t below, size_t max,
@@ -235,7 +235,7 @@ enum err db_versions_list(struct db *db, struct arena *arena, int64_t model, boo
 	db_int(&p, below > 0 ? below : INT32_MAX);
 	db_int(&p, (int64_t)max);
 	enum err e = db_query(db,
-		"SELECT " MODEL_COLUMNS ", " VERSION_COLUMNS " FROM " VERSION_TABLES
+		"SELECT " VERSION_COLUMNS " FROM " VERSION_TABLES
 		" WHERE v.model = $1 AND ($2::boolean OR v.published_at IS NOT NULL) AND v.number < $3 ORDER BY v.number DESC LIMIT $4", &p, &r);
 	if (e)
 		return e;
@@ -262,7 +262,7 @@ enum err db_version_create(struct db *db, const struct version_new *version, str
 		"WITH n AS (UPDATE model SET last_number = last_number + 1 WHERE id = $1 AND author = $2 RETURNING id, last_number),"
 		" v AS (INSERT INTO model_version (model, number, surface, currency, royalty_input, royalty_output, max_output_units)"
 		" SELECT n.id, n.last_number, $3, $4, $5::numeric, $6::numeric, $7::bigint FROM n RETURNING *)"
-		" SELECT " MODEL_COLUMNS ", " VERSION_COLUMNS " FROM v JOIN model m ON m.id = v.model JOIN account a ON a.id = m.author", &p, ret);
+		" SELECT " VERSION_COLUMNS " FROM v JOIN model m ON m.id = v.model JOIN account a ON a.id = m.author", &p, ret);
 }
 
 /* ---- files ---- */

@@ -6,6 +6,7 @@
 #include "db/registry.h"
 #include "handlers/input.h"
 #include "handlers/paid.h"
+#include "handlers/registry.h"
 #include "handlers/routes.h"
 #include "handlers/x402_extend.h"
 
@@ -54,8 +55,9 @@ static enum err resource_make(struct request *req, const struct model_served *m,
 
 	declared.call = chat ? X402_CALL_CHAT : X402_CALL_TENSORS;
 	body_len = x402_example_size(&declared, &p.max_output);
-	p.quote->version = m->version;
-	e = paid_price(req, &p, body_len);
+	e = quote_find(&request_app(req)->pay, request_db(req), registry_digest(req->arena, &m->version.digest), p.quote);
+	if (!e)
+		e = paid_price(req, &p, body_len);
 	if (!e)
 		e = x402_terms_make(&request_app(req)->x402, p.quote, chat ? "chat_completions" : "oip_infer", body_len, &resource, &terms);
 	if (e)

@@ -60,10 +60,10 @@ enum err handle_oip_ready(struct request *req)
 	return ERR_OK;
 }
 
-static enum err resolve(struct request *req, struct quote *q)
+static enum err find(struct request *req, struct quote *q)
 {
 	const char *ref = request_param(req, "model");
-	enum err e = db_version_resolve(request_db(req), ref, &q->version);
+	enum err e = quote_find(&request_app(req)->pay, request_db(req), ref, q);
 
 	return e == ERR_MODEL_NOT_FOUND ? request_fail(req, e, "model: \"%.200s\" does not exist or has no published version", ref) : e;
 }
@@ -71,7 +71,7 @@ static enum err resolve(struct request *req, struct quote *q)
 enum err handle_oip_model(struct request *req)
 {
 	struct quote *q = arena_alloc(req->arena, sizeof(*q));
-	enum err e = resolve(req, q);
+	enum err e = find(req, q);
 
 	if (e)
 		return e;
@@ -83,10 +83,10 @@ enum err handle_oip_model(struct request *req)
 enum err handle_oip_model_ready(struct request *req)
 {
 	struct quote *q = arena_alloc(req->arena, sizeof(*q));
-	enum err e = resolve(req, q);
+	enum err e = find(req, q);
 
 	if (!e)
-		e = quote_make(&request_app(req)->pay, request_db(req), 1, -1, q);
+		e = quote_make(&request_app(req)->pay, 1, -1, q);
 	if (e == ERR_NO_NODE)
 		return request_fail(req, e, "no node serves %.200s right now", q->version.model_ref);
 	if (!e)

@@ -244,9 +244,9 @@ enum err handle_quotes_create(struct request *req)
 	enum err e = INPUT_READ(req, QUOTE_FIELDS, &in);
 
 	if (!e)
-		e = model_names_resolve(req, in.model, &q->version);
+		e = model_names_find(req, in.model, q);
 	if (!e)
-		e = quote_make(&request_app(req)->pay, request_db(req), (size_t)in.input_bytes, in.max_output_tokens, q);
+		e = quote_make(&request_app(req)->pay, (size_t)in.input_bytes, in.max_output_tokens, q);
 	if (e)
 		return e == ERR_NO_NODE ? request_fail(req, e, "no node serves %.200s right now", in.model) : e;
 	reply_json(req, 200, json_must(json_pack("{s:s, s:s, s:I, s:I, s:I, s:{s:s, s:i}}", "model", q->version.model_ref, "hold", amount_format(q->hold.total).s,

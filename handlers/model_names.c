@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "handlers/model_names.h"
+#include "handlers/registry.h"
 
 #define SEPARATORS ", \t"
 
@@ -44,13 +45,21 @@ static const char *alias_of(struct request *req, const char *name)
 	return NULL;
 }
 
-enum err model_names_resolve(struct request *req, const char *name, struct version_row *ret)
+/* The one model that is called so, whoever the author is. */
+static enum err find_by_name(struct request *req, const char *name, struct quote *ret)
+{
+	enum err e = db_version_of_name(request_db(req), name, &ret->version);
+
+	return e ? e : quote_find(&request_app(req)->pay, request_db(req), registry_digest(req->arena, &ret->version.digest), ret);
+}
+
+enum err model_names_find(struct request *req, const char *name, struct quote *ret)
 {
 	const char *alias = strchr(name, '/') ? NULL : alias_of(req, name);
-	enum err e = db_version_resolve(request_db(req), alias ? alias : name, ret);
+	enum err e = quote_find(&request_app(req)->pay, request_db(req), alias ? alias : name, ret);
 
 	if (e == ERR_MODEL_NOT_FOUND && !alias)
-		e = db_version_of_name(request_db(req), name, ret);
+		e = find_by_name(req, name, ret);
 	if (e != ERR_MODEL_NOT_FOUND && e != ERR_CONFLICT)
 		return e;
 	request_fail_param(req, "model");

@@ -277,7 +277,7 @@ static enum err fit(struct request *req, struct paid *p)
 
 enum err paid_price(struct request *req, struct paid *p, size_t body_len)
 {
-	enum err e = quote_make(&request_app(req)->pay, request_db(req), body_len, p->max_output, p->quote);
+	enum err e = quote_make(&request_app(req)->pay, body_len, p->max_output, p->quote);
 
 	return !e && quote_varies(p->quote) ? fit(req, p) : e;
 }
@@ -288,7 +288,7 @@ enum err paid_quote(struct request *req, struct paid *p)
 
 	p->quote = arena_alloc(req->arena, sizeof(*p->quote));
 	p->spec.quote = p->quote;
-	e = model_names_resolve(req, p->model, &p->quote->version);
+	e = model_names_find(req, p->model, p->quote);
 	if (e)
 		return e;
 	if (p->surface && strcmp(p->surface, p->quote->version.surface) != 0)

@@ -60,14 +60,19 @@ bool quote_varies(const struct quote *q)
 	return false;
 }
 
-enum err quote_make(struct pay *pay, struct db *db, size_t body_len, int64_t max_output, struct quote *q)
+enum err quote_find(const struct pay *pay, struct db *db, const char *ref, struct quote *q)
+{
+	enum err e = db_version_offered(db, ref, pay->node_timeout_ms, &q->version, q->candidates, CANDIDATES_MAX, &q->found);
+
+	if (!e)
+		q->candidate_count = q->found;
+	return e;
+}
+
+enum err quote_make(const struct pay *pay, size_t body_len, int64_t max_output, struct quote *q)
 {
 	bool chat = !strcmp(q->version.surface, "chat");
-	enum err e = db_offers_candidates(db, q->version.id, pay->node_timeout_ms, q->candidates, CANDIDATES_MAX, &q->candidate_count);
 
-	if (e)
-		return e;
-	q->found = q->candidate_count;
 	if (q->candidate_count == 0)
 		return ERR_NO_NODE;
 	if (!q->version.priced)

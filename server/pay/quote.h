@@ -19,9 +19,11 @@ struct quote {
 	int64_t input_units_max, output_units_max;
 };
 
-/* max_output: what the caller asked for, or -1 for the version's maximum; cut to it either way. ERR_NO_NODE when nobody offers the
- * version; ERR_NO_RATE when its royalty is in USD and there is no good rate; ERR_OVERFLOW when the price is absurd. `version` must be resolved. */
-enum err quote_make(struct pay *pay, struct db *db, size_t body_len, int64_t max_output, struct quote *quote) WARN_UNUSED;
+/* The version that a caller names and who offers it now, if anybody: one question to the database. ERR_MODEL_NOT_FOUND. */
+enum err quote_find(const struct pay *pay, struct db *db, const char *ref, struct quote *quote) WARN_UNUSED;
+/* What was found, priced. max_output: what the caller asked for, or -1 for the version's maximum; cut to it either way. ERR_NO_NODE when nobody
+ * offers the version; ERR_NO_RATE when its royalty is in USD and there is no good rate; ERR_OVERFLOW when the price is absurd. */
+enum err quote_make(const struct pay *pay, size_t body_len, int64_t max_output, struct quote *quote) WARN_UNUSED;
 /* Leaves out the dearest candidates until the hold is within the limit (NULL: can be counted at all), or one is left: anybody may offer a version at any ask, and
  * the hold covers the dearest. */
 enum err quote_fit(struct quote *quote, const struct amount *limit) WARN_UNUSED;

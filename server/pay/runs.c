@@ -323,7 +323,7 @@ static void start_queued(struct pay *pay, struct db *db, const struct uuid *id)
 	if (db_job_get(db, id, 0, &job) || strcmp(job.state, "queued") != 0 || job.cancel_requested || job.left_ms <= 0)
 		return;
 	snprintf(digest, sizeof(digest), "sha256:%s", hash_format(&job.digest).s + 2);
-	if (db_version_resolve(db, digest, &q->version) || quote_make(pay, db, 1, -1, q))
+	if (quote_find(pay, db, digest, q) || quote_make(pay, 1, -1, q))
 		return;
 	e = keep_affordable(q, db, &job);
 	if (e && e != ERR_NO_NODE)
