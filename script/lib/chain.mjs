@@ -14,6 +14,7 @@ const MNEMONIC = 'test test test test test test test test test test test junk';
 
 export const anvilArguments = (port, { blockTime = 1 } = {}) => [
   '--host', '127.0.0.1', '--port', String(port), '--chain-id', String(CHAIN_ID), '--silent', '--mnemonic', MNEMONIC,
+  '--prune-history', '500', // states are kept in memory: from the disk, where anvil puts those of a long chain, they come back without contracts
   ...(blockTime ? ['--block-time', String(blockTime)] : []),
 ];
 

@@ -8,7 +8,7 @@ import { inRoot } from '../../script/lib/paths.mjs';
 
 const began = Date.now();
 const { ROUNDS = '20', PAYMENT_ROUNDS = ROUNDS, KILL_ROUNDS = '20', AT_ONCE = '3', SEED = String(Date.now() % 2 ** 31) } = process.env;
-const CHAIN_ROUNDS = 4; // on one chain: after some 4,600 blocks anvil has forgotten what a reorganisation would go back to
+const CHAIN_ROUNDS = 4; // on one chain, so that there are pieces enough to run some at once
 const logs = inRoot('build/faults/log');
 const folder = inRoot('tests/faults');
 const chosen = process.argv.slice(2);
