@@ -139,7 +139,8 @@ test('a node that asks in USD does not work for what another asked', async () =>
   const bound = (opg(ROYALTY, CENT * 5n) + 1n) * 2n;
   const calls = node.calls.length;
   try {
-    const made = assertStatus(await call('POST', `${jobs()}&max_price=${bound}`, { key: caller.key, body: body() }), 202);
+    const made = await call('POST', `${jobs()}&max_price=${bound}`, { key: caller.key, body: body() });
+    assert.ok([200, 202].includes(made.status), JSON.stringify(made.json)); // the node fails at once, and the job may have ended before it is shown
     const job = await jobEnded(caller.key, made.headers.get('Opgate-Job'));
     assert.deepEqual([job.state, job.charged, own.calls.length, node.calls.length - calls], ['failed', '0', 1, 0]);
   } finally {

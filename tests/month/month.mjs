@@ -20,6 +20,7 @@ import { paymentsOpen } from '../stack/payments.mjs';
 const BENCH = path.resolve(process.env.BENCH_BIN ?? inRoot('build/bench'));
 const PAYER = chainAccount(10);
 const CONFIRMATIONS = 12; // no reorganisation goes deeper: what is final stays
+const BLOCK_SECONDS = 1;
 const AT_ONCE = 24;
 const ROYALTY = 500n;
 const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64');
@@ -189,10 +190,20 @@ export class Month {
     return 'PostgreSQL was killed';
   }
 
+  /// No block comes meanwhile: anvil takes back all that came after the block it has chosen, which would be deeper than it was told.
   async reorg() {
     const { client } = this.chain;
+    await client.request({ method: 'evm_setIntervalMining', params: [0] });
+    try {
+      return await this.blocksTakeBack(client);
+    } finally {
+      await client.request({ method: 'evm_setIntervalMining', params: [BLOCK_SECONDS] });
+    }
+  }
+
+  async blocksTakeBack(client) {
     await client.request({ method: 'anvil_mine', params: ['0x1'] });
-    const head = Number(await client.getBlockNumber());
+    const head = Number(await client.getBlockNumber({ cacheTime: 0 }));
     const depth = Math.min(this.random.int(1, CONFIRMATIONS - 1), head - this.first_block);
     const [kept, lost] = [[], new Set()];
     for (let i = 0; i < depth; i++) {
