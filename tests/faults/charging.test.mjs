@@ -312,17 +312,15 @@ describe('the caller leaves', () => {
 
 describe('the gateway itself', () => {
   test('gateway_lost: it died with the connection; what was accepted in the background runs again', { timeout: 60_000 }, () => withNode({ mode: 'hang' }, async (node) => {
+    await rig.gatewayAgain({ job_timeout_ms: 30_000, stall_timeout_ms: 30_000 }); // neither ends while the gateway is killed
     const client = open('tensor');
     await waitFor('the node works', () => node.calls.length === 1);
     const foreground = await jobLast(rig);
     const background = await submit('tensor');
     await waitFor('the node works on both', () => node.calls.length === 2);
-    await rig.sqlRun(`UPDATE job SET deadline_at = deadline_at + interval '20 seconds' WHERE id IN ('${foreground.id}', '${background}')`);
-    await rig.kill('gateway');
-    client.leave();
     node.mode = 'good';
-    await rig.gatewaySpawn('gateway');
-    await rig.gatewayReady();
+    await rig.gatewayAgain({ job_timeout_ms: DEADLINE_MS, stall_timeout_ms: STALL_MS }); // killed, and started again
+    client.leave();
     await ends(await ended(foreground.id), FAILED, 'gateway_lost', null);
     const job = await ended(background);
     await ends(job, SETTLED, 'delivered', [1, 0], { model: tensor });

@@ -151,8 +151,9 @@ export class Campaign {
   }
 
   async cancelSome(log) {
-    const queued = log.filter(({ kind, job }) => kind === 'background' && job).slice(0, 6);
-    await Promise.all(queued.map(async (entry) => {
+    const accepted = log.filter(({ kind, job }) => kind === 'background' && job);
+    const some = [...accepted.slice(0, 3), ...accepted.slice(-3)]; // the first may have ended on a busy machine, the last wait in the queue
+    await Promise.all(some.map(async (entry) => {
       entry.cancelled = true; // asked for: told or not, both ends are right
       await this.rig.caller.post(`/v1/jobs/${entry.job}/cancel`).catch(() => {});
     }));
