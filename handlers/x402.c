@@ -23,16 +23,25 @@ static bool is_v1(const struct request *req)
 
 /* ---- answers ---- */
 
+/* Why a payment gets nothing. */
+struct refusal {
+	const char *reason; /* NULL: it was taken, or answered */
+	struct address payer;
+	bool has_payer, passes; /* the same may be good in a moment */
+};
+
 /* 402 (412 when Permit2 must be approved first) with the terms for both versions of the protocol. */
-static void reply_terms(struct request *req, const struct x402_terms *t, const char *error, const struct address *payer)
+static void reply_terms(struct request *req, const struct x402_terms *t, const struct refusal *why)
 {
 	_cleanup_json_ json_t *extensions = x402_declared_json(req, &t->declared);
-	_cleanup_free_ char *header = x402_required_header(t->offers, t->count, &t->resource, error, extensions);
-	_cleanup_free_ char *body = x402_required_body_v1(t->offers, t->count, &t->resource, error, payer);
+	_cleanup_free_ char *header = x402_required_header(t->offers, t->count, &t->resource, why->reason, extensions);
+	_cleanup_free_ char *body = x402_required_body_v1(t->offers, t->count, &t->resource, why->reason, why->has_payer ? &why->payer : NULL);
 
+	if (why->passes)
+		reply_header(req, "Retry-After", "2");
 	reply_header(req, "PAYMENT-REQUIRED", header);
 	reply_header(req, "Cache-Control", "no-store");
-	reply_bytes(req, x402_reason_status(error), "application/json", arena_strdup(req->arena, body), strlen(body));
+	reply_bytes(req, x402_reason_status(why->reason), "application/json", arena_strdup(req->arena, body), strlen(body));
 }
 
 static void receipt_header(struct request *req, const struct x402_receipt *r)
@@ -187,14 +196,6 @@ enum err x402_answer_earlier(struct request *req, const struct paid *p, const st
 	return e;
 }
 
-static enum err find_earlier(struct request *req, const struct x402_claim_key *key, struct payment_row *ret)
-{
-	struct hash nonce;
-
-	memcpy(nonce.b, key->nonce, sizeof(nonce.b));
-	return db_payment_find(request_db(req), key->chain_id, &key->contract, &key->payer, &nonce, ret);
-}
-
 /* A permit that came along is no part of it, and was stored only where it was needed. */
 static bool same_authorization(const json_t *stored, const json_t *form)
 {
@@ -212,19 +213,23 @@ static bool may_be_answered(const struct payment_row *row, const struct paid *p,
 	return same_authorization(row->payload, form) && hash_equal(&row->request_digest, &p->spec.body_digest) && strcmp(row->state, "dropped") != 0 && row->age_ms < X402_REPLAY_MS;
 }
 
-/* Before anything else about the payment: by now its terms may have changed and its time be over. ERR_NOT_FOUND: go on; ret_claimed: the
- * authorization was claimed, for something that this request does not get. */
-static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment, bool *ret_claimed)
+/* By now its terms may have changed, its time be over and its money be taken: whatever refused it, what it was once used for counts. And a copy
+ * may be faster than the chain's word. ERR_NOT_FOUND: it gets no answer. */
+static enum err repeat_earlier(struct request *req, const struct paid *p, const struct x402_payment *payment)
 {
 	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	_cleanup_json_ json_t *form = NULL;
 	struct x402_claim_key key;
-	enum err e = x402_claim_key(&request_app(req)->x402, payment, &key, &form) ? find_earlier(req, &key, &earlier) : ERR_NOT_FOUND;
+	struct hash nonce;
+	enum err e = x402_claim_key(&request_app(req)->x402, payment, &key, &form) ? ERR_OK : ERR_NOT_FOUND;
 
 	if (e)
 		return e;
-	*ret_claimed = !may_be_answered(&earlier, p, form);
-	return *ret_claimed ? ERR_NOT_FOUND : x402_answer_earlier(req, p, &earlier);
+	memcpy(nonce.b, key.nonce, sizeof(nonce.b));
+	e = db_payment_find(request_db(req), key.chain_id, &key.contract, &key.payer, &nonce, &earlier);
+	if (e)
+		return e;
+	return may_be_answered(&earlier, p, form) ? x402_answer_earlier(req, p, &earlier) : ERR_NOT_FOUND;
 }
 
 /* ---- a new one ---- */
@@ -250,7 +255,8 @@ static enum err claim_and_run(struct request *req, struct paid *p, const struct 
 	return e == ERR_OVERLOADED ? request_fail(req, e, "every node that serves this model is busy") : e;
 }
 
-static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *paid, const struct x402_terms *terms, const char *id)
+/* Runs, answers, or says why not. */
+static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *paid, const char *id, struct refusal *ret)
 {
 	struct x402 *x = &request_app(req)->x402;
 	struct payment_claim claim = { .chain_id = paid->key.chain_id, .verifier = paid->key.contract, .payer = paid->key.payer,
@@ -258,7 +264,6 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 				       .method = x402_method_name(paid->auth.method), .amount_max = paid->amount, .payload = paid->stored,
 				       .payer_max = x->exposure_payer_max, .all_max = x->exposure_all_max, .identifier = id,
 				       .has_balance = paid->balance_known, .balance = paid->balance, .identifier_window_ms = X402_REPLAY_MS, .gas = paid->sponsored ? &paid->gas : NULL };
-	_cleanup_payment_row_ struct payment_row earlier = { 0 };
 	uint64_t head = atomic_load(&x->view->head);
 	enum lane_status status = LANE_OK;
 	enum err e;
@@ -269,12 +274,12 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	p->spec.idempotency_key = NULL;
 	e = p->background ? queue_paid(req, p, &claim, &status) : claim_and_run(req, p, paid, &claim, &status);
 	if (e == ERR_FORBIDDEN) { /* we do not pay for the approval: the payer may */
-		reply_terms(req, terms, "permit2_allowance_required", &paid->key.payer);
+		ret->reason = "permit2_allowance_required";
 		return ERR_OK;
 	}
 	if (e == ERR_INSUFFICIENT_FUNDS) { /* by what is open of theirs; what was taken of it a moment ago is booked in the next */
-		reply_header(req, "Retry-After", "2");
-		reply_terms(req, terms, "insufficient_funds", &paid->key.payer);
+		ret->reason = "insufficient_funds";
+		ret->passes = true;
 		return ERR_OK;
 	}
 	if (e || status == LANE_OK)
@@ -282,35 +287,14 @@ static enum err run_paid(struct request *req, struct paid *p, struct x402_paid *
 	e = x402_answer_identified(req, p, &paid->key.payer, id);
 	if (e != ERR_NOT_FOUND)
 		return e;
-	e = find_earlier(req, &paid->key, &earlier);
-	if (e && e != ERR_NOT_FOUND)
-		return e;
-	if (!e && may_be_answered(&earlier, p, paid->stored)) /* not found: it was brought to us as a facilitator */
-		return x402_answer_earlier(req, p, &earlier);
-	reply_terms(req, terms, x402_used_reason(paid->auth.method), &paid->key.payer);
+	ret->reason = x402_used_reason(paid->auth.method);
 	return ERR_OK;
 }
 
-/* A copy of this payment may have come since we looked, and even be settled: then it gets that one's answer. ERR_NOT_FOUND: there is
- * none. *ret_reason: it was used for something else, or for nothing. */
-static enum err answer_copy(struct request *req, const struct paid *p, const struct x402_paid *paid, const char **ret_reason)
-{
-	_cleanup_payment_row_ struct payment_row copy = { 0 };
-	enum err e = find_earlier(req, &paid->key, &copy);
-
-	if (!e && may_be_answered(&copy, p, paid->stored))
-		return x402_answer_earlier(req, p, &copy);
-	if (!e)
-		*ret_reason = x402_used_reason(paid->auth.method);
-	return e;
-}
-
-/* Answers, runs, or says in *ret_reason why not. */
-static enum err judge(struct request *req, struct paid *p, struct x402_check *check, struct x402_paid *paid, const struct x402_terms *terms, const char *id,
-		      bool claimed, const char **ret_reason)
+static enum err judge(struct request *req, struct paid *p, struct x402_check *check, struct x402_paid *paid, const char *id, struct refusal *ret)
 {
 	const struct x402 *x = &request_app(req)->x402;
-	const char *used = NULL, *refused = NULL;
+	const char *refused = NULL;
 	struct x402_why why;
 	/* A wallet's signature is not checked yet; for it the claim finds the name. */
 	enum err e = check->eoa_signed ? x402_answer_identified(req, p, &paid->key.payer, id) : ERR_NOT_FOUND;
@@ -318,39 +302,31 @@ static enum err judge(struct request *req, struct paid *p, struct x402_check *ch
 	if (e != ERR_NOT_FOUND)
 		return e;
 	e = x402_ask_chain(x, check, paid, &refused);
-	if (claimed) { /* what else is wrong with it is said first, as if we did not know */
-		*ret_reason = !e && refused ? refused : x402_used_reason(paid->auth.method);
-		return ERR_OK;
-	}
 	if (!e && !refused && x->outside)
 		e = outside_verify(x, paid, &why, &refused);
-	if (e || !refused)
-		return e ? e : run_paid(req, p, paid, terms, id);
-	e = answer_copy(req, p, paid, &used); /* a copy may have been faster than the chain's word */
-	if (e ? e != ERR_NOT_FOUND : !used)
-		return e;
-	*ret_reason = arena_strdup(req->arena, refused);
-	return ERR_OK;
+	if (!e && !refused)
+		return run_paid(req, p, paid, id, ret);
+	ret->reason = refused ? arena_strdup(req->arena, refused) : NULL;
+	return e;
 }
 
-static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms, bool claimed)
+static enum err with_payment(struct request *req, struct paid *p, const struct x402_payment *payment, const struct x402_terms *terms, struct refusal *ret)
 {
 	struct x402_check check;
 	struct x402_paid paid;
-	const char *id = NULL, *reason = x402_echo_refusal(req, payment, terms);
+	const char *id = NULL;
 	enum err e;
 
-	if (!reason)
-		reason = x402_read(payment, terms, &check, &paid);
-	if (reason) {
-		reply_terms(req, terms, reason, NULL);
+	ret->reason = x402_echo_refusal(req, payment, terms);
+	if (!ret->reason)
+		ret->reason = x402_read(payment, terms, &check, &paid);
+	if (ret->reason)
 		return ERR_OK;
-	}
 	e = x402_identifier_of(req, payment, &id);
 	if (!e)
-		e = judge(req, p, &check, &paid, terms, id, claimed, &reason);
-	if (!e && reason)
-		reply_terms(req, terms, reason, &paid.key.payer);
+		e = judge(req, p, &check, &paid, id, ret);
+	ret->payer = paid.key.payer;
+	ret->has_payer = true;
 	x402_paid_done(&paid);
 	return e;
 }
@@ -371,34 +347,43 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 	return ERR_OK;
 }
 
-/* `payment` is NULL when none came, or none that could be read: `error` says so. */
-static enum err run_or_offer(struct request *req, struct paid *p, const struct x402_payment *payment, const char *error)
+/* Makes the terms; runs what is paid by them, or says why not. */
+static enum err offer(struct request *req, struct paid *p, const struct x402_payment *payment, struct x402_terms *ret, struct refusal *ret_refusal)
 {
-	struct x402_terms terms;
-	const char *closed;
-	bool claimed = false;
-	enum err e = x402_answer_signed_in(req, p, &error);
+	const char *closed = x402_closed(&request_app(req)->x402);
+	enum err e;
 
-	if (e == ERR_NOT_FOUND && payment)
-		e = repeat_earlier(req, p, payment, &claimed);
-	if (e != ERR_NOT_FOUND)
-		return e;
-	closed = x402_closed(&request_app(req)->x402);
 	if (closed)
 		return request_fail(req, ERR_CHAIN_DOWN, "%s", closed);
 	e = paid_quote(req, p);
 	if (!e)
-		e = terms_for(req, p, payment, &terms);
+		e = terms_for(req, p, payment, ret);
 	if (e)
 		return e;
 	if (p->background)
-		x402_terms_exact_only(&terms);
+		x402_terms_exact_only(ret);
 	if (p->opengradient) /* its SDKs can pay by exact too, and take what comes first; there it is upto */
-		x402_terms_upto_first(&terms);
-	if (payment)
-		e = with_payment(req, p, payment, &terms, claimed);
-	else
-		reply_terms(req, &terms, error, NULL);
+		x402_terms_upto_first(ret);
+	return payment ? with_payment(req, p, payment, ret, ret_refusal) : ERR_OK;
+}
+
+/* `payment` is NULL when none came, or none that could be read: `error` says so. */
+static enum err run_or_offer(struct request *req, struct paid *p, const struct x402_payment *payment, const char *error)
+{
+	struct refusal refusal = { 0 };
+	struct x402_terms terms = { 0 };
+	enum err e = x402_answer_signed_in(req, p, &error), earlier = ERR_NOT_FOUND;
+
+	if (e != ERR_NOT_FOUND)
+		return e;
+	refusal.reason = payment ? NULL : error;
+	e = offer(req, p, payment, &terms, &refusal);
+	if (payment && (e || refusal.reason))
+		earlier = repeat_earlier(req, p, payment);
+	if (earlier != ERR_NOT_FOUND)
+		e = earlier;
+	else if (!e && refusal.reason)
+		reply_terms(req, &terms, &refusal);
 	x402_terms_done(&terms);
 	return e;
 }
