@@ -152,8 +152,11 @@ test('without a good rate nothing priced in USD is sold, and what is in OPG is',
   rateSet(CENT * 5n);
   const wallet = await buyerMake(10n * OPG);
   const { eip3009: offer } = await offersOf(infer(), body());
+  const before = [infer(), body(), envelope(offer, await eip3009(wallet, offer))];
+  const answered = assertStatus(await pay(...before), 200);
   rateEnd();
   const calls = node.calls.length;
+  assert.deepEqual(assertStatus(await pay(...before), 200).bytes, answered.bytes); // sold before
   assertError(await call('POST', infer(), { key: caller.key, body: body() }), 'oip', 503, 'no_node'); // the node's ask has no price
   assertError(await pay(infer(), body(), envelope(offer, await eip3009(wallet, offer))), 'oip', 503, 'no_node');
   node.ask = { input: '5', output: '0' };
