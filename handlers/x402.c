@@ -115,6 +115,8 @@ const char *x402_detail(struct request *req, const struct run_end *end, const ch
 {
 	const struct run_payment *p = end->payment;
 
+	if (p && p->state == PAYMENT_FAILED && *p->reason) /* version 1 has no other place for it */
+		return arena_printf(req->arena, "%s (%s)", detail, p->reason);
 	if (!p || p->state != PAYMENT_SETTLED || !end->err)
 		return detail;
 	return arena_printf(req->arena, "%s. The payment was settled before the work: its %s base units are on the account of %s; sign in with that wallet to use them",

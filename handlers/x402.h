@@ -13,7 +13,7 @@ enum err x402_run(struct request *req, struct paid *p) WARN_UNUSED;
 bool x402_answer(struct request *req, const struct run_end *end);
 /* The same for a stream that begins: its payment is settled already, or will be found under Opgate-Payment. p may be NULL. */
 void x402_begin(struct request *req, const struct run_payment *p);
-/* The words of an error, and where the money is when it was taken first. */
+/* The words of an error, with why the money did not come, or where it is when it was taken first. */
 const char *x402_detail(struct request *req, const struct run_end *end, const char *detail);
 /* The answer an earlier payment has paid for, or what became of it; the caller has made sure whose it is and that the request is the same. */
 enum err x402_answer_earlier(struct request *req, const struct paid *p, const struct payment_row *row) WARN_UNUSED;

@@ -440,6 +440,7 @@ test('a payer who empties the balance before the settlement gets no answer and p
   const receipt = receiptOf(answer);
   assert.deepEqual([receipt.success, receipt.transaction, receipt.payer], [false, '', wallet.account.address]);
   assert.ok(receipt.errorReason);
+  assert.ok(answer.json.error.includes(`(${receipt.errorReason})`), 'in words, too');
   assert.ok(!answer.bytes.toString().includes('outputs'));
   const [{ state, outcome, charged }] = paymentsOf(wallet.address);
   assert.deepEqual([state, outcome, charged], ['dropped', 'settlement_failed', '0']);
