@@ -30,7 +30,6 @@ after(async () => {
 /// Runs jobs of the model; their ids.
 async function jobsRun(count, of = model.id) {
   const ids = [];
-  await node.call('POST', '/heartbeat', '{}');
   for (let i = 0; i < count; i++) ids.push(assertStatus(await call('POST', `/v2/models/${of}/infer`, { key: consumer.key, body: adderBody(i) }), 200).headers.get('Opgate-Job'));
   // A payout covers what was written before any transaction that still runs: until then the newest job could be in the next one.
   await waitFor('every transaction since has ended', () => sql('SELECT pg_snapshot_xmin(pg_current_snapshot()) > (SELECT xid FROM ledger_entry ORDER BY xid DESC LIMIT 1)')[0][0] === 't');
@@ -272,7 +271,6 @@ test('what came by x402 is withdrawn once it is final, not before', async () => 
   const signed = await api.signIn(wallet.account, dev.chain_id);
   const buyer = { ...wallet, token: signed.bearer, key: await signed.keyCreate('test', ['read']) };
   const path = `/v1/jobs?model=${encodeURIComponent(model.id)}`;
-  await node.call('POST', '/heartbeat', '{}');
   const { eip3009: offer } = await offersOf(path, adderBody(7));
   await waitFor('nothing is under way', () => sql("SELECT 1 FROM settlement_tx WHERE state IN ('signed', 'mined')").length === 0, { seconds: 60 });
   await rpc('evm_setIntervalMining', 0);

@@ -6,7 +6,7 @@ import { EvilNode } from '../faults/evil-node.mjs';
 import { assertCustody, buyerMake, eip3009, envelope, offersOf, pay, paymentsOf, termsOf } from './payer.mjs';
 import { adderBody, api, assertBooks, dev, OPG, rpc, sql, tokenBalance, uuid, waitFor } from './stack.mjs';
 
-let node, signs_of_life;
+let node;
 
 before(async () => {
   const rig = { accounts: { operator: chainAccount(2) }, closers: [], gateway_address: dev.gateway_address, api: () => api };
@@ -14,11 +14,9 @@ before(async () => {
   const name = `x402-balance-${uuid().slice(0, 8)}`;
   const model = await author.modelPublish({ name, title: name, description: name, surface: 'tensor', price: { input: '1000', output: '0' }, files: [{ path: 'm.onnx', bytes: Buffer.from(name) }] });
   node = await EvilNode.start(rig, { models: [model], ask: { input: '2000', output: '3000' } });
-  signs_of_life = setInterval(() => node.call('POST', '/heartbeat', '{}').catch(() => {}), 3000);
 });
 
 after(async () => {
-  clearInterval(signs_of_life);
   await waitFor('nothing is open', () => sql("SELECT 1 FROM payment WHERE state IN ('claimed', 'settling', 'failed')").length === 0, { seconds: 60 });
   await node.leave();
   await assertCustody();

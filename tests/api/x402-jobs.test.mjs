@@ -16,7 +16,7 @@ const jobsFor = (id) => `/v1/jobs?model=${encodeURIComponent(id)}`;
 const ADDER = jobsFor(modelOf('tensor').id);
 const LLAMA = jobsFor(modelOf('chat').id);
 const body = () => adderBody(Math.floor(Math.random() * 1e6));
-let evil, signs_of_life;
+let evil;
 
 before(async () => {
   const rig = { accounts: { operator: chainAccount(2) }, closers: [], gateway_address: dev.gateway_address, api: () => api };
@@ -24,12 +24,10 @@ before(async () => {
   const name = `x402-jobs-${uuid().slice(0, 8)}`;
   const model = await author.modelPublish({ name, title: name, description: name, surface: 'tensor', price: { input: '1000', output: '0' }, files: [{ path: 'm.onnx', bytes: Buffer.from(name) }] });
   evil = await EvilNode.start(rig, { models: [model], ask: { input: '2000', output: '3000' } });
-  signs_of_life = setInterval(() => evil.call('POST', '/heartbeat', '{}').catch(() => {}), 3000);
 });
 
 after(async () => {
   await rpc('evm_setIntervalMining', 1);
-  clearInterval(signs_of_life);
   await waitFor('nothing is open', () => sql("SELECT 1 FROM payment WHERE state IN ('claimed', 'settling', 'failed')").length === 0, { seconds: 60 });
   await evil.leave();
   await assertCustody();

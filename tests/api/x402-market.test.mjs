@@ -8,7 +8,7 @@ import { accountMake, adderBody, api, assertBooks, assertStatus, call, dev, OPG,
 import { assertCustody, buyerMake, eip3009, envelope, offersOf, pay, permit2, termsOf } from './payer.mjs';
 
 const base64url = (text) => Buffer.from(text).toString('base64url');
-let cheap, dear, model_id, infer, account, signs_of_life;
+let cheap, dear, model_id, infer, account;
 
 before(async () => {
   const rig = { accounts: { operator: chainAccount(2) }, closers: [], gateway_address: dev.gateway_address, api: () => api };
@@ -19,13 +19,11 @@ before(async () => {
   infer = `/v2/models/${model_id}/infer`;
   cheap = await EvilNode.start(rig, { models: [model], ask: { input: '2000', output: '0' } });
   dear = await EvilNode.start(rig, { models: [model], ask: { input: '5000', output: '0' } });
-  signs_of_life = setInterval(() => Promise.all([cheap, dear].map((node) => node.call('POST', '/heartbeat', '{}'))).catch(() => {}), 3000);
   account = await accountMake({ opg: OPG });
 });
 
 after(async () => {
   await waitFor('nothing is open', () => sql("SELECT 1 FROM payment WHERE state IN ('claimed', 'settling', 'failed')").length === 0, { seconds: 60 });
-  clearInterval(signs_of_life);
   await cheap.leave();
   await dear.leave();
   await assertCustody();

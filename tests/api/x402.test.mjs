@@ -25,7 +25,7 @@ const CHAT = '/v1/chat/completions';
 const body = () => adderBody(Math.floor(Math.random() * 1e6));
 const chatBody = (over = {}) => JSON.stringify({ model: llama, max_tokens: 4, temperature: 0, messages: [{ role: 'user', content: `This program ${uuid()}` }], ...over });
 const JSON_HEADERS = { 'Content-Type': 'application/json' };
-let pay_to, evil, evil_chat, rig, signs_of_life;
+let pay_to, evil, evil_chat, rig;
 
 /// The official client, with the one line that lets it pay in a token that is not its default.
 function clientMake(wallet) {
@@ -51,13 +51,11 @@ before(async () => {
   const ask = { input: '2000', output: '3000' };
   evil = await EvilNode.start(rig, { models: [tensor], ask });
   evil_chat = await EvilNode.start(rig, { models: [chat], ask });
-  signs_of_life = setInterval(() => Promise.all([evil, evil_chat].map((node) => node.call('POST', '/heartbeat', '{}'))).catch(() => {}), 3000); // the gateway is restarted below
 });
 
 after(async () => {
   await rpc('evm_setIntervalMining', 1);
   await waitFor('nothing is open', () => sql("SELECT 1 FROM payment WHERE state IN ('claimed', 'settling', 'failed')").length === 0, { seconds: 60 });
-  clearInterval(signs_of_life);
   await evil.leave();
   await evil_chat.leave();
   await assertCustody();

@@ -259,7 +259,6 @@ export function fault(name, rig, work, { timeout = 120_000, rounds = ROUNDS } = 
       c.orders = [];
       c.before = await c.received();
       try {
-        await c.node.call('POST', '/heartbeat', '{}'); // campaigns last longer than a silent node is believed in
         await work(c, c.random, round);
         await c.books();
       } catch (error) {

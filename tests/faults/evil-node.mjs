@@ -52,6 +52,7 @@ export class EvilNode {
     rig.closers.push(() => node.close());
     await node.register();
     await node.offer(capacity);
+    node.beat = setInterval(() => { node.beaten = node.call('POST', '/heartbeat', '{}').catch(() => {}); }, 3000).unref(); // a silent node gets no work
     return node;
   }
 
@@ -116,12 +117,15 @@ export class EvilNode {
   }
 
   async close() {
+    clearInterval(this.beat);
     this.server.closeAllConnections();
     await new Promise((resolve) => this.server.close(resolve));
   }
 
   /// Gone from the market: no later test meets it.
   async leave() {
+    clearInterval(this.beat);
+    await this.beaten; // it would take the drain back
     await this.call('POST', '/drain', '{}');
     await this.close();
     this.rig.closers = this.rig.closers.filter((one) => one !== this.close);

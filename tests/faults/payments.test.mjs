@@ -54,7 +54,6 @@ for (let i = 0; i < ROUNDS; i++)
       const x402_exposure_payer = point === SETTLES_FIRST ? '0' : String(10n * OPG);
       if (rig.settings.x402_exposure_payer !== x402_exposure_payer) await rig.gatewayAgain({ x402_exposure_payer });
       const list = [];
-      await node.call('POST', '/heartbeat', '{}'); // campaigns last longer than a silent node is believed in
       for (let k = 0; k < AT_ONCE; k++) list.push(await paymentMake(round * 100 + k));
       await rig.kill('gateway');
       await rig.gatewaySpawn('gateway', `${point}:${random.int(1, point.startsWith('payment') ? AT_ONCE : 1)}`);

@@ -45,7 +45,6 @@ async function withdraw(api, amount, key = randomUUID(), body = { source: 'avail
 
 /// Makes the author earn, and his schedule due.
 async function earnAndFallDue() {
-  await node.call('POST', '/heartbeat', '{}');
   const body = JSON.stringify({ inputs: [{ name: 'x', shape: [1], datatype: 'FP32', data: [1] }] });
   await rig.caller.json('POST', `/v2/models/${model.id}/infer`, body);
   const author = await signIn('author');

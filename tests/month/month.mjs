@@ -41,7 +41,6 @@ export class Month {
   }
 
   stop() {
-    clearInterval(this.beat);
     this.agent?.destroy();
     for (const node of this.nodes ?? []) node.stop();
     return this.rig.stop();
@@ -105,7 +104,6 @@ export class Month {
     }
     const moods = [answer, (call) => answer(call, { receipt: 'none' }), (call) => call.response.destroy(), (call) => answer(call, { status: 422 })];
     this.evil = await EvilNode.start(rig, { models: [this.model], ask: { input: '900', output: '0' }, capacity: 1, mode: (call) => moods[this.random.int(0, moods.length - 1)](call) });
-    this.beat = setInterval(() => this.evil.call('POST', '/heartbeat', '{}').catch(() => {}), 3000);
   }
 
   // ---- what they do ----

@@ -9,7 +9,7 @@ import { base64, envelope, offersOf, paymentsOf } from '../payer.mjs';
 import { adderBody, api, dev, OPG, token, tokenBalance, uuid, waitFor } from '../stack.mjs';
 import { buyersMake, cancelled, makerOf, post, receiptIn, send, termsIn } from './kit.mjs';
 
-let nodes, signs_of_life;
+let nodes;
 const surfaceOf = (kind) => (kind === 'upto' ? 'chat' : 'tensor');
 /// Fake nodes of their own models, which do what the body's number says before they answer.
 const acts = new Map();
@@ -23,12 +23,9 @@ async function nodesStart() {
     await acts.get(/"act-([^"]*)"/.exec(call.body.toString())?.[1])?.();
     await answered(call);
   };
-  const node = await EvilNode.start(rig, { models, mode, ask: { input: '2000', output: '3000' } });
-  signs_of_life = setInterval(() => node.call('POST', '/heartbeat', '{}').catch(() => {}), 3000);
-  return node;
+  return EvilNode.start(rig, { models, mode, ask: { input: '2000', output: '3000' } });
 }
 export async function settlingEnd() {
-  clearInterval(signs_of_life);
   if (nodes) await (await nodes).leave();
 }
 
