@@ -1,10 +1,11 @@
 // The official stack as a seller, for measuring opgate next to it: @x402/express, selling one route, with the official facilitator
 // (viem) in its process or, as the packages' documentation has it, behind HTTP in a process of its own: a child of this one. Started by
-// x402.mjs. Two settings are not those of the packages' example, because with the example's it cannot settle eight payments at once:
-// the settling account has viem's nonceManager, and receipts are polled every 20 ms.
+// x402.mjs. One setting is not that of the packages' example, because without it it cannot settle eight payments at once: the settling
+// account has viem's nonceManager.
 //
-//   node x402_peer.mjs '{"port","facilitator_port","rpc_url","chain_id","private_key","asset","pay_to","amount","upto_max"}'
+//   node x402_peer.mjs '{"port","facilitator_port","polling_ms","rpc_url","chain_id","private_key","asset","pay_to","amount","upto_max"}'
 //   facilitator_port: of the facilitator's own process; without it, it is in this one
+//   polling_ms: how often a receipt that is not there yet is asked for; without it as often as viem does on this chain
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -17,14 +18,15 @@ import { UptoEvmScheme } from '@x402/evm/upto/server';
 import { toFacilitatorEvmSigner } from '@x402/evm';
 import { paymentMiddleware, setSettlementOverrides, x402ResourceServer } from '@x402/express';
 import express from 'express';
-import { createWalletClient, defineChain, http, publicActions } from 'viem';
+import { createWalletClient, http, publicActions } from 'viem';
 import { nonceManager, privateKeyToAccount } from 'viem/accounts';
+import { baseSepolia } from 'viem/chains';
 
-const { port, facilitator_port, only_facilitator, rpc_url, chain_id, private_key, asset, pay_to, amount, upto_max } = JSON.parse(process.argv[2]);
+const { port, facilitator_port, only_facilitator, polling_ms, rpc_url, chain_id, private_key, asset, pay_to, amount, upto_max } = JSON.parse(process.argv[2]);
 const network = `eip155:${chain_id}`;
-const chain = defineChain({ id: chain_id, name: 'local', nativeCurrency: { name: 'Ether', symbol: 'ETH', decimals: 18 }, rpcUrls: { default: { http: [rpc_url] } } });
+const chain = { ...baseSepolia, id: chain_id };
 const account = privateKeyToAccount(private_key, { nonceManager });
-const client = createWalletClient({ account, chain, transport: http(rpc_url), pollingInterval: 20 }).extend(publicActions);
+const client = createWalletClient({ account, chain, transport: http(rpc_url), pollingInterval: polling_ms }).extend(publicActions);
 const signer = toFacilitatorEvmSigner({
   address: account.address,
   readContract: (call) => client.readContract(call),
