@@ -199,6 +199,16 @@ test('a head from before the newest payment says nothing about custody', { timeo
 
 const stopped = async () => (await rig.reconciliation()).settlements_stopped;
 
+test('an endpoint that mixes two blocks once stops nothing', { timeout: 60_000 }, async () => {
+  const before = (await rig.reconciliation()).mismatches.length;
+  const treasury = rig.accounts.treasury.address.slice(2).toLowerCase();
+  let lies = 0;
+  await proxy.during((call) => (call.method === 'eth_call' && call.params[0].data?.startsWith(`0x70a08231${treasury.padStart(64, '0')}`) && !lies++ ? { result: `0x${'0'.repeat(64)}` } : undefined), async () => {
+    const { ok, custody, mismatches } = await rig.reconciliation();
+    assert.deepEqual([ok, custody.ok, mismatches.length, lies], [true, true, before, 2]); // asked again, and then it was there
+  });
+});
+
 test('money that leaves unasked stops settlements and says where it first appeared, until an operator resolves it', { timeout: 120_000 }, async () => {
   const receipt = await chain.write(rig.accounts.treasury.account, { ...token, functionName: 'transfer', args: [PAYER.address, 3n] });
   const first = await waitFor('it is noticed', async () => (await rig.reconciliation()).mismatches.find(({ check }) => check === 'outflow_unknown'), { seconds: 60 });

@@ -194,8 +194,13 @@ export class Rig {
     return { ...(await this.author.modelPublish({ name, title: name, description: 'for tests', surface, price, files, ...more })), price };
   }
 
-  async reconciliation() {
-    return this.api().reconciliation();
+  /// What is seen from now on: while that takes long, the gateway shows what it saw last.
+  reconciliation() {
+    const now = Date.now();
+    return waitFor('the books are looked at', async () => {
+      const seen = await this.api().reconciliation();
+      return Date.parse(seen.checked_at) >= now && seen;
+    }, { seconds: 60 });
   }
 
   logTail(name, lines = 30) {
