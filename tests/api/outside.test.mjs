@@ -120,14 +120,16 @@ test('a facilitator that says it settled and did not gets nobody anything; when 
   const unfortunate = await buyerMake(OPG);
   const hopeless = body();
   const { eip3009: offer } = await offersOf(INFER, hopeless);
-  doomed = { wallet: unfortunate, request: hopeless, made: envelope(offer, await eip3009(unfortunate, offer, { validBefore: BigInt(now() + 20) })) };
   settle = lie(keccak256(toHex(uuid()))); // a transaction that is none
-  for (const { path, request, made } of [...paying, { path: INFER, ...doomed }]) {
+  const told = async ({ path = INFER, request, made }) => {
     const before = asked.settle;
     const answer = assertStatus(await pay(path, request, made), 202);
     assert.ok(!answer.bytes.toString().includes('outputs') && !answer.bytes.toString().includes('choices'));
     assert.ok(asked.settle > before);
-  }
+  };
+  for (const one of paying) await told(one);
+  doomed = { wallet: unfortunate, request: hopeless, made: envelope(offer, await eip3009(unfortunate, offer, { validBefore: BigInt(now() + 20) })) };
+  await told(doomed);
   assert.deepEqual([await tokenBalance(wallet.address), ...new Set(paymentsOf(wallet.address).map(({ state }) => state))], [OPG, 'settling']);
   // Somebody else's transaction of just that amount, to us, and the payer's own of another payment.
   const stranger = await buyerMake(OPG);
