@@ -350,7 +350,7 @@ static enum err terms_for(struct request *req, const struct paid *p, const struc
 }
 
 /* Makes the terms; runs what is paid by them, or says why not. */
-static enum err offer(struct request *req, struct paid *p, const struct x402_payment *payment, struct x402_terms *ret, struct refusal *ret_refusal)
+static enum err sell(struct request *req, struct paid *p, const struct x402_payment *payment, struct x402_terms *ret, struct refusal *ret_refusal)
 {
 	const char *closed = x402_closed(&request_app(req)->x402);
 	enum err e;
@@ -379,7 +379,7 @@ static enum err run_or_offer(struct request *req, struct paid *p, const struct x
 	if (e != ERR_NOT_FOUND)
 		return e;
 	refusal.reason = payment ? NULL : error;
-	e = offer(req, p, payment, &terms, &refusal);
+	e = sell(req, p, payment, &terms, &refusal);
 	if (payment && (e || refusal.reason))
 		earlier = repeat_earlier(req, p, payment);
 	if (earlier != ERR_NOT_FOUND)

@@ -1,7 +1,7 @@
 // opgate next to the official x402 stack, on one chain that mines each transaction at once: requests paid by a wallet and settled
 // on chain before they are answered, and checking payments without anything else. Called by bench.mjs.
 //   BENCH_PAYMENTS=240   payments of a run of the official stack, tuned; opgate gets four times as many, so that both take about as long. As it is
-//                        published it waits most of the time, and gets forty
+//                        published it may sleep a second over a receipt, and gets forty
 //   BENCH_ROUNDS=5       rounds: in each, the two take turns
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';

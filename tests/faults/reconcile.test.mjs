@@ -202,10 +202,11 @@ const stopped = async () => (await rig.reconciliation()).settlements_stopped;
 test('an endpoint that mixes two blocks once stops nothing', { timeout: 60_000 }, async () => {
   const before = (await rig.reconciliation()).mismatches.length;
   const treasury = rig.accounts.treasury.address.slice(2).toLowerCase();
-  let lies = 0;
+  let lies = 0; // the first answer is one, the others are only counted
   await proxy.during((call) => (call.method === 'eth_call' && call.params[0].data?.startsWith(`0x70a08231${treasury.padStart(64, '0')}`) && !lies++ ? { result: `0x${'0'.repeat(64)}` } : undefined), async () => {
     const { ok, custody, mismatches } = await rig.reconciliation();
-    assert.deepEqual([ok, custody.ok, mismatches.length, lies], [true, true, before, 2]); // asked again, and then it was there
+    assert.deepEqual([ok, custody.ok, mismatches.length], [true, true, before]);
+    assert.ok(lies >= 2, 'asked again, and then it was there'); // another look may come after this one
   });
 });
 
