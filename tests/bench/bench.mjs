@@ -1,6 +1,6 @@
 // The measurements behind docs/OPERATIONS.md, each part on a stack of its own that is gone afterwards; see tests/bench/run.
 //   http: the gateway's whole paid path next to nginx in front of the same node    lane: the ledger next to pgbench
-//   x402: wallets that pay for each request, next to the official stack
+//   x402: wallets that pay for each request, next to the official stack; BENCH_ROUNDS=5 rounds of each case
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -11,9 +11,10 @@ import { stackDown, stackUp } from '../../script/lib/stack.mjs';
 import { httpOk, portsFree, progress, waitFor } from '../../script/lib/wait.mjs';
 import { median, output, row, runs, RUNS, SECONDS, wrk } from './measure.mjs';
 import { BenchNode } from './node.mjs';
-import { x402, x402Cases, x402Verdicts } from './x402.mjs';
+import { x402, x402Case, x402Cases, x402Verdicts } from './x402.mjs';
 
 const BIN = path.resolve(process.env.BENCH_BIN ?? inRoot('build/bench'));
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const parts = process.argv.length > 2 ? process.argv.slice(2) : ['http', 'lane', 'x402'];
 if (parts.some((part) => !['http', 'lane', 'x402'].includes(part))) {
   console.error('usage: tests/bench/run [http] [lane] [x402]');
@@ -180,7 +181,11 @@ try {
   for (const part of parts.filter((name) => name !== 'x402')) await onStack(part === 'http', { http, lane }[part]);
   if (parts.includes('x402')) {
     const all = [];
-    for (const one of x402Cases) all.push(await onStack(true, (dev, procs, serving) => wallets(dev, procs, serving, one)));
+    for (const one of x402Cases) {
+      const rounds = [];
+      while (rounds.length < ROUNDS && !interrupted) rounds.push(await onStack(true, (dev, procs, serving) => wallets(dev, procs, serving, one)));
+      if (!interrupted) all.push(x402Case(one, rounds));
+    }
     if (!interrupted) x402Verdicts(all);
   }
   console.log(`\nload ${os.loadavg()[0].toFixed(1)} after`);

@@ -2,7 +2,8 @@
 // on chain before they are answered, and checking payments without anything else. Called by bench.mjs.
 //   BENCH_PAYMENTS=240   payments of a run of the official stack, tuned; opgate gets four times as many, so that both take about as long. As it is
 //                        published it may sleep a second over a receipt, and gets forty
-//   BENCH_ROUNDS=5       rounds: in each, the two take turns
+// Called once for each round of each case, each on a stack of its own: anvil makes up the whole state's root for every block, and each payment
+// leaves a nonce there, so that a block costs 5 ms after a hundred payments and 20 after five thousand, as on no real chain.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -19,7 +20,6 @@ import { cpuOf, median, spread } from './measure.mjs';
 import { load, requestBytes } from './x402_load.mjs';
 
 const PAYMENTS = Number(process.env.BENCH_PAYMENTS ?? 240), MORE = 4;
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const CONNECTIONS = 8;
 const OPG = 10n ** 18n;
 const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64');
@@ -167,16 +167,12 @@ async function peerRun(...run) {
 }
 
 async function paid(world, wallets, sellers, kind, price, count) {
-  const all = { peer: [], opgate: [] };
   await peerRun('official, warm-up', world, wallets, sellers.peer, kind, price, CONNECTIONS * 4);
   await runOnce('warm-up', world, wallets, sellers.opgate, kind, price, CONNECTIONS * 8);
-  for (let i = 0; i < ROUNDS; i++) {
-    all.peer.push(await peerRun(`official ${kind}`, world, wallets, sellers.peer, kind, price, count));
-    all.opgate.push(await runOnce(`opgate ${kind}`, world, wallets, sellers.opgate, kind, price, PAYMENTS * MORE));
-  }
-  console.log(row(`official stack, ${kind}`, all.peer));
-  console.log(row(`opgate, ${kind}`, all.opgate));
-  return all;
+  return {
+    peer: await peerRun(`official ${kind}`, world, wallets, sellers.peer, kind, price, count),
+    opgate: await runOnce(`opgate ${kind}`, world, wallets, sellers.opgate, kind, price, PAYMENTS * MORE),
+  };
 }
 
 // ---- checking alone ----
@@ -189,26 +185,22 @@ async function verifyOurs(file, at_once) {
   return JSON.parse(Buffer.concat(chunks).toString());
 }
 
+/// By how many at once: {1: {peer, opgate}, 8: …}.
 async function verification(world, wallets, sellers, kind) {
   const offers = await offersOf(sellers.opgate.urlOf(kind), sellers.opgate.body(kind)), offer = offers.find(KINDS[kind]);
+  const result = ({ us, cpu_us, latencies_us, bad, reasons }, count) => {
+    if (bad) throw new Error(`${bad} good payments were refused: ${reasons}`);
+    return { rate: count / (us / 1e6), p50: p(latencies_us, 0.5) / 1000, p99: p(latencies_us, 0.99) / 1000, cpu: { checking: cpu_us / count / 1000 }, grouped: 1 };
+  };
   const results = {};
   for (const at_once of [1, CONNECTIONS]) {
-    const all = { peer: [], opgate: [] };
-    for (let i = 0; i < ROUNDS; i++) {
-      const envelopes = await envelopesMake(world.pay, wallets, offer, PAYMENTS * MORE);
-      const file = inVar('payments.txt');
-      fs.writeFileSync(file, [JSON.stringify({ rpc_url: world.dev.rpc_url, chain_id: world.dev.chain_id, offer }), ...envelopes.map(base64)].join('\n'));
-      const note = (list, { us, cpu_us, latencies_us, bad, reasons }, count) => {
-        if (bad) throw new Error(`${bad} good payments were refused: ${reasons}`);
-        list.push({ rate: count / (us / 1e6), p50: p(latencies_us, 0.5) / 1000, p99: p(latencies_us, 0.99) / 1000, cpu: { checking: cpu_us / count / 1000 }, grouped: 1 });
-      };
-      const few = envelopes.slice(0, PAYMENTS);
-      note(all.peer, await sellers.peer.verify(few.map((payload) => ({ payload, requirements: offer })), at_once), few.length);
-      note(all.opgate, await verifyOurs(file, at_once), envelopes.length);
-    }
-    console.log(row(`official verify(), ${kind}, ${at_once} at once`, all.peer));
-    console.log(row(`opgate check, ${kind}, ${at_once} at once`, all.opgate));
-    results[at_once] = all;
+    const envelopes = await envelopesMake(world.pay, wallets, offer, PAYMENTS * MORE), few = envelopes.slice(0, PAYMENTS);
+    const file = inVar('payments.txt');
+    fs.writeFileSync(file, [JSON.stringify({ rpc_url: world.dev.rpc_url, chain_id: world.dev.chain_id, offer }), ...envelopes.map(base64)].join('\n'));
+    results[at_once] = {
+      peer: result(await sellers.peer.verify(few.map((payload) => ({ payload, requirements: offer })), at_once), few.length),
+      opgate: result(await verifyOurs(file, at_once), envelopes.length),
+    };
   }
   return results;
 }
@@ -224,11 +216,7 @@ async function walletsMake(chain, pay) {
   return wallets;
 }
 
-const HEAD = '| case | per second | p50 ms | p99 ms | processor ms each | payments in a transaction |\n|---|---|---|---|---|---|';
-const head = (title) => console.log(`\n${title} (min/median/max of ${ROUNDS} rounds; load ${os.loadavg()[0].toFixed(1)})\n\n${HEAD}`);
-
-/// One of x402Cases, on a stack of its own, whose chain is short: anvil takes longer for a block the more it has mined. Returns its runs,
-/// with those of checking alone when it has any.
+/// One round of one of x402Cases: {paid: {peer, opgate}, checks}.
 export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }, { kind, published = false, checks = false }) {
   const chain = chainOpen(dev.rpc_url);
   await chain.client.request({ method: 'evm_setIntervalMining', params: [0] });
@@ -247,10 +235,8 @@ export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }, { k
   peer.body = bodyOf;
   const sellers = { peer, opgate };
   try {
-    head(`Paid by ${kind}, settled on chain before the answer; anvil mines each transaction at once; ${CONNECTIONS} connections; the official stack ${published ? 'as it is published' : 'tuned'}`);
     const paid_runs = await paid(world, wallets, sellers, kind, price, published ? CONNECTIONS * 5 : PAYMENTS);
-    if (checks) head('Checking a payment, nothing else');
-    return { what: `${kind}, official stack ${published ? 'as published' : 'tuned'}`, paid: paid_runs, checks: checks ? await verification(world, wallets, sellers, kind) : null };
+    return { paid: paid_runs, checks: checks ? await verification(world, wallets, sellers, kind) : null };
   } finally {
     peer.stop();
   }
@@ -262,13 +248,34 @@ export const x402Cases = [
   { kind: 'eip3009', published: true }, { kind: 'permit2', published: true }, { kind: 'upto', published: true }, { kind: 'eip3009', checks: true }, { kind: 'permit2' }, { kind: 'upto' },
 ];
 
+const bothOf = (rounds, runs) => ({ peer: rounds.map((one) => runs(one).peer), opgate: rounds.map((one) => runs(one).opgate) });
+const head = (title, rounds) => console.log(`\n${title} (min/median/max of ${rounds} rounds; load ${os.loadavg()[0].toFixed(1)})\n
+| case | per second | p50 ms | p99 ms | processor ms each | payments in a transaction |\n|---|---|---|---|---|---|`);
+
+/// Prints the rounds of a case and returns them by seller: {what, paid, checks}.
+export function x402Case({ kind, published, checks }, rounds) {
+  const how = published ? 'as published' : 'tuned';
+  const all = { what: `${kind}, official stack ${how}`, paid: bothOf(rounds, (one) => one.paid), checks: {} };
+  head(`Paid by ${kind}, settled on chain before the answer; anvil mines each transaction at once; ${CONNECTIONS} connections; the official stack ${how}`, rounds.length);
+  console.log(row(`official stack, ${kind}`, all.paid.peer));
+  console.log(row(`opgate, ${kind}`, all.paid.opgate));
+  if (!checks) return all;
+  head('Checking a payment, nothing else', rounds.length);
+  for (const at_once of [1, CONNECTIONS]) {
+    all.checks[at_once] = bothOf(rounds, (one) => one.checks[at_once]);
+    console.log(row(`official verify(), ${kind}, ${at_once} at once`, all.checks[at_once].peer));
+    console.log(row(`opgate check, ${kind}, ${at_once} at once`, all.checks[at_once].opgate));
+  }
+  return all;
+}
+
 export function x402Verdicts(all) {
   console.log('');
   for (const { what, paid: { peer: theirs, opgate: ours } } of all) {
     verdict(`paid requests/s, opgate / ${what}`, middle(ours, ({ rate }) => rate) / middle(theirs, ({ rate }) => rate), 5, true);
     verdict(`processor time of the server per payment, opgate / ${what}`, middle(ours, ({ cpu }) => cpu.server) / middle(theirs, ({ cpu }) => cpu.server), 0.1, false);
   }
-  for (const { checks } of all.filter((one) => one.checks)) {
+  for (const { checks } of all.filter((one) => one.checks[CONNECTIONS])) {
     const { peer: theirs, opgate: ours } = checks[CONNECTIONS];
     verdict(`checks/s, ${CONNECTIONS} at once, opgate / official verify()`, middle(ours, ({ rate }) => rate) / middle(theirs, ({ rate }) => rate), 20, true);
     verdict('check, one at a time, p50 ms', middle(checks[1].opgate, ({ p50 }) => p50), 1, false);
