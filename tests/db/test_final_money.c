@@ -1,5 +1,7 @@
 /* What came by x402 is not paid out before it is final on chain: credits, what was earned by them, and what was lost. */
+#include "db/audit.h"
 #include "db/payouts.h"
+#include "pay/audit.h"
 #include "tests/db/claims.h"
 #include "tests/db/mined.h"
 
@@ -249,13 +251,46 @@ static void test_spent_is_not_final_either(void **state)
 	all_returned();
 }
 
+/* ---- what the auditor met on chain ---- */
+
+static json_t *movement(const struct claimed *c, const struct settling_tx *t, const char *value)
+{
+	return json_must(json_pack("{s:s, s:i, s:i, s:o, s:s, s:s, s:s}", "tx", hash_format(&t->hash).s + 2, "ordinal", (int)tx_nonces, "block", 9, "hash", json_sprintf("%064d", 9), "from",
+				   address_format(&c->claim.payer).s + 2, "to", "9a00000000000000000000000000000000000000", "value", value));
+}
+
+/* Of one list each movement is judged for itself. */
+static void test_met_by_the_auditor(void **state)
+{
+	const struct watch watch = { .chain_id = 84532, .token = TOKEN, .treasury = { { 0x7e } } };
+	const struct address pay_to = { { 0x9a } };
+	const struct hash block = { { 9 } };
+	_cleanup_json_ json_t *scope = audit_scope(&watch, &pay_to, &pay_to, 1), *list = json_must(json_array());
+	const char *const values[] = { "5", "7", "5" };
+	uint64_t at = 1;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct claimed c = claimed(5);
+		struct settling_tx t = tx_write(&c);
+
+		mined(&t, &c, &t.hash);
+		json_array_append_new(list, movement(&c, &t, values[i]));
+	}
+	assert_ok(db_audit_cursor(pg, &watch, 0, &at));
+	assert_int_equal(db_audit_advance(pg, scope, at, 9, &block, list, false), ERR_IN_PROGRESS);
+	assert_ok(db_audit_advance(pg, scope, at, 9, &block, list, true));
+	assert_value("SELECT string_agg(coalesce(audited_block, -1)::text, ' ' ORDER BY claimed_at) AS v FROM (SELECT * FROM payment ORDER BY claimed_at DESC LIMIT 3) p", "9 -1 9");
+	assert_value("SELECT string_agg(kind, ' ') AS v FROM mismatch", "payment_differs");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_earnings_wait), /* first: the operator has earned nothing yet */
 		cmocka_unit_test(test_credit_waits), cmocka_unit_test(test_only_what_is_credited), cmocka_unit_test(test_moved_by_another),
 		cmocka_unit_test(test_lost_is_never_paid_out), cmocka_unit_test(test_schedule_waits),
-		cmocka_unit_test(test_spent_is_not_final_either),
+		cmocka_unit_test(test_spent_is_not_final_either), cmocka_unit_test(test_met_by_the_auditor),
 	};
 
 	return cmocka_run_group_tests(tests, claims_setup, pg_teardown);

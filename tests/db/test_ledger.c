@@ -37,6 +37,15 @@ static void test_zero_sum(void **state)
 	assert_value("SELECT sum(amount) AS v FROM ledger_entry", "0");
 }
 
+/* The trigger looks where foreign keys did. */
+static void test_parents(void **state)
+{
+	(void)state;
+	assert_int_equal(post("x", "(1, 8, -5), (2, 999, 5)"), ERR_UNPROCESSABLE);
+	assert_int_equal(db_script(pg, "INSERT INTO ledger_entry (transfer, line, account, amount) VALUES (999, 1, 8, -5), (999, 2, 9, 5)"), ERR_UNPROCESSABLE);
+	assert_value("SELECT count(*) AS v FROM ledger_entry WHERE account = 999 OR transfer = 999", "0");
+}
+
 static void test_overdraft(void **state)
 {
 	(void)state;
@@ -188,7 +197,7 @@ static void test_everything_is_commented(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_zero_sum), cmocka_unit_test(test_overdraft), cmocka_unit_test(test_once), cmocka_unit_test(test_append_only),
+		cmocka_unit_test(test_zero_sum), cmocka_unit_test(test_parents), cmocka_unit_test(test_overdraft), cmocka_unit_test(test_once), cmocka_unit_test(test_append_only),
 		cmocka_unit_test(test_amounts), cmocka_unit_test(test_stored_amounts), cmocka_unit_test(test_fold), cmocka_unit_test(test_fold_leaves_the_rest), cmocka_unit_test(test_fold_waits_for_open_transactions),
 		cmocka_unit_test(test_hold_closes_once), cmocka_unit_test(test_everything_is_commented), cmocka_unit_test(test_migrations_twice),
 	};
