@@ -25,6 +25,12 @@ export function cpuOf(pid) {
   return [statRead(pid), ...childrenOf(pid)].reduce((sum, one) => sum + one.own + one.reaped, 0) * TICK_US;
 }
 
+/// Ticks of all processors since the start: {all, stolen} (by others on the same machine).
+export function machineTicks() {
+  const ticks = fs.readFileSync('/proc/stat', 'latin1').split('\n')[0].split(/ +/).slice(1, 9).map(Number);
+  return { all: ticks.reduce((sum, one) => sum + one, 0), stolen: ticks[7] };
+}
+
 /// Children that end with a client (a connection's backend) are counted once their parent has reaped them: waits for that, as
 /// long as `limits` is exceeded, but not for ever, because some have come to stay.
 async function childrenSettle(groups, limits) {

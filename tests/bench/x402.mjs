@@ -16,7 +16,7 @@ import { chainAccount, chainOpen } from '../../script/lib/chain.mjs';
 import { inRoot, inVar } from '../../script/lib/paths.mjs';
 import { portsFree, progress, waitFor } from '../../script/lib/wait.mjs';
 import { paymentsOpen } from '../stack/payments.mjs';
-import { cpuOf, median, spread } from './measure.mjs';
+import { cpuOf, machineTicks, median, spread } from './measure.mjs';
 import { load, requestBytes } from './x402_load.mjs';
 
 const PAYMENTS = Number(process.env.BENCH_PAYMENTS ?? 240), MORE = 4;
@@ -135,10 +135,12 @@ async function runOnce(name, world, wallets, seller, kind, price, count) {
   await quiet(world.pids.gateway);
   const pids = { server: seller.pid, anvil: world.pids.anvil, ...(seller.postgres && { postgres: seller.postgres }) };
   const cpu = Object.fromEntries(Object.entries(pids).map(([group, pid]) => [group, cpuOf(pid)]));
+  const ticks = machineTicks();
   const { us, answers, latencies_us, cpu_us } = await load(url, CONNECTIONS, requests);
+  const now = machineTicks(), stolen = (now.stolen - ticks.stolen) / (now.all - ticks.all);
   for (const [group, pid] of Object.entries(pids)) cpu[group] = (cpuOf(pid) - cpu[group]) / count / 1000;
   const transactions = await check(name, world, wallets, offer, price, answers, before);
-  return { rate: count / (us / 1e6), p50: p(latencies_us, 0.5) / 1000, p99: p(latencies_us, 0.99) / 1000, cpu: { ...cpu, client: cpu_us / count / 1000 }, grouped: count / transactions };
+  return { rate: count / (us / 1e6), p50: p(latencies_us, 0.5) / 1000, p99: p(latencies_us, 0.99) / 1000, cpu: { ...cpu, client: cpu_us / count / 1000 }, grouped: count / transactions, stolen };
 }
 
 function row(name, all) {
@@ -154,13 +156,13 @@ function verdict(what, value, wanted, more) {
 
 const middle = (all, what) => median(all.map(what));
 
-/// A run of the official stack. Under load viem's nonceManager now and then gives out a nonce that is used: such a run is made again.
+/// A run of the official stack. Under load viem's nonceManager now and then gives out a nonce that is used, or forgets one: such a run is made again.
 async function peerRun(...run) {
   for (let tries = 1; ; tries++) {
     try {
       return await runOnce(...run);
     } catch (error) {
-      if (tries === 3 || !/nonce/i.test(error.message)) throw error;
+      if (tries === 3 || !/nonce|Transaction creation failed/i.test(error.message)) throw error;
       progress(`once more: ${error.message.split('\n')[0]}`);
     }
   }
@@ -216,7 +218,7 @@ async function walletsMake(chain, pay) {
   return wallets;
 }
 
-/// One round of one of x402Cases: {paid: {peer, opgate}, checks}.
+/// One round of one of x402Cases: {paid: {peer, opgate}, checks, stolen}: the share of the machine that others took during the worse run.
 export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }, { kind, published = false, checks = false }) {
   const chain = chainOpen(dev.rpc_url);
   await chain.client.request({ method: 'evm_setIntervalMining', params: [0] });
@@ -236,7 +238,8 @@ export async function x402(dev, { urlOf, bodyOf, gateway, postgres, anvil }, { k
   const sellers = { peer, opgate };
   try {
     const paid_runs = await paid(world, wallets, sellers, kind, price, published ? CONNECTIONS * 5 : PAYMENTS);
-    return { paid: paid_runs, checks: checks ? await verification(world, wallets, sellers, kind) : null };
+    const stolen = Math.max(paid_runs.peer.stolen, paid_runs.opgate.stolen);
+    return { paid: paid_runs, stolen, checks: checks ? await verification(world, wallets, sellers, kind) : null };
   } finally {
     peer.stop();
   }
