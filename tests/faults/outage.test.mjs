@@ -117,8 +117,8 @@ test('a backend of PostgreSQL freezes: requests fail in time, and the gateway re
     assert.ok(frozen.length >= 1, 'the lane has a connection');
     for (const pid of frozen) process.kill(pid, 'SIGSTOP');
     await pause(12_000); // the statement's deadline is 10 s
-    const live = await fetch(`${rig.base_url}/livez`, { signal: AbortSignal.timeout(1000) });
-    assert.ok(live.ok, 'what needs no database is answered at once');
+    const live = await fetch(`${rig.base_url}/livez`, { signal: AbortSignal.timeout(5000) }); // who waits for the database gets nothing within its 10 s
+    assert.ok(live.ok, 'what needs no database is answered all the while');
     for (const pid of frozen) process.kill(pid, 'SIGCONT');
     await waitFor('jobs run again', async () => (await send()).status === 200, { seconds: 20 });
   }).finally(() => frozen.forEach((pid) => { try { process.kill(pid, 'SIGCONT'); } catch { /* it has ended */ } }));
