@@ -1,9 +1,9 @@
 -- What was looked at row by row and can be looked at as a set.
 
--- As in 0002, and the accounts and transfers that entries name are there: one look for all of them, where two foreign keys locked a parent for
--- each line. Both parents are append-only, so that what is there when the entries are written stays.
+-- The accounts and transfers that entries name are there: one look for all of them, where two foreign keys locked a parent for each line. Both
+-- parents are append-only, so that what is there when the entries are written stays.
 ALTER TABLE ledger_entry DROP CONSTRAINT ledger_entry_transfer_fkey, DROP CONSTRAINT ledger_entry_account_fkey;
-CREATE OR REPLACE FUNCTION ledger_entry_inserted() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION ledger_entry_parents() RETURNS trigger LANGUAGE plpgsql
 	SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
 	bad bigint;
@@ -16,23 +16,10 @@ BEGIN
 	IF FOUND THEN
 		RAISE EXCEPTION 'there is no transfer %', bad USING ERRCODE = '23503', TABLE = 'ledger_entry';
 	END IF;
-	-- LATERAL: one index look-up a transfer, whatever the planner believes; as a join it would read every entry ever made.
-	SELECT n.transfer INTO bad FROM (SELECT DISTINCT transfer FROM added) n
-	CROSS JOIN LATERAL (SELECT sum(e.amount) AS total FROM ledger_entry e WHERE e.transfer = n.transfer) own WHERE own.total <> 0 LIMIT 1;
-	IF FOUND THEN
-		RAISE EXCEPTION 'entries of transfer % do not sum to zero', bad USING ERRCODE = '23514', TABLE = 'ledger_entry';
-	END IF;
-	PERFORM FROM ledger_balance b WHERE b.account IN (SELECT n.account FROM added n) ORDER BY b.account FOR UPDATE;
-	SELECT b.account INTO bad FROM ledger_balance b
-	JOIN (SELECT account, sum(amount) AS moved FROM added GROUP BY account) d ON d.account = b.account
-	WHERE b.amount + d.moved < 0 LIMIT 1;
-	IF FOUND THEN
-		RAISE EXCEPTION 'account % would be overdrawn', bad USING ERRCODE = 'OG001';
-	END IF;
-	UPDATE ledger_balance b SET amount = b.amount + d.moved
-	FROM (SELECT account, sum(amount) AS moved FROM added GROUP BY account) d WHERE b.account = d.account;
 	RETURN NULL;
 END $$;
+CREATE TRIGGER ledger_entry_parents AFTER INSERT ON ledger_entry REFERENCING NEW TABLE AS added
+	FOR EACH STATEMENT EXECUTE FUNCTION ledger_entry_parents();
 
 -- What audit_judge does, for a list of movements: what does not agree, in their order, or NULL.
 CREATE FUNCTION audit_judge_all(s jsonb, movements jsonb) RETURNS jsonb LANGUAGE plpgsql
