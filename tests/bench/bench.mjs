@@ -184,8 +184,9 @@ async function roundsOf(once) {
   for (let tries = 0; rounds.length < ROUNDS && !interrupted; tries++) {
     const round = await once();
     if (!round) break;
-    if (round.stolen > STOLEN_MAX && tries < 3 * ROUNDS) progress(`once more: others took ${(round.stolen * 100).toFixed(0)}% of the processors`);
-    else rounds.push(round);
+    const again = round.stolen > STOLEN_MAX && tries < 3 * ROUNDS;
+    if (round.stolen > STOLEN_MAX) progress(`${again ? 'once more' : 'counted all the same'}: others took ${(round.stolen * 100).toFixed(0)}% of the processors`);
+    if (!again) rounds.push(round);
   }
   return rounds;
 }
